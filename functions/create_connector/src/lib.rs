@@ -1,0 +1,83 @@
+//! `POST /api/v1/connectors`: a new connector; its `authConfig` is encrypted before it is kept.
+
+use http::{StatusCode, header};
+use shared::check::connector::ConnectorInput;
+use shared::check::{self, Body};
+use shared::context::Context;
+use shared::http::{Function, Once, Request, Response};
+use shared::id::{self, Prefix};
+use shared::models::connector::{Connector, ConnectorStatus, ConnectorType};
+use shared::models::time::{JsonText, Time};
+use shared::roles::Action;
+use shared::store::idempotency::Created;
+use shared::store::keys::Kind;
+use shared::{Error, Fault, Result};
+
+/// The function of this route.
+pub fn function() -> Function {
+    Function::new(Action::CreateConnector, read, handle)
+}
+
+struct Input {
+    body: Body,
+    once: Once,
+}
+
+fn read(request: &Request) -> Result<Input> {
+    Ok(Input { body: request.json()?, once: Once::read(request)? })
+}
+
+async fn handle(context: Context, input: Input) -> Result<Response> {
+    let (parsed, mut faults) = check::connector::create(&input.body);
+    if parsed.as_ref().is_some_and(|c| c.kind == ConnectorType::LocalFs) && !context.config.local_fs {
+        faults.push(Fault::new("/type", "not_available", "local_fs is off in this deployment; use aws_s3"));
+    }
+    let new = check::finish(parsed, faults)?;
+    let once = input.once.record(&context)?;
+    if let Some(before) = context.store.made_before(once.as_ref()).await? {
+        return answer_before(&context, &before.made).await;
+    }
+    let connector = made(&context, new).await?;
+    match context.store.create_connector(&connector, once.as_ref()).await? {
+        Created::Now => answer(&connector),
+        Created::Before(before) => answer_before(&context, &before.made).await,
+    }
+}
+
+async fn made(context: &Context, new: ConnectorInput) -> Result<Connector> {
+    let now: Time = context.now().into();
+    let id = id::new(Prefix::Connector, now.0);
+    let secret = match &new.auth {
+        None => None,
+        Some(auth) => {
+            let text = serde_json::to_vec(auth).map_err(Error::internal)?;
+            Some(JsonText(context.sealer.seal(context.tenant(), &id, &text).await?))
+        }
+    };
+    Ok(Connector {
+        id,
+        tenant_id: context.tenant().to_owned(),
+        name: new.name.trim().to_owned(),
+        r#type: new.kind,
+        description: new.description,
+        config: JsonText(new.config),
+        auth_method: new.auth_method,
+        secret,
+        version: 1,
+        users: 0,
+        status: ConnectorStatus::Untested,
+        last_tested_at: None,
+        last_error: None,
+        created_at: now,
+        updated_at: now,
+    })
+}
+
+async fn answer_before(context: &Context, id: &str) -> Result<Response> {
+    answer(&context.store.resource(context.tenant(), Kind::Connector, id).await?)
+}
+
+fn answer(connector: &Connector) -> Result<Response> {
+    let location = format!("/api/v1/connectors/{}", connector.id);
+    Response::resource(StatusCode::CREATED, &connector.etag(), &connector.view())?.with(header::LOCATION, &location)
+}

@@ -1,0 +1,96 @@
+//! `GET /api/v1/pipelines/{id}/runs/{runId}/errors`: all rejected rows, as JSON pages or as CSV.
+
+use http::{StatusCode, header};
+use shared::Result;
+use shared::context::Context;
+use shared::http::{Function, ListInput, Request, Response};
+use shared::models::run::RowError;
+use shared::roles::Action;
+use shared::store::errors::ErrorPosition;
+
+/// The function of this route.
+pub fn function() -> Function {
+    Function::new(Action::ListRunErrors, read, handle)
+}
+
+struct Input {
+    pipeline: String,
+    run: String,
+    csv: bool,
+    list: ListInput,
+}
+
+fn read(request: &Request) -> Result<Input> {
+    let csv = request.header(header::ACCEPT).is_some_and(wants_csv);
+    let mut list = if csv { ListInput::with(request, 1000, 5000)? } else { ListInput::read(request)? };
+    list.filters = if csv { "csv" } else { "json" }.to_owned();
+    Ok(Input { pipeline: request.param("id").to_owned(), run: request.param("runId").to_owned(), csv, list })
+}
+
+fn wants_csv(accept: &str) -> bool {
+    accept.split(',').any(|t| t.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("text/csv")))
+}
+
+async fn handle(context: Context, input: Input) -> Result<Response> {
+    let position: ErrorPosition = input.list.position(&context)?.unwrap_or_default();
+    let pipeline = context.store.pipeline(context.tenant(), &input.pipeline).await?;
+    let run = context.store.run(context.tenant(), &pipeline.id, &input.run).await?;
+    let (rows, next) = context.store.run_errors(&run, position, input.list.limit).await?;
+    if !input.csv {
+        let total = input.list.total.then(|| (run.rows.map_or(0, |r| r.failed), !run.status.is_final()));
+        return input.list.page(&context, &rows, next.as_ref(), total);
+    }
+    let response = Response::text(StatusCode::OK, "text/csv; charset=utf-8; header=present", csv(&rows))?
+        .with(header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{}-errors.csv\"", run.id))?;
+    match next {
+        None => Ok(response),
+        Some(next) => {
+            let (limit, cursor) = (input.list.limit, input.list.seal(&context, &next)?);
+            let link = format!("<{}?limit={limit}&cursor={cursor}>; rel=\"next\"", input.list.path);
+            response.with(header::LINK, &link)
+        }
+    }
+}
+
+/// Every page begins with the header, so that each is a file of its own.
+fn csv(rows: &[RowError]) -> String {
+    let mut text = "Row,Column,Value,Error\r\n".to_owned();
+    for row in rows {
+        let number = row.row.map(|n| n.to_string()).unwrap_or_default();
+        let fields = [number.as_str(), &row.column, row.value.as_deref().unwrap_or(""), &row.error];
+        text += &fields.map(quoted).join(",");
+        text += "\r\n";
+    }
+    text
+}
+
+fn quoted(field: &str) -> String {
+    if field.contains(['"', ',', '\r', '\n']) || field != field.trim() {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_with_quotes_and_line_breaks_stays_one_field() {
+        let row = RowError {
+            row: Some(3),
+            column: "a,b".to_owned(),
+            value: Some("x\"y\nz".to_owned()),
+            error: "no".to_owned(),
+            node: String::new(),
+        };
+        assert_eq!(csv(&[row]), "Row,Column,Value,Error\r\n3,\"a,b\",\"x\"\"y\nz\",no\r\n");
+    }
+
+    #[test]
+    fn csv_is_answered_only_to_those_who_ask_for_it() {
+        assert!(wants_csv("application/json;q=0.5, text/csv;q=0.9"));
+        assert!(!wants_csv("*/*"));
+    }
+}

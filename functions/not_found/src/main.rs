@@ -1,0 +1,5 @@
+//! The Lambda function `not_found`.
+
+fn main() -> std::process::ExitCode {
+    shared::http::lambda::main(not_found::function)
+}

@@ -1,0 +1,72 @@
+//! Each minute: fires what is due, sends again what got stuck, and lets as many workers run as the queue needs.
+
+mod fire;
+mod overdue;
+
+use serde_json::{Value, json};
+use shared::Result;
+use shared::context::Services;
+use shared::models::time::Time;
+use shared::runtime::Trigger;
+use std::sync::Arc;
+
+/// The function of the minute rule and of the queue of shards.
+pub fn trigger() -> Trigger {
+    Trigger::new("on_schedule", handle)
+}
+
+/// An event of the minute rule hands the shards out; messages of the queue are shards to work on.
+async fn handle(services: Arc<Services>, event: Value) -> Result<Value> {
+    let Some(records) = event["Records"].as_array() else {
+        return tick(&services).await;
+    };
+    let mut failures = Vec::new();
+    for record in records {
+        let body: Value = serde_json::from_str(record["body"].as_str().unwrap_or("")).unwrap_or_default();
+        let Some(shard) = body["shard"].as_u64().and_then(|s| u32::try_from(s).ok()) else {
+            tracing::error!(%body, "a message of the ticks queue names no shard and is dropped");
+            continue;
+        };
+        if let Err(error) = work(&services, shard).await {
+            tracing::error!(shard, %error, "the shard could not be worked on; it will be delivered again");
+            failures.push(json!({ "itemIdentifier": record["messageId"] }));
+        }
+    }
+    Ok(json!({ "batchItemFailures": failures }))
+}
+
+async fn tick(services: &Services) -> Result<Value> {
+    let shards = services.store.shards();
+    if services.config.ticks_queue_url.is_empty() {
+        futures::future::try_join_all((0..shards).map(|shard| work(services, shard))).await?;
+    } else {
+        let bodies: Vec<String> = (0..shards).map(|shard| json!({ "shard": shard }).to_string()).collect();
+        services.queue.send_ticks(&bodies).await?;
+    }
+    scale(services).await?;
+    Ok(json!({ "shards": shards }))
+}
+
+/// Works on one shard: what one pipeline or run meets is logged and never keeps the others waiting.
+async fn work(services: &Services, shard: u32) -> Result<()> {
+    let now: Time = services.clock.now().into();
+    for (tenant, pipeline) in services.store.due_pipelines(shard, now).await? {
+        if let Err(error) = fire::fire(services, &tenant, &pipeline, now).await {
+            tracing::error!(pipeline, %error, "the pipeline could not be fired; the next tick will try again");
+        }
+    }
+    for overdue in services.store.overdue_runs(shard, now).await? {
+        if let Err(error) = overdue::look_after(services, &overdue, now).await {
+            tracing::error!(?overdue, %error, "could not be looked after; the next tick will try again");
+        }
+    }
+    Ok(())
+}
+
+/// As many workers as the queue has messages, waiting or being worked on.
+async fn scale(services: &Services) -> Result<()> {
+    let Some(workers) = &services.workers else { return Ok(()) };
+    let depth = services.queue.depth().await?;
+    let wanted = i32::try_from(depth.visible + depth.in_flight).unwrap_or(i32::MAX).min(workers.max());
+    workers.set(wanted).await
+}

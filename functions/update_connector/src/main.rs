@@ -1,0 +1,5 @@
+//! The Lambda function `update_connector`.
+
+fn main() -> std::process::ExitCode {
+    shared::http::lambda::main(update_connector::function)
+}

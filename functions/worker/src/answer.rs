@@ -1,0 +1,87 @@
+//! What needs the engine within a request: connector tests and the rows of a table.
+
+use crate::engine::job::TableSchema;
+use crate::life::Worker;
+use crate::targets::{PageRequest, Position};
+use crate::{job, sources, targets};
+use serde_json::json;
+use shared::context::Context;
+use shared::http::{Function, ListInput, Request, Response};
+use shared::models::connector::Connector;
+use shared::models::schema::Schema;
+use shared::models::time::Time;
+use shared::roles::Action;
+use shared::store::keys::Kind;
+use shared::{Error, Result};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The most rows of a page of a table.
+const MOST_ROWS: usize = 500;
+/// How long a test may take.
+const TEST: Duration = Duration::from_secs(20);
+
+/// The function of these routes.
+pub fn function(worker: Arc<Worker>) -> Function {
+    let tester = Arc::clone(&worker);
+    Function::router(
+        "worker",
+        vec![
+            (
+                "POST /api/v1/connectors/{id}/test",
+                Function::new(Action::TestConnector, read_id, move |context, id| test(Arc::clone(&tester), context, id)),
+            ),
+            (
+                "GET /api/v1/schemas/{id}/data",
+                Function::new(Action::ListSchemaRows, read_rows, move |context, input| {
+                    rows(Arc::clone(&worker), context, input)
+                }),
+            ),
+        ],
+    )
+}
+
+fn read_id(request: &Request) -> Result<String> {
+    Ok(request.param("id").to_owned())
+}
+
+async fn test(worker: Arc<Worker>, context: Context, id: String) -> Result<Response> {
+    let connector: Connector = context.store.resource(context.tenant(), Kind::Connector, &id).await?;
+    let started = Instant::now();
+    let looked = async {
+        let connector = job::open(&worker, &connector).await?;
+        sources::probe(&connector, &worker.settings).await
+    };
+    let outcome = match tokio::time::timeout(TEST, looked).await {
+        Ok(Ok(detail)) => Ok(detail),
+        Ok(Err(error)) => Err(error.message),
+        Err(_) => Err(format!("no answer within {} s", TEST.as_secs())),
+    };
+    let now: Time = context.now().into();
+    let failed = outcome.as_ref().err().map(String::as_str);
+    context.store.keep_test(context.tenant(), &id, failed, now).await?;
+    let ok = outcome.is_ok();
+    let detail = outcome.unwrap_or_else(|error| error);
+    let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Response::ok(&json!({"ok": ok, "detail": detail, "durationMs": duration}))
+}
+
+struct RowsInput {
+    id: String,
+    list: ListInput,
+}
+
+fn read_rows(request: &Request) -> Result<RowsInput> {
+    Ok(RowsInput { id: request.param("id").to_owned(), list: ListInput::with(request, 20, MOST_ROWS)? })
+}
+
+async fn rows(worker: Arc<Worker>, context: Context, input: RowsInput) -> Result<Response> {
+    let position: Option<Position> = input.list.position(&context)?;
+    let schema: Schema = context.store.resource(context.tenant(), Kind::Schema, &input.id).await?;
+    let table = TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 };
+    let page = PageRequest { limit: input.list.limit, position, include_total: input.list.total };
+    let page = targets::read_page(context.tenant(), &table, &worker.settings, page).await.map_err(|error| {
+        Error::Unavailable { what: "the table", source: error.into() }
+    })?;
+    input.list.page(&context, &page.rows, page.next.as_ref(), page.total.map(|total| (total, false)))
+}

@@ -1,0 +1,45 @@
+//! What a message asks for, and whether this worker may do it.
+
+use crate::life::{Done, Worker};
+use crate::{life, purge};
+use shared::Result;
+use shared::models::run::Run;
+use shared::models::time::Time;
+use shared::queue::{Delivery, Message, Task};
+use shared::store::runs::Claim;
+use std::time::Duration;
+
+/// Does what a message asks for, and says what is to become of it.
+pub(crate) async fn handle(worker: &Worker, delivery: &Delivery) -> Done {
+    let message: Message = match serde_json::from_str(&delivery.body) {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::error!(%error, body = delivery.body, "a message is none of ours and is dropped");
+            return Done::Delete;
+        }
+    };
+    let done = match message.task {
+        Task::Purge => purge::purge(worker, &message).await,
+        Task::Run | Task::Settle => run(worker, &message, delivery).await,
+    };
+    done.unwrap_or_else(|error| {
+        // Nothing is lost: the message comes back, and the tick looks after the run.
+        tracing::warn!(run = message.run_id, pipeline = message.pipeline_id, %error, "the message is left for later");
+        Done::Hide(Duration::from_secs(5))
+    })
+}
+
+async fn run(worker: &Worker, message: &Message, delivery: &Delivery) -> Result<Done> {
+    let now: Time = worker.services.clock.now().into();
+    let (tenant, pipeline, id) = (&message.tenant_id, &message.pipeline_id, &message.run_id);
+    let run: Box<Run> = match worker.services.store.claim(tenant, pipeline, id, &worker.name, now).await? {
+        Claim::Taken(run) => run,
+        Claim::Final | Claim::Gone => return Ok(Done::Delete),
+        Claim::Held(until) => {
+            let left = u64::try_from(until.since(now)).unwrap_or(0) / 1000 + 1;
+            return Ok(Done::Hide(Duration::from_secs(left.min(60))));
+        }
+    };
+    tracing::info!(run = run.id, attempt = run.attempt, worker = worker.name, "run taken");
+    life::live(worker, *run, message.task, &delivery.receipt).await
+}

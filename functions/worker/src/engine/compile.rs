@@ -1,0 +1,235 @@
+//! Compiles the graph of a run: from a target back to its sources, one logical plan a target.
+
+use super::expressions::Expressions;
+use super::graph::{Graph, GraphNode, Input, all_of};
+use super::progress::{Progress, ROW_COLUMN};
+use crate::error::{Kind, RunError};
+use crate::nodes::columns::{column, find, may_be_named, type_name, visible};
+use crate::nodes::deduplicate::can_be_key;
+use crate::nodes::join::Side;
+use crate::nodes::ledger::Ledger;
+use crate::nodes::partition::Divide;
+use crate::nodes::step::follow;
+use crate::nodes::{aggregate, deduplicate, filter, join, sort, transform, union};
+use crate::sources::Source;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use shared::models::node::NodeConfig;
+use shared::models::pipeline::Partitioning;
+use shared::models::schema::Field;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What the compiler knows of a run.
+pub struct Compiler<'a> {
+    pub graph: &'a Graph,
+    /// The open sources, by the index of their node.
+    pub sources: &'a HashMap<usize, Source>,
+    pub expressions: &'a Arc<Expressions>,
+    pub progress: &'a Arc<Progress>,
+    pub partitioning: Partitioning,
+    pub parallelism: usize,
+    /// Nodes whose first copy has been compiled: only that one counts.
+    counted: HashSet<usize>,
+    faults: Vec<RunError>,
+}
+
+/// The rows that a node gives.
+struct Flow {
+    plan: LogicalPlan,
+    /// About how many bytes of files they are made of.
+    bytes: Option<u64>,
+}
+
+impl<'a> Compiler<'a> {
+    /// A compiler over the sources that are open.
+    pub fn new(
+        graph: &'a Graph,
+        sources: &'a HashMap<usize, Source>,
+        expressions: &'a Arc<Expressions>,
+        progress: &'a Arc<Progress>,
+        partitioning: Partitioning,
+        parallelism: usize,
+    ) -> Self {
+        let (counted, faults) = (HashSet::new(), Vec::new());
+        Self { graph, sources, expressions, progress, partitioning, parallelism, counted, faults }
+    }
+
+    /// The plan of what comes into each of `targets`, with the columns that `fields` take.
+    ///
+    /// # Errors
+    /// All faults that were found, in one error.
+    pub fn targets(mut self, targets: &[usize], fields: &[Field]) -> Result<Vec<LogicalPlan>, RunError> {
+        let mut plans = Vec::new();
+        for target in targets {
+            let Some(node) = self.graph.nodes.get(*target) else { continue };
+            let Some(flow) = node.inputs.first().and_then(|input| self.flow(input, true)) else { continue };
+            match wanted(node, flow.plan, fields) {
+                Ok(plan) => plans.push(plan),
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        all_of(self.faults)?;
+        Ok(plans)
+    }
+
+    /// The columns that node `index` gives, where they can be told from the sources that are open.
+    pub fn columns(&mut self, index: usize) -> Option<Vec<String>> {
+        let flow = self.flow(&Input { node: index, label: None }, false)?;
+        Some(visible(flow.plan.schema()).map(|field| field.name().clone()).collect())
+    }
+
+    /// About how many bytes of files the smaller input of the largest join is made of.
+    pub fn largest_build_side(&mut self) -> u64 {
+        let joins: Vec<_> = self.graph.nodes.iter().filter(|n| matches!(n.config, NodeConfig::Join(_))).collect();
+        let mut largest = 0;
+        for node in joins {
+            let sides = node.inputs.iter().map(|input| self.flow(input, false).and_then(|flow| flow.bytes));
+            largest = largest.max(sides.map(|bytes| bytes.unwrap_or(0)).min().unwrap_or(0));
+        }
+        largest
+    }
+
+    /// What comes over an edge; none where a fault upstream has been noted.
+    fn flow(&mut self, input: &Input, count: bool) -> Option<Flow> {
+        let node = self.graph.nodes.get(input.node)?;
+        let counts = count && self.counted.insert(input.node);
+        let ledger = Ledger::new(counts.then(|| node.counters.clone()), self.progress.clone());
+        let mut flows = Vec::with_capacity(node.inputs.len());
+        for input in &node.inputs {
+            flows.push(self.flow(input, count));
+        }
+        let flows: Vec<Flow> = flows.into_iter().collect::<Option<_>>()?;
+        match self.node(input.node, node, flows, ledger, counts) {
+            Ok(flow) => Some(flow),
+            Err(fault) => {
+                self.faults.push(fault.at(&node.id));
+                None
+            }
+        }
+    }
+
+    fn node(
+        &self,
+        index: usize,
+        node: &GraphNode,
+        flows: Vec<Flow>,
+        ledger: Ledger,
+        counts: bool,
+    ) -> Result<Flow, RunError> {
+        let bytes = flows.iter().map(|flow| flow.bytes).sum();
+        let one = |flows: Vec<Flow>| {
+            let only = flows.into_iter().next().map(|flow| flow.plan);
+            only.ok_or_else(|| node.fault("nothing comes into it"))
+        };
+        let plan = match &node.config {
+            NodeConfig::Source(_) => return self.source(index, node, counts),
+            NodeConfig::Filter(config) => filter::plan(node, config, one(flows)?, self.expressions, ledger)?,
+            NodeConfig::Transform(config) => transform::plan(node, config, one(flows)?, self.expressions, ledger)?,
+            NodeConfig::Sort(config) => sort::plan(node, config, one(flows)?, ledger)?,
+            NodeConfig::Deduplicate(config) => deduplicate::plan(node, config, one(flows)?, ledger)?,
+            NodeConfig::Aggregate(config) => aggregate::plan(node, config, one(flows)?, ledger)?,
+            NodeConfig::Union(config) => {
+                let inputs = flows.into_iter().map(|flow| flow.plan).collect();
+                union::plan(node, config, inputs, self.parallelism, ledger)?
+            }
+            NodeConfig::Join(config) => {
+                let (left, right) = sides(node, flows)?;
+                join::plan(node, config, left, right, ledger)?
+            }
+            NodeConfig::Target(_) => return Err(node.fault("a target gives no rows on, so no edge may leave it")),
+        };
+        Ok(Flow { plan, bytes })
+    }
+
+    fn source(&self, index: usize, node: &GraphNode, counts: bool) -> Result<Flow, RunError> {
+        // Not open yet: asked only to learn what can be known before.
+        let Some(source) = self.sources.get(&index) else { return Err(node.fault("it is not open")) };
+        for field in source.schema().fields().iter().filter(|field| field.name() != ROW_COLUMN) {
+            may_be_named(field.name()).map_err(|why| node.fault(why))?;
+        }
+        let provider = source.provider(counts.then(|| node.counters.clone()), self.progress.clone());
+        let plan = LogicalPlanBuilder::scan(format!("source_{index}"), provider_as_source(provider), None)?;
+        // Without the scan's name before them, columns have the same plain names everywhere.
+        let names: Vec<_> = source.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let scanned = names.iter().map(|name| {
+            let qualified = datafusion::common::Column::new(Some(format!("source_{index}")), name);
+            datafusion::logical_expr::Expr::Column(qualified).alias(name)
+        });
+        let plan = plan.project(scanned.collect::<Vec<_>>())?.build()?;
+        let divide = self.divide(node, &plan)?;
+        let plan = match divide {
+            Some(divide) => follow(plan, Arc::new(divide)),
+            None => plan,
+        };
+        Ok(Flow { plan, bytes: Some(source_bytes(source)) })
+    }
+
+    /// How the rows of a source are divided.
+    fn divide(&self, node: &GraphNode, plan: &LogicalPlan) -> Result<Option<Divide>, RunError> {
+        let named = |name: &String| {
+            let fault = |why: String| node.fault(format!("executionConfig.partitioning: {why}"));
+            let field = find(plan.schema(), name).map_err(fault)?;
+            if !can_be_key(field.data_type()) {
+                return Err(fault(format!("column {name:?} holds {}", type_name(field.data_type()))));
+            }
+            Ok(name.clone())
+        };
+        Ok(match &self.partitioning {
+            Partitioning::None if self.parallelism > 1 => Some(Divide::AtLeast(self.parallelism)),
+            Partitioning::None | Partitioning::File => None,
+            Partitioning::Hash { columns, count } => {
+                let columns = columns.iter().map(named).collect::<Result<_, _>>()?;
+                Some(Divide::Hash(columns, usize::from(*count)))
+            }
+            Partitioning::Range { column, count } => Some(Divide::Range(named(column)?, usize::from(*count))),
+        })
+    }
+}
+
+/// How much larger rows are than a file that is compressed or stored by columns.
+const COMPRESSION: u64 = 6;
+
+/// About how many bytes of plain text the files of a source are.
+fn source_bytes(source: &Source) -> u64 {
+    let plain = |path: &str| [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt"].iter().any(|end| path.ends_with(end));
+    let sizes = source.files().iter().map(|f| if plain(&f.path) { f.size } else { f.size.saturating_mul(COMPRESSION) });
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// The two inputs of a join, by the labels of the edges, or by their order where they have none.
+fn sides(node: &GraphNode, flows: Vec<Flow>) -> Result<(Side, Side), RunError> {
+    let labels: Vec<_> = node.inputs.iter().map(|input| input.label.as_deref()).collect();
+    let mut sides = flows.into_iter().map(|flow| Side { plan: flow.plan, bytes: flow.bytes });
+    match (labels.as_slice(), sides.next(), sides.next()) {
+        ([Some("right"), Some("left") | None] | [None, Some("left")], Some(right), Some(left)) => Ok((left, right)),
+        ([Some("left"), Some("right") | None] | [None, Some("right")] | [None, None], Some(left), Some(right)) => {
+            Ok((left, right))
+        }
+        _ => Err(node.fault("its two edges must be labelled left and right")),
+    }
+}
+
+/// The columns that the target takes. The others need not be carried further than they are used.
+fn wanted(node: &GraphNode, plan: LogicalPlan, fields: &[Field]) -> Result<LogicalPlan, RunError> {
+    let taken: Vec<_> = plan
+        .schema()
+        .fields()
+        .iter()
+        .filter(|column| column.name() == ROW_COLUMN || fields.iter().any(|field| field.name == *column.name()))
+        .map(|field| column(field.name()))
+        .collect();
+    if visible(plan.schema()).all(|column| fields.iter().all(|field| field.name != *column.name())) {
+        let came: Vec<_> = visible(plan.schema()).map(|f| f.name().as_str()).collect();
+        let wanted: Vec<_> = fields.iter().map(|f| f.name.as_str()).collect();
+        return Err(node.fault(format!(
+            "none of the columns that come in ({}) is a field of the schema ({}); columns meet fields by name",
+            came.join(", "),
+            wanted.join(", ")
+        )));
+    }
+    LogicalPlanBuilder::from(plan)
+        .project(taken)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| RunError::new(Kind::Internal, e.strip_backtrace()).at(&node.id))
+}

@@ -1,0 +1,375 @@
+//! SQL expressions that users write: parsed with case-sensitive names, with parameters put in as literals, and
+//! refused unless everything in them is on the list of what is allowed.
+
+use super::functions::{SCALAR, check_call, is_aggregate};
+use super::parameters;
+use crate::engine::progress::ROW_COLUMN;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DataFusionError};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::sql::parser::DFParserBuilder;
+use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use serde_json::{Map, Value};
+use shared::error::nearest;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Characters of an expression.
+const MAX_CHARS: usize = 10_000;
+/// Words and signs of an expression.
+const MAX_TOKENS: usize = 4_000;
+/// Levels of an expression, one an operator in a chain such as `a + b + c`.
+const MAX_DEPTH: usize = 200;
+/// How parameters outside of text literals are named while an expression is parsed.
+const PLACEHOLDER: &str = "$__flowgate_";
+
+/// Compiles the expressions of one run. `now()` is the same instant in all of them.
+#[derive(Debug)]
+pub struct Expressions {
+    state: SessionState,
+    parameters: Map<String, Value>,
+}
+
+/// A compiled expression.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    expr: Expr,
+    data_type: DataType,
+    columns: Vec<String>,
+}
+
+impl Compiled {
+    /// The type of its value.
+    pub fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+    /// The columns that it reads, by name.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+}
+
+impl Expressions {
+    /// Expressions over a run's parameters, whose `now()` is this moment.
+    pub fn new(parameters: Map<String, Value>) -> Self {
+        let mut config = SessionConfig::new();
+        let parser = &mut config.options_mut().sql_parser;
+        parser.enable_ident_normalization = false;
+        parser.parse_float_as_decimal = true;
+        parser.map_string_types_to_utf8view = false;
+        let functions = SessionStateDefaults::default_scalar_functions();
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_scalar_functions(functions.into_iter().filter(|f| SCALAR.contains(&f.name())).collect())
+            .with_expr_planners(SessionStateDefaults::default_expr_planners())
+            .build();
+        state.mark_start_execution();
+        Self { state, parameters }
+    }
+
+    /// Compiles `sql` over the columns of `schema`.
+    ///
+    /// # Errors
+    /// A sentence that says what in the expression is not allowed or not there, and what would be right.
+    pub fn compile(&self, sql: &str, schema: &DFSchema) -> Result<Compiled, String> {
+        let mut parsed = self.parse(sql)?;
+        let mut check = Check { schema, parameters: &self.parameters, depth: 0 };
+        if let ControlFlow::Break(why) = parsed.visit(&mut check) {
+            return Err(why);
+        }
+        let said = |e: DataFusionError| in_short(&e);
+        let parsed = ast::ExprWithAlias { expr: parsed, alias: None };
+        let expr = self.state.create_logical_expr_from_sql_expr(parsed, schema).map_err(said)?;
+        let mut fault = None;
+        expr.apply(|expr| {
+            fault = allowed(expr).err();
+            Ok(if fault.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+        .map_err(said)?;
+        if let Some(why) = fault {
+            return Err(why);
+        }
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(self.state.config_options().clone())
+            .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let expr = simplifier.coerce(expr, schema).map_err(said)?;
+        let mut columns: Vec<String> = expr.column_refs().into_iter().map(|c| c.name.clone()).collect();
+        columns.sort_by_key(|name| schema.index_of_column_by_name(None, name));
+        let data_type = expr.get_type(schema).map_err(said)?;
+        let expr = simplifier.simplify(expr).map_err(said)?;
+        // Simplifying must not change what the columns after this one are planned for.
+        let expr = if expr.get_type(schema).map_err(said)? == data_type {
+            expr
+        } else {
+            datafusion::logical_expr::cast(expr, data_type.clone())
+        };
+        Ok(Compiled { expr, data_type, columns })
+    }
+
+    /// The compiled expression over batches whose columns are those of `schema`.
+    ///
+    /// # Errors
+    /// Where `schema` lacks a column that it was compiled for.
+    pub fn bind(&self, compiled: &Compiled, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        let expr = self.state.create_physical_expr(compiled.expr.clone(), schema)?;
+        // DataFusion lets sums and products wrap around; a wrong number is worse than a rejected row.
+        Ok(expr
+            .transform_up(|expr| match expr.downcast_ref::<BinaryExpr>() {
+                Some(binary) => Ok(Transformed::yes(
+                    Arc::new(binary.clone().with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>
+                )),
+                None => Ok(Transformed::no(expr)),
+            })?
+            .data)
+    }
+
+    /// The syntax tree of `sql`, with a placeholder for each parameter outside of texts.
+    fn parse(&self, sql: &str) -> Result<ast::Expr, String> {
+        let chars = sql.chars().count();
+        if chars > MAX_CHARS {
+            return Err(format!("it has {chars} characters, at most {MAX_CHARS} are allowed"));
+        }
+        let dialect = GenericDialect {};
+        let sql = with_placeholders(sql, &self.parameters)?;
+        let tokens = Tokenizer::new(&dialect, &sql).tokenize().map_err(|e| e.to_string())?;
+        let tokens = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).count();
+        if tokens > MAX_TOKENS {
+            return Err(format!("it has {tokens} words and signs, at most {MAX_TOKENS} are allowed"));
+        }
+        let parsed = DFParserBuilder::new(sql.as_str())
+            .with_dialect(&dialect)
+            .with_recursion_limit(50)
+            .build()
+            .and_then(|mut parser| parser.parse_into_expr())
+            .map_err(|e| in_short(&e))?;
+        match parsed.alias {
+            None => Ok(parsed.expr),
+            Some(alias) => Err(format!("the alias {alias} has no meaning here; leave it out")),
+        }
+    }
+}
+
+/// `sql` with `$__flowgate_<n>` for the nth parameter of the run wherever `${name}` stands outside of quotes.
+fn with_placeholders(sql: &str, parameters: &Map<String, Value>) -> Result<String, String> {
+    let mut out = String::with_capacity(sql.len());
+    let mut quote: Option<char> = None;
+    let mut rest = sql;
+    while let Some(next) = rest.chars().next() {
+        let mut taken = next.len_utf8();
+        match (quote, next) {
+            (None, '\'' | '"') => quote = Some(next),
+            (Some(open), close) if open == close => quote = None,
+            (None, '-') if rest.starts_with("--") => return Err("comments (--) are not allowed".to_owned()),
+            (None, '/') if rest.starts_with("/*") => return Err("comments (/*) are not allowed".to_owned()),
+            (None, '$') => {
+                let Some((name, after)) = rest.strip_prefix("${").and_then(|inside| inside.split_once('}')) else {
+                    return Err("a parameter is written ${name}; a lone $ is not allowed outside of texts".to_owned());
+                };
+                parameters::find(name.trim(), parameters)?;
+                let index = parameters.keys().position(|key| key == name.trim()).unwrap_or_default();
+                out.push_str(&format!(" {PLACEHOLDER}{index} "));
+                rest = after;
+                continue;
+            }
+            _ => {}
+        }
+        if taken > rest.len() {
+            taken = rest.len();
+        }
+        let (this, after) = rest.split_at(taken);
+        out.push_str(this);
+        rest = after;
+    }
+    Ok(out)
+}
+
+/// Checks a syntax tree and puts the parameters into it.
+struct Check<'a> {
+    schema: &'a DFSchema,
+    parameters: &'a Map<String, Value>,
+    depth: usize,
+}
+
+impl VisitorMut for Check<'_> {
+    type Break = String;
+
+    fn pre_visit_query(&mut self, _: &mut ast::Query) -> ControlFlow<String> {
+        ControlFlow::Break("a subquery is not allowed; join the other table with a join node".to_owned())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<String> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return ControlFlow::Break(format!("it is nested deeper than {MAX_DEPTH} levels"));
+        }
+        match self.check(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(why) => ControlFlow::Break(why),
+        }
+    }
+
+    fn post_visit_expr(&mut self, _: &mut ast::Expr) -> ControlFlow<String> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+impl Check<'_> {
+    fn check(&self, expr: &mut ast::Expr) -> Result<(), String> {
+        match expr {
+            ast::Expr::Identifier(name) => column(&name.value, self.schema),
+            ast::Expr::CompoundIdentifier(names) => {
+                let names: Vec<_> = names.iter().map(|n| n.value.as_str()).collect();
+                let whole = names.join(".");
+                if self.schema.has_column_with_unqualified_name(&whole) {
+                    return Err(format!("the column {whole:?} must be written in double quotes"));
+                }
+                names.first().map_or(Ok(()), |first| column(first, self.schema))
+            }
+            ast::Expr::Function(function) => call(function),
+            ast::Expr::Value(value) => match &mut value.value {
+                ast::Value::Placeholder(name) => {
+                    let found = name.strip_prefix(PLACEHOLDER).and_then(|index| index.parse().ok());
+                    let found = found.and_then(|index: usize| self.parameters.iter().nth(index));
+                    let Some((name, parameter)) = found else {
+                        return Err(format!("{name} is not allowed; a parameter is written ${{name}}"));
+                    };
+                    *expr = literal(name, parameter)?;
+                    Ok(())
+                }
+                ast::Value::SingleQuotedString(text) => {
+                    *text = parameters::fill(text, self.parameters)?;
+                    Ok(())
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether `name` is a column that users see.
+fn column(name: &str, schema: &DFSchema) -> Result<(), String> {
+    if name.starts_with("__flowgate") {
+        return Err(format!("{name:?} is not allowed; names that begin with __flowgate are Flowgate's own"));
+    }
+    if schema.has_column_with_unqualified_name(name) {
+        return Ok(());
+    }
+    Err(missing(name, schema.fields().iter().map(|f| f.name().as_str())))
+}
+
+/// A sentence that `name` is not among `columns`.
+pub fn missing<'a>(name: &str, columns: impl Iterator<Item = &'a str>) -> String {
+    let columns: Vec<_> = columns.filter(|c| *c != ROW_COLUMN).collect();
+    let hint = match nearest(name, columns.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}? "),
+        None => String::new(),
+    };
+    let shown = columns.iter().take(40).copied().collect::<Vec<_>>().join(", ");
+    let more = if columns.len() > 40 { format!(" and {} more", columns.len() - 40) } else { String::new() };
+    format!("there is no column {name:?}; {hint}There are: {shown}{more}")
+}
+
+/// A parameter's value as a literal of its JSON type.
+fn literal(name: &str, value: &Value) -> Result<ast::Expr, String> {
+    let value = match value {
+        Value::Null => ast::Value::Null,
+        Value::Bool(b) => ast::Value::Boolean(*b),
+        Value::String(text) => ast::Value::SingleQuotedString(text.clone()),
+        Value::Number(number) => {
+            let text = number.to_string();
+            let Some(positive) = text.strip_prefix('-') else { return Ok(number_literal(&text)) };
+            return Ok(ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr: Box::new(number_literal(positive)) });
+        }
+        Value::Array(_) | Value::Object(_) => {
+            return Err(format!("the parameter {name:?} is a list or an object; an expression takes a text, a number, true, false or null"));
+        }
+    };
+    Ok(ast::Expr::Value(value.into()))
+}
+
+fn number_literal(text: &str) -> ast::Expr {
+    ast::Expr::Value(ast::Value::Number(text.to_owned(), false).into())
+}
+
+/// Whether a function may be called as it is called here.
+fn call(function: &ast::Function) -> Result<(), String> {
+    let name = function.name.to_string();
+    let lower = name.to_lowercase();
+    if function.over.is_some() {
+        return Err(format!("{name}(…) OVER is not allowed; an expression sees one row"));
+    }
+    if is_aggregate(&lower) {
+        return Err(format!("{name} measures many rows; use an aggregate node"));
+    }
+    let plain = function.filter.is_none()
+        && function.within_group.is_empty()
+        && function.null_treatment.is_none()
+        && match &function.args {
+            ast::FunctionArguments::List(list) => list.duplicate_treatment.is_none() && list.clauses.is_empty(),
+            ast::FunctionArguments::None => true,
+            ast::FunctionArguments::Subquery(_) => false,
+        };
+    if !plain {
+        return Err(format!("{name} takes plain arguments only"));
+    }
+    Ok(())
+}
+
+/// Whether a planned expression is of an allowed kind.
+fn allowed(expr: &Expr) -> Result<(), String> {
+    match expr {
+        Expr::Column(Column { relation: None, name, .. }) if name != ROW_COLUMN => Ok(()),
+        Expr::Literal(..)
+        | Expr::BinaryExpr(_)
+        | Expr::Like(_)
+        | Expr::SimilarTo(_)
+        | Expr::Not(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::Negative(_)
+        | Expr::Between(_)
+        | Expr::Case(_)
+        | Expr::Cast(_)
+        | Expr::TryCast(_)
+        | Expr::InList(_) => Ok(()),
+        Expr::ScalarFunction(function) if SCALAR.contains(&function.name()) => check_call(function.name(), &function.args),
+        Expr::ScalarFunction(function) => Err(format!("the function {:?} is not available", function.name())),
+        other => Err(format!("{other} is not allowed in an expression")),
+    }
+}
+
+/// What DataFusion says, without what only its developers need.
+pub fn in_short(error: &DataFusionError) -> String {
+    let text = match error.find_root() {
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) => text.clone(),
+        DataFusionError::ArrowError(e, _) => e.to_string(),
+        other => other.strip_backtrace(),
+    };
+    let mut text = text.as_str();
+    for noise in ["Error during planning: ", "Execution error: ", "SQL error: ", "Schema error: ", "Arrow error: ",
+        "Compute error: ", "Cast error: ", "Parser error: ", "This feature is not implemented: "]
+    {
+        text = text.strip_prefix(noise).unwrap_or(text);
+    }
+    text.lines().next().unwrap_or_default().trim_end_matches(['.', ' ']).to_owned()
+}

@@ -1,0 +1,125 @@
+//! What the engine is given, and what it gives back.
+
+use crate::engine::progress::Progress;
+use crate::error::RunError;
+use serde_json::{Map, Value};
+use shared::models::connector::ConnectorType;
+use shared::models::pipeline::{Edge, ExecutionConfig, Node};
+use shared::models::schema::Field;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What the deployment gives the engine.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder that `local_fs` may read; `None` turns that connector off.
+    pub files_root: Option<PathBuf>,
+    /// Where the tables lie.
+    pub lake: Lake,
+    /// Bytes for the operators of one run, beyond which they spill; 1 GiB unless the deployment says otherwise.
+    pub memory_bytes: usize,
+    /// Where operators spill and rejects are kept until the run ends; emptied when the worker starts.
+    pub scratch: PathBuf,
+    /// Partitions worked at once where the pipeline does not say.
+    pub cores: usize,
+}
+
+/// The root of all tables.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    /// `file:///…` or `s3://bucket/prefix`, without a slash at the end.
+    pub url: String,
+    /// Options of `object_store` by their names, such as `aws_endpoint`.
+    pub options: HashMap<String, String>,
+}
+
+/// A connector with its secret in the clear.
+#[derive(Clone)]
+pub struct Connector {
+    pub id: String,
+    pub name: String,
+    pub kind: ConnectorType,
+    /// Of the kind's config type.
+    pub config: Map<String, Value>,
+    /// Of the auth method's type; never printed.
+    pub auth: Option<Map<String, Value>>,
+}
+
+/// The schema of a target table.
+#[derive(Debug, Clone)]
+pub struct TableSchema {
+    /// `schema_…`; the table lies at `<lake>/<tenant>/<schema id>`.
+    pub id: String,
+    /// Its name, for messages.
+    pub name: String,
+    pub fields: Vec<Field>,
+}
+
+/// One run, with everything that it needs resolved.
+#[derive(Clone)]
+pub struct Job {
+    pub tenant_id: String,
+    pub run_id: String,
+    /// Runs that this one is a retry of, newest first.
+    pub earlier: Vec<Earlier>,
+    /// Never empty: a pipeline without nodes is resolved to source → target.
+    pub nodes: Vec<Node>,
+    pub edges: Vec<Edge>,
+    /// The pipeline's connector, for sources that name none.
+    pub connector_id: String,
+    /// All connectors that the nodes name, and the pipeline's, by id.
+    pub connectors: HashMap<String, Connector>,
+    /// The target's schema.
+    pub schema: TableSchema,
+    /// What `${name}` in configs reads.
+    pub parameters: Map<String, Value>,
+    pub execution: ExecutionConfig,
+}
+
+/// A run that a retry comes after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    pub run_id: String,
+    /// Whether it ended `completed_with_errors`, so that its rows are to be replaced; otherwise a table that
+    /// already has its rows is left as it is.
+    pub replace: bool,
+}
+
+/// How the engine and the one who called it speak while a run runs.
+#[derive(Clone)]
+pub struct Hooks {
+    /// Counted up while it runs; read by the heartbeat.
+    pub progress: Arc<Progress>,
+    /// Set when the run must stop: cancelled, timed out, or its lease lost. The engine then answers
+    /// `Kind::Cancelled` and has written nothing.
+    pub stop: CancellationToken,
+    /// Asked once, after all rows are staged and before the first commit.
+    pub gate: Arc<dyn CommitGate>,
+}
+
+/// The last question before a commit.
+#[async_trait::async_trait]
+pub trait CommitGate: Send + Sync {
+    /// Moves the run to the stage `committing`.
+    ///
+    /// # Errors
+    /// `Kind::Superseded` or `Kind::Cancelled`: nothing may be committed.
+    async fn enter(&self) -> Result<(), RunError>;
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Rows that the sources gave.
+    pub rows_in: u64,
+    /// Rows that the targets took.
+    pub rows_out: u64,
+    /// Rejected rows.
+    pub failed_rows: u64,
+    /// Rows that a load mode left out.
+    pub skipped_rows: u64,
+    /// Rejected rows as JSON lines of [`crate::engine::progress::RowError`], to be read and removed by the caller.
+    pub errors: Option<PathBuf>,
+}

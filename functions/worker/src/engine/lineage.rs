@@ -1,0 +1,130 @@
+//! Which columns of a source reach the target as they are, so that the schema's types end the guessing of theirs.
+
+use super::graph::{Graph, GraphNode};
+use shared::models::node::{DataTypeName, JoinConfig, JoinType, NodeConfig, TransformOp};
+use shared::models::schema::Field;
+use std::collections::HashMap;
+
+/// Fields of the target's schema by the name that their column has at some node.
+pub type Wanted = HashMap<String, Field>;
+
+/// What the columns of the source at `source` are known to become, over all its ways to `targets`. `columns`
+/// answers a node's columns where they are known already.
+pub fn expected(
+    graph: &Graph,
+    targets: &[usize],
+    fields: &[Field],
+    source: usize,
+    columns: &dyn Fn(usize) -> Option<Vec<String>>,
+) -> Wanted {
+    let wanted: Wanted = fields.iter().map(|field| (field.name.clone(), field.clone())).collect();
+    let mut found = Wanted::new();
+    for target in targets {
+        let mut open = vec![(*target, wanted.clone())];
+        while let Some((index, wanted)) = open.pop() {
+            let Some(node) = graph.nodes.get(index) else { continue };
+            if index == source {
+                for (name, field) in wanted {
+                    found.entry(name).or_insert(field);
+                }
+                continue;
+            }
+            for (side, input) in node.inputs.iter().enumerate() {
+                open.push((input.node, before(node, side, wanted.clone(), columns)));
+            }
+        }
+    }
+    found
+}
+
+/// What is wanted of the input at `side`, where `wanted` is wanted of the node.
+fn before(node: &GraphNode, side: usize, mut wanted: Wanted, columns: &dyn Fn(usize) -> Option<Vec<String>>) -> Wanted {
+    match &node.config {
+        NodeConfig::Transform(config) => {
+            for op in config.ops.iter().rev() {
+                before_op(op, &mut wanted);
+            }
+            wanted
+        }
+        NodeConfig::Aggregate(config) => {
+            wanted.retain(|name, _| config.group_by.contains(name) && !config.measures.iter().any(|m| m.r#as == *name));
+            wanted
+        }
+        NodeConfig::Join(config) => {
+            let left = node.inputs.iter().position(|i| i.label.as_deref() == Some("left")).unwrap_or(0);
+            if side == left { wanted } else { right(config, wanted, node.inputs.get(left).and_then(|i| columns(i.node))) }
+        }
+        _ => wanted,
+    }
+}
+
+/// What is wanted of a join's right input. As long as the left's columns are not known, only the keys are sure.
+fn right(config: &JoinConfig, wanted: Wanted, left: Option<Vec<String>>) -> Wanted {
+    let mut found = Wanted::new();
+    for key in &config.on {
+        if let Some(field) = wanted.get(&key.left) {
+            found.insert(key.right.clone(), field.clone());
+        }
+    }
+    if matches!(config.r#type, JoinType::Semi | JoinType::Anti) {
+        return found;
+    }
+    let Some(left) = left else { return found };
+    let suffix = config.suffix.as_deref().unwrap_or("_right");
+    for (name, field) in wanted {
+        let own = match name.strip_suffix(suffix) {
+            Some(short) if left.iter().any(|l| l == short) => short.to_owned(),
+            _ if left.contains(&name) => continue,
+            _ => name,
+        };
+        found.entry(own).or_insert(field);
+    }
+    found
+}
+
+fn before_op(op: &TransformOp, wanted: &mut Wanted) {
+    match op {
+        TransformOp::Cast { field, .. }
+        | TransformOp::Expression { field, .. }
+        | TransformOp::AddField { field, .. }
+        | TransformOp::MapValues { field, .. } => {
+            wanted.remove(field);
+        }
+        TransformOp::Rename { mappings } => {
+            let moved: Vec<_> =
+                mappings.iter().filter_map(|m| Some((m.from.clone(), wanted.remove(&m.to)?))).collect();
+            for mapping in mappings {
+                wanted.remove(&mapping.from);
+            }
+            wanted.extend(moved);
+        }
+        TransformOp::Drop { fields } => wanted.retain(|name, _| !fields.contains(name)),
+        TransformOp::Select { fields } => wanted.retain(|name, _| fields.contains(name)),
+        // They work on the text as it is written in the source, not on what it was guessed to be.
+        TransformOp::Hash { field, .. } | TransformOp::MaskPii { field, .. } => {
+            let text = Field {
+                name: field.clone(),
+                display_name: None,
+                data_type: DataTypeName::Text,
+                length: None,
+                precision: None,
+                scale: None,
+                is_nullable: None,
+                is_primary_key: None,
+                is_unique: None,
+                default_value: None,
+                description: None,
+            };
+            wanted.insert(field.clone(), text);
+        }
+        TransformOp::Split { into, .. } => wanted.retain(|name, _| !into.contains(name)),
+        TransformOp::Merge { into, .. } | TransformOp::ParseJson { into, .. } => {
+            wanted.remove(into);
+        }
+        TransformOp::Trim { fields } => wanted.retain(|name, field| {
+            !fields.contains(name)
+                || matches!(field.data_type, DataTypeName::Varchar | DataTypeName::Text | DataTypeName::Json | DataTypeName::Uuid)
+        }),
+        TransformOp::FillNull { .. } => {}
+    }
+}

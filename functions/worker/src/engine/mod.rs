@@ -1,0 +1,19 @@
+//! Compiles a run's graph into a DataFusion plan, streams it, and commits what came out of it.
+
+mod accounting;
+mod compile;
+pub mod expressions;
+mod functions;
+pub mod graph;
+pub mod job;
+mod lineage;
+mod parameters;
+pub mod progress;
+mod run;
+mod session;
+mod story;
+
+#[cfg(test)]
+mod tests;
+
+pub use run::execute;

@@ -1,0 +1,284 @@
+//! What is counted while a run runs: rows by node, rejected rows, partitions, and the story in the log.
+
+use crate::error::{Kind, RunError};
+use serde::{Deserialize, Serialize};
+use shared::models::node::NodeType;
+use shared::models::pipeline::{ErrorHandling, OnError};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The hidden column that carries where a row came from; see [`RowId`]. Type `Int64`, nullable.
+pub const ROW_COLUMN: &str = "__flowgate_row";
+
+/// Where a row came from, in 63 bits: 7 for the source, 20 for the file, 36 for the row within the file (from 1,
+/// the header not counted). Ordering by it is the order of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowId(pub i64);
+
+impl RowId {
+    /// The id of `row` (from 1) in the file with this index of the source with this index.
+    pub fn new(source: usize, file: usize, row: u64) -> Self {
+        Self(((source as i64 & 0x7f) << 56) | ((file as i64 & 0xf_ffff) << 36) | (row as i64 & 0xf_ffff_ffff))
+    }
+    /// The index of the source.
+    pub fn source(self) -> usize {
+        (self.0 >> 56) as usize & 0x7f
+    }
+    /// The index of the file in its source.
+    pub fn file(self) -> usize {
+        (self.0 >> 36) as usize & 0xf_ffff
+    }
+    /// The row in its file, from 1.
+    pub fn row(self) -> u64 {
+        self.0 as u64 & 0xf_ffff_ffff
+    }
+}
+
+/// The rows that one node saw. `in = out + filtered + rejected + deduplicated` where a node keeps row identity.
+#[derive(Debug)]
+pub struct NodeCounters {
+    pub id: String,
+    /// The label, or the client's id.
+    pub name: String,
+    pub node_type: NodeType,
+    pub rows_in: AtomicU64,
+    pub rows_out: AtomicU64,
+    pub filtered: AtomicU64,
+    pub rejected: AtomicU64,
+    pub deduplicated: AtomicU64,
+}
+
+impl NodeCounters {
+    /// A node that has seen nothing yet.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, node_type: NodeType) -> Arc<Self> {
+        Arc::new(Self {
+            id: id.into(),
+            name: name.into(),
+            node_type,
+            rows_in: AtomicU64::new(0),
+            rows_out: AtomicU64::new(0),
+            filtered: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            deduplicated: AtomicU64::new(0),
+        })
+    }
+}
+
+/// One rejected row, as `GET …/errors` answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowError {
+    /// The row in its file, from 1 and without the header; none where the row has no identity any more.
+    pub row: Option<u64>,
+    pub column: String,
+    /// The value, at most 200 characters.
+    pub value: Option<String>,
+    /// What is wrong with it and what would be right; names the file where the source has several.
+    pub error: String,
+    /// The id of the node that rejected it.
+    pub node: String,
+}
+
+/// A line of the run's story.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Such as `planning`, `reading`, `writing`, `committing`.
+    pub stage: String,
+    pub message: String,
+    /// RFC 3339.
+    pub timestamp: String,
+}
+
+/// One partition of the work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionDetail {
+    /// The file, or `part 3`.
+    pub name: String,
+    /// `pending`, `running` or `completed`.
+    pub status: String,
+    pub rows: u64,
+}
+
+/// Everything that is counted while a run runs. Cheap to update from many threads.
+#[derive(Debug)]
+pub struct Progress {
+    clock: shared::clock::Clock,
+    errors: ErrorHandling,
+    nodes: Mutex<Vec<Arc<NodeCounters>>>,
+    /// Rows that the sources will give, where it is known or can be estimated; 0 where not.
+    pub total_rows: AtomicU64,
+    log: Mutex<Vec<LogLine>>,
+    partitions: Mutex<Vec<PartitionDetail>>,
+    /// File names by source index, to say where a row came from.
+    files: Mutex<Vec<Vec<Arc<str>>>>,
+    rejected: AtomicU64,
+    first: Mutex<Vec<RowError>>,
+    spool: Mutex<Option<BufWriter<File>>>,
+    spool_path: PathBuf,
+}
+
+/// The first rejected rows that the progress shows.
+const SHOWN: usize = 20;
+/// Characters of a value that are kept.
+const VALUE_CHARS: usize = 200;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Progress {
+    /// Nothing counted yet; rejected rows are kept in `spool_path`, which is made when the first one comes.
+    pub fn new(errors: ErrorHandling, spool_path: PathBuf, clock: shared::clock::Clock) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            errors,
+            nodes: Mutex::default(),
+            total_rows: AtomicU64::new(0),
+            log: Mutex::default(),
+            partitions: Mutex::default(),
+            files: Mutex::default(),
+            rejected: AtomicU64::new(0),
+            first: Mutex::default(),
+            spool: Mutex::default(),
+            spool_path,
+        })
+    }
+
+    /// Counts for a node from now on.
+    pub fn add_node(&self, counters: Arc<NodeCounters>) {
+        lock(&self.nodes).push(counters);
+    }
+    /// The nodes so far, in the order in which they were added.
+    pub fn nodes(&self) -> Vec<Arc<NodeCounters>> {
+        lock(&self.nodes).clone()
+    }
+
+    /// Adds a sentence to the run's story.
+    pub fn log(&self, stage: &str, message: impl Into<String>) {
+        let timestamp = shared::clock::rfc3339(self.clock.now());
+        lock(&self.log).push(LogLine { stage: stage.to_owned(), message: message.into(), timestamp });
+    }
+    /// The story so far.
+    pub fn log_lines(&self) -> Vec<LogLine> {
+        lock(&self.log).clone()
+    }
+
+    /// Registers a source's files; answers the source's index for [`RowId::new`].
+    pub fn add_source(&self, files: Vec<Arc<str>>) -> usize {
+        let mut all = lock(&self.files);
+        all.push(files);
+        all.len() - 1
+    }
+
+    /// Registers partitions of the work; answers the index of the first.
+    pub fn add_partitions(&self, names: impl IntoIterator<Item = String>) -> usize {
+        let mut all = lock(&self.partitions);
+        let first = all.len();
+        all.extend(names.into_iter().map(|name| PartitionDetail { name, status: "pending".to_owned(), rows: 0 }));
+        first
+    }
+    /// Adds `rows` to a partition, which is then `running`, or `completed` where `done`.
+    pub fn partition(&self, index: usize, rows: u64, done: bool) {
+        if let Some(p) = lock(&self.partitions).get_mut(index) {
+            p.rows += rows;
+            p.status = if done { "completed" } else { "running" }.to_owned();
+        }
+    }
+    /// The partitions so far.
+    pub fn partition_details(&self) -> Vec<PartitionDetail> {
+        lock(&self.partitions).clone()
+    }
+
+    /// Reports one rejected row: counts it at its node and keeps it for `GET …/errors`. A `value` is cut to 200
+    /// characters.
+    ///
+    /// # Errors
+    /// `Kind::Data` where the pipeline ends at the first rejected row or this one is more than `maxErrors`;
+    /// `Kind::Resources` where the disk is full.
+    pub fn reject(
+        &self,
+        node: &NodeCounters,
+        row: Option<RowId>,
+        column: &str,
+        value: Option<&str>,
+        reason: &str,
+    ) -> Result<(), RunError> {
+        node.rejected.fetch_add(1, Relaxed);
+        let error = RowError {
+            row: row.map(RowId::row),
+            column: column.to_owned(),
+            value: value.map(|v| v.chars().take(VALUE_CHARS).collect()),
+            error: match row.and_then(|r| self.file_name(r)) {
+                Some(file) => format!("{reason} (in {file})"),
+                None => reason.to_owned(),
+            },
+            node: node.id.clone(),
+        };
+        let count = self.rejected.fetch_add(1, Relaxed) + 1;
+        if self.errors.on_error == OnError::Fail || self.errors.max_errors.is_some_and(|max| count > max) {
+            let place = error.row.map(|r| format!("row {r}, ")).unwrap_or_default();
+            let limit = match self.errors.on_error {
+                OnError::Fail => "the pipeline fails at the first rejected row (errorHandling.onError)".to_owned(),
+                OnError::Skip => format!("more than maxErrors = {} rows are rejected", self.errors.max_errors.unwrap_or(0)),
+            };
+            self.keep(&error)?;
+            return Err(RunError::new(
+                Kind::Data,
+                format!("{limit}: node {:?}, {place}column {column:?}, value {:?}: {}", node.name, error.value, error.error),
+            )
+            .at(&node.id));
+        }
+        self.keep(&error)
+    }
+
+    fn file_name(&self, row: RowId) -> Option<Arc<str>> {
+        let files = lock(&self.files);
+        let files = files.get(row.source())?;
+        if files.len() < 2 { None } else { files.get(row.file()).cloned() }
+    }
+
+    fn keep(&self, error: &RowError) -> Result<(), RunError> {
+        let full = |e: std::io::Error| {
+            RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {e}"))
+        };
+        {
+            let mut first = lock(&self.first);
+            if first.len() < SHOWN {
+                first.push(error.clone());
+            }
+        }
+        let mut spool = lock(&self.spool);
+        let writer = match &mut *spool {
+            Some(writer) => writer,
+            none => none.insert(BufWriter::new(File::create(&self.spool_path).map_err(full)?)),
+        };
+        serde_json::to_writer(&mut *writer, error).map_err(|e| full(e.into()))?;
+        writer.write_all(b"\n").map_err(full)
+    }
+
+    /// Rejected rows so far.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
+    }
+    /// The first rejected rows, 20 at most.
+    pub fn first_errors(&self) -> Vec<RowError> {
+        lock(&self.first).clone()
+    }
+
+    /// Ends the spool and answers its path; none where nothing was rejected.
+    ///
+    /// # Errors
+    /// `Kind::Resources` where the disk is full.
+    pub fn finish_errors(&self) -> Result<Option<PathBuf>, RunError> {
+        match lock(&self.spool).take() {
+            None => Ok(None),
+            Some(mut writer) => writer
+                .flush()
+                .map(|()| Some(self.spool_path.clone()))
+                .map_err(|e| RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {e}"))),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a run ended early: what kind of thing went wrong, at which node, and whether trying again can help.
+
+use datafusion::error::DataFusionError;
+
+/// What kind of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The pipeline cannot run as it is defined: a missing column, a type that an expression cannot take.
+    Definition,
+    /// The source is not there or not readable as it is, and will not be next time either.
+    Source,
+    /// The source did not answer; the next attempt may succeed.
+    SourceUnavailable,
+    /// The rows broke a limit that the pipeline sets (`onError: fail`, `maxErrors`, `maxErrorRate`).
+    Data,
+    /// The target refuses what is to be written, and will next time too.
+    Target,
+    /// The target did not answer; the next attempt may succeed.
+    TargetUnavailable,
+    /// The run was cancelled.
+    Cancelled,
+    /// Another worker has the run, or it is final: nothing may be written any more.
+    Superseded,
+    /// The run took longer than it may.
+    Timeout,
+    /// The memory or disk that the worker has was not enough.
+    Resources,
+    /// A defect of ours.
+    Internal,
+}
+
+impl Kind {
+    /// The stable word in a run's `error.code`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Definition => "INVALID_PIPELINE",
+            Self::Source => "SOURCE_ERROR",
+            Self::SourceUnavailable => "SOURCE_UNAVAILABLE",
+            Self::Data => "TOO_MANY_ERRORS",
+            Self::Target => "TARGET_ERROR",
+            Self::TargetUnavailable => "TARGET_UNAVAILABLE",
+            Self::Cancelled => "CANCELLED",
+            Self::Superseded => "SUPERSEDED",
+            Self::Timeout => "TIMEOUT",
+            Self::Resources => "RESOURCES_EXHAUSTED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// Whether another attempt can help.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::SourceUnavailable | Self::TargetUnavailable | Self::Resources | Self::Internal)
+    }
+}
+
+/// Why a run ended early. `message` is safe to show to the tenant: it names nodes, files, columns and values of
+/// theirs, never a secret or a path of the worker's outside the files root.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct RunError {
+    /// What kind of thing went wrong.
+    pub kind: Kind,
+    /// The id of the node at which it went wrong.
+    pub node: Option<String>,
+    /// A sentence that says what, where, and what would be right.
+    pub message: String,
+}
+
+impl RunError {
+    /// An error of `kind` with a sentence.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, node: None, message: message.into() }
+    }
+
+    /// The same error, at `node` unless it already names one.
+    #[must_use]
+    pub fn at(mut self, node: &str) -> Self {
+        self.node.get_or_insert_with(|| node.to_owned());
+        self
+    }
+}
+
+impl From<RunError> for DataFusionError {
+    fn from(error: RunError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+/// What a plan ended with: our own error where one lies inside, else one by DataFusion's kind.
+impl From<DataFusionError> for RunError {
+    fn from(error: DataFusionError) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(e) = cause {
+            if let Some(own) = e.downcast_ref::<RunError>() {
+                return own.clone();
+            }
+            // `Arc<DataFusionError>` and `Box<dyn Error>` hide what they hold from `source()`.
+            cause = match e.downcast_ref::<DataFusionError>() {
+                Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
+                Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
+                Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
+                _ => e.source(),
+            };
+        }
+        let kind = match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => Kind::Resources,
+            DataFusionError::IoError(_) => Kind::Resources,
+            DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
+                Kind::Definition
+            }
+            DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Kind::Data,
+            _ => Kind::Internal,
+        };
+        Self::new(kind, error.strip_backtrace())
+    }
+}

@@ -1,0 +1,119 @@
+//! What a run needs, read from the store: its pipeline's version, connectors with their secrets, schema, ancestors.
+
+use crate::engine::job::{Connector, Earlier, Job, TableSchema};
+use crate::error::{Kind, RunError};
+use crate::life::Worker;
+use serde_json::{Map, Value};
+use shared::models::node::NodeType;
+use shared::models::pipeline::{Edge, Node, Pipeline};
+use shared::models::run::{Run, RunStatus};
+use shared::models::schema::Schema;
+use shared::store::keys;
+use std::collections::HashMap;
+
+/// The most retries of retries that are looked at.
+const ANCESTORS: usize = 50;
+
+/// Everything that a run needs.
+pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError> {
+    let store = &worker.services.store;
+    let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await;
+    let pipeline = version.map_err(away)?.ok_or_else(|| {
+        RunError::new(Kind::Definition, format!("version {} of the pipeline is not there any more", run.pipeline_version))
+    })?;
+    let schema = table_schema(worker, &run.tenant_id, &pipeline.schema_id).await?;
+    let connectors = connectors(worker, &pipeline).await?;
+    let earlier = earlier(worker, run).await?;
+    let (nodes, edges) = graph(&pipeline);
+    Ok(Job {
+        tenant_id: run.tenant_id.clone(),
+        run_id: run.id.clone(),
+        earlier,
+        nodes,
+        edges,
+        connector_id: pipeline.connector_id.clone(),
+        connectors,
+        schema,
+        parameters: run.parameters.0.clone(),
+        execution: pipeline.execution_config.0,
+    })
+}
+
+fn away(error: shared::Error) -> RunError {
+    tracing::warn!(%error, "what the run needs cannot be read");
+    RunError::new(Kind::Internal, "what the run needs could not be read from the store")
+}
+
+/// The schema of a run's target.
+pub(crate) async fn table_schema(worker: &Worker, tenant: &str, id: &str) -> Result<TableSchema, RunError> {
+    let schema: Schema = worker.services.store.resource(tenant, keys::Kind::Schema, id).await.map_err(|error| {
+        match error {
+            shared::Error::NotFound { .. } => {
+                RunError::new(Kind::Definition, format!("the schema {id} of the pipeline does not exist any more"))
+            }
+            other => away(other),
+        }
+    })?;
+    Ok(TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 })
+}
+
+async fn connectors(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, Connector>, RunError> {
+    let ids = pipeline.connectors();
+    let stored = worker.services.store.connectors(&pipeline.tenant_id, &ids).await.map_err(away)?;
+    let mut found = HashMap::with_capacity(ids.len());
+    for id in ids {
+        let Some(connector) = stored.get(id) else {
+            return Err(RunError::new(Kind::Definition, format!("the connector {id} does not exist any more")));
+        };
+        found.insert(id.to_owned(), open(worker, connector).await?);
+    }
+    Ok(found)
+}
+
+/// A connector with its secret in the clear.
+pub(crate) async fn open(worker: &Worker, c: &shared::models::connector::Connector) -> Result<Connector, RunError> {
+    let unreadable = |error: &dyn std::error::Error| {
+        tracing::error!(connector = c.id, %error, "a connector's secret cannot be opened");
+        RunError::new(Kind::Internal, format!("the secret of the connector {:?} cannot be opened", c.name))
+    };
+    let auth: Option<Map<String, Value>> = match &c.secret {
+        None => None,
+        Some(sealed) => {
+            let secret = worker.opener.open(&c.tenant_id, &c.id, &sealed.0).await.map_err(|e| unreadable(&e))?;
+            Some(serde_json::from_slice(secret.expose()).map_err(|e| unreadable(&e))?)
+        }
+    };
+    Ok(Connector { id: c.id.clone(), name: c.name.clone(), kind: c.r#type, config: c.config.0.clone(), auth })
+}
+
+async fn earlier(worker: &Worker, run: &Run) -> Result<Vec<Earlier>, RunError> {
+    let mut earlier = Vec::new();
+    let mut next = run.retry_of.clone();
+    while let Some(id) = next.take() {
+        let found = worker.services.store.find_run(&run.tenant_id, &run.pipeline_id, &id).await.map_err(away)?;
+        let Some(before) = found else { break };
+        earlier.push(Earlier { run_id: id, replace: before.status == RunStatus::CompletedWithErrors });
+        if earlier.len() < ANCESTORS {
+            next = before.retry_of;
+        }
+    }
+    Ok(earlier)
+}
+
+/// The graph; without nodes it copies the connector's data into the schema, column by column by name.
+fn graph(pipeline: &Pipeline) -> (Vec<Node>, Vec<Edge>) {
+    if !pipeline.nodes.0.is_empty() {
+        return (pipeline.nodes.0.clone(), pipeline.edges.0.clone());
+    }
+    let node = |id: &str, node_type| Node {
+        id: id.to_owned(),
+        client_id: None,
+        node_type,
+        label: None,
+        config: Map::new(),
+        position: None,
+    };
+    let edge =
+        Edge { id: "copy".to_owned(), source: "source".to_owned(), target: "target".to_owned(), label: None };
+    (vec![node("source", NodeType::Source), node("target", NodeType::Target)], vec![edge])
+}

@@ -1,0 +1,17 @@
+//! The worker: takes runs off the queue and executes them. The only package that knows DataFusion.
+
+pub mod answer;
+mod claim;
+pub mod engine;
+pub mod error;
+mod heartbeat;
+mod job;
+mod life;
+pub mod nodes;
+mod purge;
+mod report;
+pub mod sources;
+pub mod start;
+pub mod targets;
+
+pub use life::{Done, Worker};

@@ -1,0 +1,312 @@
+//! The life of a run, from the claim to its end.
+
+use crate::engine::job::{CommitGate, Hooks, Settings};
+use crate::engine::progress::Progress;
+use crate::error::{Kind, RunError};
+use crate::heartbeat::{self, Reason, Stop};
+use crate::{claim, engine, job, report, targets};
+use rand::RngExt;
+use shared::Result;
+use shared::context::Services;
+use shared::models::pipeline::Retry;
+use shared::models::run::{Rows, Run, RunStatus};
+use shared::models::time::Time;
+use shared::queue::Task;
+use shared::secrets::Opener;
+use shared::store::runs::{End, Ender, LEASE_SECONDS};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A process that executes runs.
+pub struct Worker {
+    pub services: Arc<Services>,
+    pub opener: Opener,
+    pub settings: Settings,
+    /// Names this worker in runs and logs.
+    pub name: String,
+    /// Set when this worker shuts down.
+    pub shutdown: CancellationToken,
+}
+
+/// What is to become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// It was done.
+    Delete,
+    /// It comes back after so long.
+    Hide(Duration),
+    /// Another delivery has it.
+    Leave,
+}
+
+impl Worker {
+    /// Takes messages off the queue, `concurrent` at once, until the worker shuts down; then waits for what still
+    /// runs, for `grace` at most. What is cut off is delivered again, and its run goes on elsewhere.
+    pub async fn poll(self: Arc<Self>, concurrent: usize, grace: Duration) {
+        let mut tasks = JoinSet::new();
+        while !self.shutdown.is_cancelled() {
+            while tasks.try_join_next().is_some() {}
+            if tasks.len() >= concurrent.max(1) {
+                tokio::select! {
+                    _ = tasks.join_next() => {}
+                    () = self.shutdown.cancelled() => {}
+                }
+                continue;
+            }
+            let lease = Duration::from_secs(LEASE_SECONDS.unsigned_abs());
+            let received = tokio::select! {
+                received = self.services.queue.receive(1, Duration::from_secs(20), lease) => received,
+                () = self.shutdown.cancelled() => break,
+            };
+            match received {
+                Ok(deliveries) => {
+                    for delivery in deliveries {
+                        let worker = Arc::clone(&self);
+                        tasks.spawn(async move { worker.handle(delivery).await });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the queue does not answer; trying again in a second");
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        () = self.shutdown.cancelled() => {}
+                    }
+                }
+            }
+        }
+        let finish = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, finish).await.is_err() {
+            tracing::warn!("runs that are not finished are left to be delivered again");
+        }
+    }
+
+    async fn handle(&self, delivery: shared::queue::Delivery) {
+        let done = claim::handle(self, &delivery).await;
+        let sent = match done {
+            Done::Delete => self.services.queue.delete(&delivery.receipt).await,
+            Done::Hide(time) => self.services.queue.hide(&delivery.receipt, time).await,
+            Done::Leave => Ok(()),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(%error, "the queue did not take what became of a message; it comes back");
+        }
+    }
+}
+
+/// How an attempt ended.
+struct Attempt {
+    result: Result<engine::job::Outcome, RunError>,
+    progress: Arc<Progress>,
+    stop: Stop,
+    spool: PathBuf,
+    retry: Retry,
+}
+
+/// Lives a claimed run to its end, or to the end of this attempt.
+pub(crate) async fn live(worker: &Worker, run: Run, task: Task, receipt: &str) -> Result<Done> {
+    let now: Time = worker.services.clock.now().into();
+    if run.committing && (task == Task::Settle || heartbeat::past_timeout(&run, now)) {
+        return settle(worker, &run, &RunError::new(Kind::Timeout, timeout_text(&run))).await;
+    }
+    if task == Task::Settle {
+        let error = RunError::new(Kind::Internal, "the run was given to workers too often without an end");
+        return end(worker, &run, End::failed(report::failure(&error))).await;
+    }
+    if run.cancel_requested && !run.committing {
+        return end(worker, &run, End::cancelled()).await;
+    }
+    if heartbeat::past_timeout(&run, now) {
+        return end(worker, &run, End::failed(report::failure(&RunError::new(Kind::Timeout, timeout_text(&run))))).await;
+    }
+    let attempt = attempt(worker, &run, receipt).await;
+    let done = conclude(worker, &run, &attempt).await;
+    let _ = tokio::fs::remove_file(&attempt.spool).await;
+    done
+}
+
+fn timeout_text(run: &Run) -> String {
+    format!("the run took longer than its {} s (executionConfig.timeoutSeconds)", run.timeout_seconds)
+}
+
+async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
+    let spool = worker.settings.scratch.join(format!("{}-{}.rejected", run.id, run.attempt));
+    let stop = Stop::default();
+    let job = job::resolve(worker, run).await;
+    let execution = job.as_ref().map(|j| j.execution.clone()).unwrap_or_default();
+    let progress = Progress::new(execution.errors(), spool.clone(), worker.services.clock.clone());
+    let retry = execution.retry.unwrap_or_default();
+    let result = match job {
+        Err(error) => Err(error),
+        Ok(job) => {
+            progress.log("starting", format!("attempt {} on worker {}", run.attempt, worker.name));
+            let gate = Gate { services: Arc::clone(&worker.services), run: run.clone(), progress: Arc::clone(&progress) };
+            let hooks = Hooks { progress: Arc::clone(&progress), stop: stop.token.clone(), gate: Arc::new(gate) };
+            execute(worker, run, receipt, job, hooks, &stop).await
+        }
+    };
+    Attempt { result, progress, stop, spool, retry }
+}
+
+/// Executes beside a heartbeat; a panic of the engine is an error of the run.
+async fn execute(
+    worker: &Worker,
+    run: &Run,
+    receipt: &str,
+    job: engine::job::Job,
+    hooks: Hooks,
+    stop: &Stop,
+) -> Result<engine::job::Outcome, RunError> {
+    let (services, progress) = (Arc::clone(&worker.services), Arc::clone(&hooks.progress));
+    let mut beside = JoinSet::new();
+    beside.spawn(heartbeat::beat(services, run.clone(), receipt.to_owned(), progress, stop.clone()));
+    let (shutdown, stopping) = (worker.shutdown.clone(), stop.clone());
+    beside.spawn(async move {
+        shutdown.cancelled().await;
+        // A short run may finish; one that does not is given back when the process ends.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        stopping.now(Reason::Shutdown);
+        std::future::pending::<()>().await;
+    });
+    let settings = worker.settings.clone();
+    let engine = tokio::spawn(async move { engine::execute(job, &settings, hooks).await });
+    let result = match engine.await {
+        Ok(result) => result,
+        Err(panicked) => {
+            tracing::error!(run = run.id, error = %panicked, "the engine panicked");
+            Err(RunError::new(Kind::Internal, "the engine ended unexpectedly; the worker's log says where"))
+        }
+    };
+    beside.shutdown().await;
+    result
+}
+
+/// Writes down what an attempt came to.
+async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done> {
+    let error = match &attempt.result {
+        Ok(outcome) => {
+            let rows = Rows {
+                rows_in: outcome.rows_in,
+                rows_out: outcome.rows_out,
+                failed: outcome.failed_rows,
+                skipped: outcome.skipped_rows,
+            };
+            return end(worker, run, succeeded(rows, Some(report::progress(&attempt.progress)))).await;
+        }
+        Err(error) => error,
+    };
+    match (attempt.stop.reason(), error.kind) {
+        (Some(Reason::Lost), _) | (None, Kind::Superseded) => {
+            tracing::warn!(run = run.id, attempt = run.attempt, "the run is not this worker's any more");
+            return Ok(Done::Leave);
+        }
+        (Some(Reason::Shutdown), Kind::Cancelled) => return Ok(Done::Hide(Duration::from_secs(1))),
+        (Some(Reason::Timeout), Kind::Cancelled) => {
+            return fail(worker, run, attempt, &RunError::new(Kind::Timeout, timeout_text(run))).await;
+        }
+        (_, Kind::Cancelled | Kind::Superseded) => {
+            let end_now = End { progress: Some(report::progress(&attempt.progress)), ..End::cancelled() };
+            return end(worker, run, end_now).await;
+        }
+        _ => {}
+    }
+    if error.kind.is_retryable() && run.failures + 1 < run.max_attempts {
+        let delay = delay(&attempt.retry, run.failures);
+        let again = Time(worker.services.clock.now() + chrono::Duration::from_std(delay).unwrap_or_default() * 2);
+        tracing::warn!(run = run.id, %error, delay = delay.as_secs(), "the run failed and will be tried again");
+        if worker.services.store.give_back(run, &report::failure(error), again).await? {
+            return Ok(Done::Hide(delay));
+        }
+    }
+    fail(worker, run, attempt, error).await
+}
+
+/// Seconds until the next attempt: doubled with each failure, of which a random half is left out.
+fn delay(retry: &Retry, failures: u32) -> Duration {
+    let first = f64::from(retry.initial_delay_seconds.unwrap_or(5));
+    let most = f64::from(retry.max_delay_seconds.unwrap_or(300));
+    let full = (first * 2_f64.powi(i32::try_from(failures.min(20)).unwrap_or(20))).min(most);
+    Duration::from_secs_f64(full * rand::rng().random_range(0.5..=1.0))
+}
+
+async fn fail(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -> Result<Done> {
+    tracing::warn!(run = run.id, %error, "run failed");
+    let current = worker.services.store.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
+    if current.is_some_and(|r| r.committing) {
+        return settle(worker, run, error).await;
+    }
+    let spool = attempt.progress.finish_errors().unwrap_or_default();
+    let errors_attempt = report::keep_errors(&worker.services.store, run, spool.as_deref()).await?;
+    let mut rows = report::rows(&attempt.progress, 0);
+    rows.rows_out = 0;
+    let failed = End {
+        rows: Some(rows),
+        progress: Some(report::progress(&attempt.progress)),
+        errors_attempt,
+        ..End::failed(report::failure(error))
+    };
+    end(worker, run, failed).await
+}
+
+fn succeeded(rows: Rows, progress: Option<shared::models::run::Progress>) -> End {
+    let status = if rows.failed > 0 { RunStatus::CompletedWithErrors } else { RunStatus::Completed };
+    End { status, rows: Some(rows), error: None, progress, errors_attempt: None }
+}
+
+/// Ends a run that may have committed: what the target says decides between completed and failed.
+async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
+    let store = &worker.services.store;
+    let current = store.run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
+    let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await?;
+    let Some(version) = version else { return Ok(Done::Delete) };
+    let schema = job::table_schema(worker, &run.tenant_id, &version.schema_id).await.map_err(shared::Error::internal)?;
+    let settled = targets::settle(&run.tenant_id, &schema, &run.id, &worker.settings).await;
+    let committed = settled.map_err(shared::Error::internal)?;
+    tracing::warn!(run = run.id, committed, "the run was settled at its target");
+    let finish = match (committed, current.rows) {
+        (true, rows) => succeeded(rows.unwrap_or_default(), None),
+        (false, rows) => {
+            let rows = rows.map(|r| Rows { rows_out: 0, ..r });
+            End { rows, ..End::failed(report::failure(error)) }
+        }
+    };
+    end(worker, run, finish).await
+}
+
+async fn end(worker: &Worker, run: &Run, end: End) -> Result<Done> {
+    let now: Time = worker.services.clock.now().into();
+    let status = end.status.name();
+    if worker.services.store.end_run(run, Ender::Holder, &end, now).await? {
+        tracing::info!(run = run.id, status, "run ended");
+    } else {
+        tracing::warn!(run = run.id, status, "the run was ended by someone else before");
+    }
+    Ok(Done::Delete)
+}
+
+/// Moves the run to the stage `committing` with the numbers that it will have come to.
+struct Gate {
+    services: Arc<Services>,
+    run: Run,
+    progress: Arc<Progress>,
+}
+
+#[async_trait::async_trait]
+impl CommitGate for Gate {
+    async fn enter(&self) -> Result<(), RunError> {
+        let away = |error: shared::Error| {
+            tracing::warn!(run = self.run.id, %error, "the run cannot start to commit");
+            RunError::new(Kind::Internal, "the store did not answer before the commit; nothing was written")
+        };
+        let spool = self.progress.finish_errors()?;
+        let store = &self.services.store;
+        let errors = report::keep_errors(store, &self.run, spool.as_deref()).await.map_err(away)?;
+        let (rows, progress) = (report::rows(&self.progress, 0), report::progress(&self.progress));
+        if store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)? {
+            return Ok(());
+        }
+        Err(RunError::new(Kind::Superseded, "the run was cancelled, or is another worker's: nothing was written"))
+    }
+}

@@ -1,0 +1,136 @@
+//! Aggregate: groups rows and measures the groups.
+
+use super::columns::{column, has_rows, may_be_named, require, type_name};
+use super::ledger::Ledger;
+use super::step::follow;
+use super::tap::{Count, Tap};
+use crate::engine::graph::GraphNode;
+use crate::engine::progress::ROW_COLUMN;
+use crate::error::RunError;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::functions_aggregate::expr_fn;
+use datafusion::logical_expr::expr::Sort;
+use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use shared::models::node::{AggregateConfig, AggregateFn, Measure};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Digits of the sum of whole numbers while it is made, so that it is wrong in no case; it ends as bigint.
+const SUM_OF_INTEGERS: DataType = DataType::Decimal128(38, 0);
+
+/// Plans groups of `input` and their measures.
+///
+/// # Errors
+/// `Kind::Definition` where a field is not there or cannot be measured so, or two results have one name.
+pub fn plan(
+    node: &GraphNode,
+    config: &AggregateConfig,
+    input: LogicalPlan,
+    ledger: Ledger,
+) -> Result<LogicalPlan, RunError> {
+    if config.group_by.is_empty() && config.measures.is_empty() {
+        return Err(node.fault("it has neither groupBy nor measures, so there is nothing to give on"));
+    }
+    let mut names = HashSet::new();
+    let mut groups = Vec::new();
+    for name in &config.group_by {
+        let field = require(node, &input, name)?;
+        if !super::deduplicate::can_be_key(field.data_type()) {
+            return Err(node.fault(format!("column {name:?} holds {}, by which rows cannot be grouped", type_name(field.data_type()))));
+        }
+        if !names.insert(name.clone()) {
+            return Err(node.fault(format!("groupBy names {name:?} twice")));
+        }
+        groups.push(column(name));
+    }
+    let order: Vec<Sort> =
+        if has_rows(input.schema()) { vec![column(ROW_COLUMN).sort(true, false)] } else { Vec::new() };
+    let (mut measures, mut output) = (Vec::new(), groups.clone());
+    for (index, measure) in config.measures.iter().enumerate() {
+        may_be_named(&measure.r#as).map_err(|why| node.fault(why))?;
+        if !names.insert(measure.r#as.clone()) {
+            return Err(node.fault(format!("two results would be named {:?}", measure.r#as)));
+        }
+        let hidden = format!("__flowgate_measure_{index}");
+        let (expr, result) = measured(node, measure, &input, &order)?;
+        measures.push(expr.alias(&hidden));
+        let value = match result {
+            Some(result) => cast(column(&hidden), result),
+            None => column(&hidden),
+        };
+        output.push(value.alias(&measure.r#as));
+    }
+    let input = follow(input, Arc::new(Tap::new(Count::In, ledger.clone())));
+    let builder = LogicalPlanBuilder::from(input);
+    let grouped = if measures.is_empty() {
+        builder.project(groups)?.distinct()?
+    } else {
+        builder.aggregate(groups, measures)?
+    };
+    Ok(follow(grouped.project(output)?.build()?, Arc::new(Tap::new(Count::Out, ledger))))
+}
+
+/// A measure, and the type that its result is cast to where it is not the one that it has.
+fn measured(
+    node: &GraphNode,
+    measure: &Measure,
+    input: &LogicalPlan,
+    order: &[Sort],
+) -> Result<(Expr, Option<DataType>), RunError> {
+    if measure.field == "*" {
+        return match measure.r#fn {
+            AggregateFn::Count => Ok((expr_fn::count(lit(1_i64)), None)),
+            other => Err(node.fault(format!("{} needs a field; only count takes \"*\"", name_of(other)))),
+        };
+    }
+    let field = require(node, input, &measure.field)?;
+    let data_type = field.data_type();
+    let value = column(&measure.field);
+    let numeric = data_type.is_numeric() || *data_type == DataType::Null;
+    if !numeric
+        && matches!(measure.r#fn, AggregateFn::Sum | AggregateFn::Avg | AggregateFn::Median | AggregateFn::Stddev)
+    {
+        return Err(node.fault(format!(
+            "{} needs a number, but {:?} is of type {}; cast it before",
+            name_of(measure.r#fn),
+            measure.field,
+            type_name(data_type)
+        )));
+    }
+    let in_order = |expr: Expr| -> Result<Expr, RunError> {
+        if order.is_empty() { Ok(expr) } else { Ok(expr.order_by(order.to_vec()).build()?) }
+    };
+    Ok(match measure.r#fn {
+        AggregateFn::Count => (expr_fn::count(value), None),
+        AggregateFn::CountDistinct => (expr_fn::count_distinct(value), None),
+        AggregateFn::Sum if data_type.is_integer() => {
+            (expr_fn::sum(cast(value, SUM_OF_INTEGERS)), Some(DataType::Int64))
+        }
+        AggregateFn::Sum => (expr_fn::sum(value), None),
+        AggregateFn::Avg => (expr_fn::avg(value), None),
+        AggregateFn::Min => (expr_fn::min(value), None),
+        AggregateFn::Max => (expr_fn::max(value), None),
+        AggregateFn::Median => (expr_fn::median(value), None),
+        AggregateFn::Stddev => (expr_fn::stddev(value), None),
+        AggregateFn::First => (expr_fn::first_value(value, order.to_vec()), None),
+        AggregateFn::Last => (expr_fn::last_value(value, order.to_vec()), None),
+        AggregateFn::ArrayAgg => (in_order(expr_fn::array_agg(value))?, None),
+    })
+}
+
+/// A function as configs name it.
+fn name_of(function: AggregateFn) -> &'static str {
+    match function {
+        AggregateFn::Count => "count",
+        AggregateFn::CountDistinct => "count_distinct",
+        AggregateFn::Sum => "sum",
+        AggregateFn::Avg => "avg",
+        AggregateFn::Min => "min",
+        AggregateFn::Max => "max",
+        AggregateFn::Median => "median",
+        AggregateFn::Stddev => "stddev",
+        AggregateFn::First => "first",
+        AggregateFn::Last => "last",
+        AggregateFn::ArrayAgg => "array_agg",
+    }
+}

@@ -1,0 +1,85 @@
+//! The columns that go from node to node: which there are, and what people call their types.
+
+use crate::engine::expressions::missing;
+use crate::engine::graph::GraphNode;
+use crate::engine::progress::ROW_COLUMN;
+use crate::error::RunError;
+use datafusion::arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+
+/// The columns that users see, in order.
+pub fn visible(schema: &DFSchema) -> impl Iterator<Item = &FieldRef> {
+    schema.fields().iter().filter(|field| field.name() != ROW_COLUMN)
+}
+
+/// Whether rows still know where they came from.
+pub fn has_rows(schema: &DFSchema) -> bool {
+    schema.has_column_with_unqualified_name(ROW_COLUMN)
+}
+
+/// The column `name`.
+///
+/// # Errors
+/// A sentence that names the nearest column and those that there are.
+pub fn find<'a>(schema: &'a DFSchema, name: &str) -> Result<&'a FieldRef, String> {
+    visible(schema)
+        .find(|field| field.name() == name)
+        .ok_or_else(|| missing(name, visible(schema).map(|f| f.name().as_str())))
+}
+
+/// The column `name` of what comes into `node`.
+///
+/// # Errors
+/// `Kind::Definition` that names the node.
+pub fn require<'a>(node: &GraphNode, plan: &'a LogicalPlan, name: &str) -> Result<&'a FieldRef, RunError> {
+    find(plan.schema(), name).map_err(|why| node.fault(why))
+}
+
+/// Whether users may give a column this name.
+///
+/// # Errors
+/// A sentence that says what is wrong with it.
+pub fn may_be_named(name: &str) -> Result<(), String> {
+    if name.starts_with("__flowgate") {
+        return Err(format!("a column may not be named {name:?}; names that begin with __flowgate are Flowgate's own"));
+    }
+    if name.is_empty() { Err("a column must have a name".to_owned()) } else { Ok(()) }
+}
+
+/// A reference to a column by its exact name.
+pub fn column(name: &str) -> Expr {
+    Expr::Column(Column::new_unqualified(name))
+}
+
+/// A type as people know it.
+pub fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
+        DataType::Dictionary(_, value) => type_name(value),
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_owned(),
+        DataType::Int32 | DataType::UInt16 => "integer".to_owned(),
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint".to_owned(),
+        DataType::Float16 | DataType::Float32 => "real".to_owned(),
+        DataType::Float64 => "double".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Date32 | DataType::Date64 => "date".to_owned(),
+        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, zone) => {
+            if zone.is_some() { "timestamptz" } else { "timestamp" }.to_owned()
+        }
+        DataType::Null => "null".to_owned(),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "a list".to_owned(),
+        DataType::Struct(_) | DataType::Map(..) => "an object".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether a type's values are texts.
+pub fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, value) => is_text(value),
+        _ => false,
+    }
+}

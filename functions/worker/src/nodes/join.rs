@@ -1,0 +1,144 @@
+//! Join: two inputs, by equal keys; null meets nothing.
+
+use super::columns::{has_rows, may_be_named, require, type_name, visible};
+use super::ledger::Ledger;
+use super::step::follow;
+use super::tap::{Count, Tap};
+use crate::engine::graph::GraphNode;
+use crate::engine::progress::ROW_COLUMN;
+use crate::error::RunError;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Column, NullEquality};
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::{Expr, JoinType as DfJoinType, LogicalPlan, LogicalPlanBuilder};
+use shared::models::node::{JoinConfig, JoinKey, JoinType};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// One side of a join.
+pub struct Side {
+    pub plan: LogicalPlan,
+    /// About how many bytes it gives.
+    pub bytes: Option<u64>,
+}
+
+/// Plans a join.
+///
+/// # Errors
+/// `Kind::Definition` where a key is not there, keys cannot be compared, or two columns would have one name.
+pub fn plan(
+    node: &GraphNode,
+    config: &JoinConfig,
+    left: Side,
+    right: Side,
+    ledger: Ledger,
+) -> Result<LogicalPlan, RunError> {
+    for key in &config.on {
+        check_key(node, key, &left.plan, &right.plan)?;
+    }
+    let output = output(node, config, &left.plan, &right.plan)?;
+    let tapped = |side: Side, name: &str| {
+        let tap = Tap::new(Count::In, ledger.clone()).bytes(side.bytes);
+        LogicalPlanBuilder::from(follow(side.plan, Arc::new(tap))).alias(name)
+    };
+    let right = tapped(right, "right")?.build()?;
+    let keys = (
+        config.on.iter().map(|key| of("left", &key.left)).collect::<Vec<_>>(),
+        config.on.iter().map(|key| of("right", &key.right)).collect::<Vec<_>>(),
+    );
+    let join_type = match config.r#type {
+        JoinType::Inner => DfJoinType::Inner,
+        JoinType::Left => DfJoinType::Left,
+        JoinType::Right => DfJoinType::Right,
+        JoinType::Full => DfJoinType::Full,
+        JoinType::Semi => DfJoinType::LeftSemi,
+        JoinType::Anti => DfJoinType::LeftAnti,
+    };
+    let joined = tapped(left, "left")?
+        .join_detailed(right, join_type, keys, None, NullEquality::NullEqualsNothing)?
+        .project(output)?
+        .build()?;
+    Ok(follow(joined, Arc::new(Tap::new(Count::Out, ledger))))
+}
+
+fn of(side: &str, name: &str) -> Column {
+    Column::new(Some(side), name)
+}
+
+/// The columns that come out.
+fn output(
+    node: &GraphNode,
+    config: &JoinConfig,
+    left: &LogicalPlan,
+    right: &LogicalPlan,
+) -> Result<Vec<Expr>, RunError> {
+    let only_left = matches!(config.r#type, JoinType::Semi | JoinType::Anti);
+    let both = matches!(config.r#type, JoinType::Right | JoinType::Full);
+    let shared_key = |name: &str| config.on.iter().any(|key| key.left == name && key.right == name);
+    let either = |name: &str| coalesce(vec![Expr::Column(of("left", name)), Expr::Column(of("right", name))]);
+    let mut names = HashSet::new();
+    let mut output = Vec::new();
+    for field in visible(left.schema()) {
+        let name = field.name();
+        names.insert(name.clone());
+        let value = if both && shared_key(name) { either(name) } else { Expr::Column(of("left", name)) };
+        output.push(value.alias(name));
+    }
+    if !only_left {
+        let suffix = config.suffix.as_deref().unwrap_or("_right");
+        for field in visible(right.schema()) {
+            let name = field.name();
+            if shared_key(name) {
+                continue;
+            }
+            let free = if left.schema().has_column_with_unqualified_name(name) {
+                format!("{name}{suffix}")
+            } else {
+                name.clone()
+            };
+            may_be_named(&free).map_err(|why| node.fault(why))?;
+            if !names.insert(free.clone()) {
+                return Err(node.fault(format!(
+                    "two columns would be named {free:?}; choose another suffix, or rename one before the join"
+                )));
+            }
+            output.push(Expr::Column(of("right", name)).alias(free));
+        }
+    }
+    match (has_rows(left.schema()), has_rows(right.schema()) && !only_left) {
+        (true, true) if both => output.push(either(ROW_COLUMN).alias(ROW_COLUMN)),
+        (true, _) => output.push(Expr::Column(of("left", ROW_COLUMN)).alias(ROW_COLUMN)),
+        (false, true) => output.push(Expr::Column(of("right", ROW_COLUMN)).alias(ROW_COLUMN)),
+        (false, false) => {}
+    }
+    Ok(output)
+}
+
+fn check_key(node: &GraphNode, key: &JoinKey, left: &LogicalPlan, right: &LogicalPlan) -> Result<(), RunError> {
+    let at = |side: &str, e: RunError| RunError { message: format!("{} (the {side} input)", e.message), ..e };
+    let left = require(node, left, &key.left).map_err(|e| at("left", e))?.data_type().clone();
+    let right = require(node, right, &key.right).map_err(|e| at("right", e))?.data_type().clone();
+    if family(&left).is_some() && family(&left) == family(&right) || left == DataType::Null || right == DataType::Null {
+        return Ok(());
+    }
+    Err(node.fault(format!(
+        "left key {:?} is of type {} and right key {:?} of type {}, which cannot be equal; cast one of them before the join",
+        key.left,
+        type_name(&left),
+        key.right,
+        type_name(&right)
+    )))
+}
+
+/// Types of one family can be compared.
+pub fn family(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        _ if super::columns::is_text(data_type) => Some("text"),
+        _ if data_type.is_numeric() => Some("number"),
+        DataType::Boolean => Some("boolean"),
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => Some("time"),
+        DataType::Time32(_) | DataType::Time64(_) => Some("time of day"),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Some("binary"),
+        _ => None,
+    }
+}

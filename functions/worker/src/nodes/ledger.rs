@@ -1,0 +1,81 @@
+//! What one step reports about its rows: counts, and rejects with their place in the source.
+
+use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN, RowId};
+use crate::error::RunError;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Where a step writes what became of its rows. A node with several consumers is executed once a consumer; only the
+/// first one counts, the others' ledgers are silent.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    counters: Option<Arc<NodeCounters>>,
+    progress: Arc<Progress>,
+}
+
+impl Ledger {
+    /// A ledger that counts at `counters`, or a silent one.
+    pub fn new(counters: Option<Arc<NodeCounters>>, progress: Arc<Progress>) -> Self {
+        Self { counters, progress }
+    }
+
+    /// Rows that came in.
+    pub fn rows_in(&self, rows: usize) {
+        if let Some(c) = &self.counters {
+            c.rows_in.fetch_add(rows as u64, Relaxed);
+        }
+    }
+    /// Rows that went out.
+    pub fn rows_out(&self, rows: usize) {
+        if let Some(c) = &self.counters {
+            c.rows_out.fetch_add(rows as u64, Relaxed);
+        }
+    }
+    /// Rows that the node left out because it was told to.
+    pub fn filtered(&self, rows: usize) {
+        if let Some(c) = &self.counters {
+            c.filtered.fetch_add(rows as u64, Relaxed);
+        }
+    }
+    /// Rows that were left out since another one has the same keys.
+    pub fn deduplicated(&self, rows: usize) {
+        if let Some(c) = &self.counters {
+            c.deduplicated.fetch_add(rows as u64, Relaxed);
+        }
+    }
+
+    /// Rejects row `index` of `batch`.
+    ///
+    /// # Errors
+    /// Where the pipeline ends at this reject.
+    pub fn reject(
+        &self,
+        batch: &RecordBatch,
+        index: usize,
+        column: &str,
+        value: Option<&str>,
+        reason: &str,
+    ) -> Result<(), RunError> {
+        match &self.counters {
+            Some(counters) => self.progress.reject(counters, row_id(batch, index), column, value, reason),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where row `index` of `batch` came from.
+fn row_id(batch: &RecordBatch, index: usize) -> Option<RowId> {
+    let rows = batch.column_by_name(ROW_COLUMN)?.as_primitive_opt::<Int64Type>()?;
+    (index < rows.len() && rows.is_valid(index)).then(|| RowId(rows.value(index)))
+}
+
+/// The value at `index` as people read it; none for null.
+pub fn text_at(array: &ArrayRef, index: usize) -> Option<String> {
+    if index >= array.len() || array.is_null(index) {
+        return None;
+    }
+    ArrayFormatter::try_new(array, &FormatOptions::default()).ok()?.value(index).try_to_string().ok()
+}

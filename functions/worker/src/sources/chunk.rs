@@ -1,0 +1,75 @@
+//! Records as they go from the thread that splits a file to the partitions that parse them.
+
+use std::sync::Arc;
+
+/// Bytes after which a chunk is handed over.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// Fields after which a chunk is handed over.
+const CHUNK_FIELDS: usize = 1 << 19;
+/// The longest record.
+pub const MAX_RECORD: usize = 16 << 20;
+
+/// Records of one file, compactly: all their bytes in one piece, and where each field ends.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// The index of the file in the source.
+    pub file: usize,
+    /// The fields of every record here; 1 for JSON, where a record is its text.
+    pub width: usize,
+    pub bytes: Vec<u8>,
+    /// Where each field ends in `bytes`, record by record.
+    pub ends: Vec<u32>,
+    /// The number of each record in its file, from 1.
+    pub rows: Vec<u64>,
+    /// Records that were refused already.
+    pub rejects: Vec<Reject>,
+    /// For each column the index of its field.
+    pub fields: Arc<[usize]>,
+}
+
+/// A record that is refused, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// The number in its file, from 1.
+    pub row: u64,
+    pub column: String,
+    pub value: Option<String>,
+    pub reason: String,
+}
+
+impl Chunk {
+    /// An empty chunk for records of `width` fields.
+    pub fn new(file: usize, width: usize, fields: Arc<[usize]>) -> Self {
+        Self { file, width, fields, ..Self::default() }
+    }
+
+    /// Whether it is time to hand it over.
+    pub fn is_full(&self, bytes: usize, most_rows: usize) -> bool {
+        bytes >= CHUNK_BYTES || self.ends.len() >= CHUNK_FIELDS || self.rows.len() + self.rejects.len() >= most_rows
+    }
+
+    /// The bytes of a field.
+    pub fn field(&self, record: usize, field: usize) -> &[u8] {
+        let (start, end) = self.span(record, field);
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// Where a field lies in the bytes.
+    pub fn span(&self, record: usize, field: usize) -> (usize, usize) {
+        let index = record * self.width + field;
+        let start = index.checked_sub(1).and_then(|i| self.ends.get(i)).map_or(0, |&e| e as usize);
+        (start, self.ends.get(index).map_or(start, |&e| e as usize))
+    }
+
+    /// Records in it, refused ones too.
+    pub fn records(&self) -> usize {
+        self.rows.len() + self.rejects.len()
+    }
+}
+
+/// The start of what may be a long value, for a message.
+pub fn excerpt(bytes: &[u8]) -> String {
+    const EXCERPT_CHARS: usize = 200;
+    let start = bytes.get(..bytes.len().min(4 * EXCERPT_CHARS)).unwrap_or_default();
+    String::from_utf8_lossy(start).chars().take(EXCERPT_CHARS).collect()
+}

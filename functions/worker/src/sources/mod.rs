@@ -1,0 +1,221 @@
+//! Reads connectors: finds their files, tells their columns and streams their rows, each with where it came from.
+
+mod chunk;
+mod csv;
+mod decode;
+mod fields;
+mod files;
+mod guess;
+mod input;
+mod json;
+mod parquet;
+pub mod parse;
+mod place;
+mod queue;
+mod s3;
+mod scan;
+mod tally;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use crate::engine::job::{Connector, Settings};
+use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN};
+use crate::error::RunError;
+use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use place::{Described, Place};
+use shared::models::node::{FileFormat, FileOptions, SourceConfig};
+use shared::models::schema::Field;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::runtime::Handle;
+
+/// What is to be read.
+pub struct SourceRequest<'a> {
+    /// The id of the node.
+    pub node: &'a str,
+    pub connector: &'a Connector,
+    pub config: &'a SourceConfig,
+    /// Columns whose type the target's schema decides, since they reach it unchanged: field by column name.
+    pub expected: &'a HashMap<String, Field>,
+    /// Partitions that are worked at once.
+    pub parallelism: usize,
+    /// The most rows of a batch.
+    pub batch_size: usize,
+}
+
+/// A file that a source reads, as it was when the source was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// From the root of the place: the files root, or the bucket.
+    pub path: String,
+    /// Bytes, as stored.
+    pub size: u64,
+    pub etag: Option<String>,
+    pub modified: Option<DateTime<Utc>>,
+}
+
+/// An opened source: its files and columns are known, its rows are not read yet.
+#[derive(Debug, Clone)]
+pub struct Source {
+    inner: Arc<Inner>,
+}
+
+/// What all scans of a source share.
+#[derive(Debug)]
+struct Inner {
+    node: String,
+    /// The user's columns, then the row id.
+    schema: SchemaRef,
+    files: Arc<[InputFile]>,
+    reader: Reader,
+    /// The index of the source, for row ids.
+    index: usize,
+    shown: tally::Shown,
+    parallelism: usize,
+    batch_size: usize,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Text(text::TextSource),
+    Parquet(parquet::ParquetSource),
+}
+
+/// Finds the files of a source node and tells their columns.
+///
+/// # Errors
+/// `Kind::Source` where nothing matches or a file cannot be read as it is; `Kind::SourceUnavailable` where the store
+/// does not answer; `Kind::Definition` where an option cannot be used. All name the node.
+pub async fn open(request: SourceRequest<'_>, settings: &Settings, progress: &Arc<Progress>) -> Result<Source, RunError> {
+    open_source(&request, settings, progress).await.map_err(|e| e.at(request.node))
+}
+
+async fn open_source(
+    request: &SourceRequest<'_>,
+    settings: &Settings,
+    progress: &Arc<Progress>,
+) -> Result<Source, RunError> {
+    let (place, described) = Place::of(request.connector, settings).await?;
+    let path = full_path(&place, &described, request.config.path.as_deref())?;
+    let found = files::find(&place, &path, request.config.format.or(described.format)).await?;
+    let options = merged(request.config.options.as_ref(), described.options.as_ref());
+    let files: Arc<[InputFile]> = found.files.clone().into();
+    let (reader, mut fields, rows) = if found.format == FileFormat::Parquet {
+        let parquet = parquet::ParquetSource::plan(place, Arc::clone(&files)).await?;
+        let fields = parquet.columns().fields().iter().map(|f| f.as_ref().clone()).collect();
+        let rows = parquet.rows;
+        (Reader::Parquet(parquet), fields, rows)
+    } else {
+        let expected = request.expected.clone();
+        let runtime = Handle::current();
+        let plan = move || text::TextSource::plan(place, found, &options, &expected, &runtime);
+        let text = tokio::task::spawn_blocking(plan).await.map_err(place::stopped)??;
+        let columns = text.layout.columns.iter();
+        let fields: Vec<ArrowField> = columns.map(|c| ArrowField::new(&c.name, c.data_type.clone(), true)).collect();
+        let rows = text.estimate;
+        (Reader::Text(text), fields, rows)
+    };
+    fields.push(ArrowField::new(ROW_COLUMN, DataType::Int64, true));
+    progress.total_rows.fetch_add(rows, Ordering::Relaxed);
+    let inner = Inner {
+        node: request.node.to_owned(),
+        schema: Arc::new(Schema::new(fields)),
+        index: progress.add_source(files.iter().map(|f| Arc::from(f.path.as_str())).collect()),
+        shown: tally::Shown::register(progress, &files),
+        files,
+        reader,
+        parallelism: request.parallelism.max(1),
+        batch_size: request.batch_size.max(1),
+    };
+    Ok(Source { inner: Arc::new(inner) })
+}
+
+impl Source {
+    /// The user's columns, all nullable, then [`ROW_COLUMN`].
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.inner.schema)
+    }
+
+    /// The files that are read, sorted by path.
+    pub fn files(&self) -> &[InputFile] {
+        &self.inner.files
+    }
+
+    /// The source as a table. Rows are counted and rejected ones reported only where `counters` are given: a node with
+    /// several consumers is read once for each, and only one of them counts.
+    pub fn provider(&self, counters: Option<Arc<NodeCounters>>, progress: Arc<Progress>) -> Arc<dyn TableProvider> {
+        Arc::new(scan::SourceTable { inner: Arc::clone(&self.inner), counters, progress })
+    }
+}
+
+/// A short look for a connector's test: how many files there are, and the columns of the first.
+///
+/// # Errors
+/// As [`open`].
+pub async fn probe(connector: &Connector, settings: &Settings) -> Result<String, RunError> {
+    let (place, described) = Place::of(connector, settings).await?;
+    let path = full_path(&place, &described, None)?;
+    let found = match (files::find(&place, &path, described.format).await, described.format) {
+        (Err(error), None) => {
+            let counts = files::formats(&place, &path).await?;
+            if counts.len() < 2 {
+                return Err(error);
+            }
+            // Each source node says which format it means.
+            let counts: Vec<String> = counts.iter().map(|(format, n)| format!("{n} of {format}")).collect();
+            return Ok(format!("The connector has files of several formats: {}.", counts.join(", ")));
+        }
+        (found, _) => found?,
+    };
+    let (count, word) = (found.files.len(), files::word(found.format));
+    let bytes: u64 = found.files.iter().map(|f| f.size).sum();
+    let first = found.files.first().map(|f| f.path.clone()).unwrap_or_default();
+    let mut only_first = found;
+    only_first.files.truncate(1);
+    let names: Vec<String> = if only_first.format == FileFormat::Parquet {
+        let parquet = parquet::ParquetSource::plan(place, only_first.files.into()).await?;
+        parquet.columns().fields().iter().map(|f| f.name().clone()).collect()
+    } else {
+        let options = described.options.unwrap_or_default();
+        let runtime = Handle::current();
+        let plan = move || text::TextSource::plan(place, only_first, &options, &HashMap::new(), &runtime);
+        let text = tokio::task::spawn_blocking(plan).await.map_err(place::stopped)??;
+        text.layout.columns.into_iter().map(|c| c.name).collect()
+    };
+    let files = if count == 1 { "file" } else { "files" };
+    Ok(format!("Found {count} {word} {files} of {bytes} bytes; the columns of {first:?} are {}.", names.join(", ")))
+}
+
+/// The path of a node below that of its connector.
+fn full_path(place: &Place, described: &Described, node: Option<&str>) -> Result<String, RunError> {
+    match node {
+        Some(path) if path.starts_with('/') && place.is_local() => place.relative(path),
+        Some(path) => {
+            let (base, path) = (place.relative(&described.path)?, place.relative(path)?);
+            Ok(if base.is_empty() { path } else { format!("{base}/{path}").trim_end_matches('/').to_owned() })
+        }
+        None => place.relative(&described.path),
+    }
+}
+
+/// The options of a node over those of its connector.
+fn merged(node: Option<&FileOptions>, connector: Option<&FileOptions>) -> FileOptions {
+    let node = node.cloned().unwrap_or_default();
+    let base = connector.cloned().unwrap_or_default();
+    FileOptions {
+        delimiter: node.delimiter.or(base.delimiter),
+        quote: node.quote.or(base.quote),
+        escape: node.escape.or(base.escape),
+        header: node.header.or(base.header),
+        null_values: node.null_values.or(base.null_values),
+        encoding: node.encoding.or(base.encoding),
+        skip_rows: node.skip_rows.or(base.skip_rows),
+        infer_types: node.infer_types.or(base.infer_types),
+        columns: node.columns.or(base.columns),
+    }
+}

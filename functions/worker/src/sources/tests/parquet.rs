@@ -1,0 +1,97 @@
+//! Parquet: row groups, row ids, types.
+
+use super::Root;
+use datafusion::arrow::array::{
+    ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray, StructArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::file::properties::WriterProperties;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+fn parquet(columns: Vec<(&str, ArrayRef)>, group: usize) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn ids(range: std::ops::Range<i64>) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(range))
+}
+
+#[tokio::test]
+async fn row_groups_keep_the_number_of_each_row() {
+    let rows = Root::new("in")
+        .file("in/a.parquet", parquet(vec![("id", ids(0..1000))], 100))
+        .file("in/b.parquet", parquet(vec![("id", ids(1000..1250))], 100))
+        .read()
+        .await;
+    assert_eq!(rows.rows.len(), 1250);
+    let texts: Vec<String> = (0..1250).map(|i: i32| i.to_string()).collect();
+    assert_eq!(rows.texts(), texts);
+    assert_eq!(rows.ids[1249], (1, 250));
+    assert_eq!(rows.counted, (1250, 1250, 0));
+    assert_eq!(rows.progress.total_rows.load(Relaxed), 1250);
+    let partitions = rows.progress.partition_details();
+    assert_eq!(partitions.iter().map(|p| p.rows).collect::<Vec<_>>(), [1000, 250]);
+    assert!(partitions.iter().all(|p| p.status == "completed"));
+}
+
+#[tokio::test]
+async fn dictionaries_and_views_become_plain_and_nested_columns_stay() {
+    let dictionary: DictionaryArray<Int32Type> = vec!["x", "y", "x"].into_iter().collect();
+    let nested = StructArray::from(vec![(Arc::new(Field::new("n", DataType::Int64, true)), ids(0..3))]);
+    let rows = Root::with(
+        "a.parquet",
+        parquet(
+            vec![
+                ("d", Arc::new(dictionary) as ArrayRef),
+                ("v", Arc::new(StringViewArray::from(vec!["a", "b", "c"]))),
+                ("s", Arc::new(nested)),
+            ],
+            10,
+        ),
+    )
+    .read()
+    .await;
+    assert_eq!(rows.types()[..2], [DataType::Utf8, DataType::Utf8]);
+    assert!(matches!(rows.types()[2], DataType::Struct(_)));
+    assert_eq!(rows.texts(), ["x|a|{n: 0}", "y|b|{n: 1}", "x|c|{n: 2}"]);
+}
+
+#[tokio::test]
+async fn later_files_are_met_by_name_and_their_types_must_fit() {
+    let first = parquet(vec![("id", ids(0..2)), ("t", Arc::new(StringArray::from(vec!["a", "b"])))], 10);
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+    let second = parquet(vec![("x", ids(0..1)), ("t", Arc::new(StringArray::from(vec!["c"]))), ("id", narrow)], 10);
+    let root = Root::new("in").file("in/a.parquet", &first).file("in/b.parquet", second);
+    assert_eq!(root.read().await.texts(), ["0|a", "1|b", "7|c"]);
+    let root = Root::new("in").file("in/a.parquet", &first).file("in/b.parquet", parquet(vec![("id", ids(0..1))], 10));
+    assert!(root.fault().await.contains("\"in/b.parquet\" lacks the column \"t\""));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+    let wrong = parquet(vec![("id", Arc::clone(&text)), ("t", text)], 10);
+    let fault = Root::new("in").file("in/a.parquet", &first).file("in/b.parquet", wrong).fault().await;
+    assert!(fault.contains("column \"id\" as Utf8"), "{fault}");
+}
+
+#[tokio::test]
+async fn what_is_no_parquet_is_a_fault() {
+    let fault = Root::with("a.parquet", "id\n1\n").fault().await;
+    assert!(fault.contains("a.parquet"), "{fault}");
+    let whole = parquet(vec![("id", ids(0..100))], 10);
+    let fault = Root::with("a.parquet", &whole[..whole.len() / 2]).fault().await;
+    assert!(fault.contains("a.parquet"), "{fault}");
+    assert!(Root::with("a.parquet", "").fault().await.contains("a.parquet"));
+}
+
+#[tokio::test]
+async fn counting_needs_no_column() {
+    let root = Root::with("a.parquet", parquet(vec![("id", ids(0..1000))], 100));
+    let progress = root.progress();
+    let source = root.open(&progress).await.unwrap();
+    let context = datafusion::prelude::SessionContext::new();
+    assert_eq!(context.read_table(source.provider(None, progress)).unwrap().count().await.unwrap(), 1000);
+}

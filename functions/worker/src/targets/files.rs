@@ -1,0 +1,246 @@
+//! Writes rows into new Parquet files of a table, and removes files that no commit took.
+
+use super::table::Place;
+use crate::error::{Kind, RunError};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::properties::WriterProperties;
+use deltalake::DeltaTableError;
+use deltalake::datafile::writer::{PartitionWriter, PartitionWriterConfig};
+use deltalake::kernel::Add;
+use deltalake::logstore::ObjectStoreRef;
+use futures::{Stream, StreamExt, TryStreamExt};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use std::collections::HashSet;
+use std::num::NonZeroU64;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes after which a file is full.
+const FILE_BYTES: NonZeroU64 = NonZeroU64::new(192 * 1024 * 1024).unwrap();
+/// Rows and bytes after which a row group is full: this, a partition, is what writing holds in memory.
+const GROUP_ROWS: usize = 512 * 1024;
+const GROUP_BYTES: usize = 48 * 1024 * 1024;
+/// Rows between two looks at a file's size.
+const LOOK_ROWS: usize = 8 * 1024;
+
+/// Where one attempt of a run puts its files: `<run id>/<attempt>/` under the table.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    place: Place,
+    store: ObjectStoreRef,
+    run: Path,
+    path: Path,
+}
+
+/// What was written.
+#[derive(Debug, Default)]
+pub struct Written {
+    pub adds: Vec<Add>,
+    pub rows: u64,
+}
+
+impl Folder {
+    /// A folder of the table at `place` that nobody else writes into.
+    ///
+    /// # Errors
+    /// `Kind::Internal` where the run's id cannot name a folder.
+    pub fn new(place: &Place, store: ObjectStoreRef, run_id: &str) -> Result<Self, RunError> {
+        let run = Self::of_run(run_id)?;
+        let path = run.clone().join(uuid::Uuid::new_v4().simple().to_string());
+        Ok(Self { place: place.clone(), store, run, path })
+    }
+
+    fn of_run(run_id: &str) -> Result<Path, RunError> {
+        let wrong = || RunError::new(Kind::Internal, format!("{run_id:?} cannot name a folder of a table"));
+        if run_id.is_empty() || run_id.starts_with(['_', '.']) || !run_id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+            return Err(wrong());
+        }
+        Path::parse(run_id).map_err(|_| wrong())
+    }
+
+    /// Writers into this folder, for rows of `schema`. All of them together have one limit on what is being uploaded.
+    ///
+    /// # Errors
+    /// `Kind::Internal` where the Parquet library refuses the settings.
+    pub fn writers(&self, schema: &SchemaRef) -> Result<Writers, RunError> {
+        let internal = |e: DeltaTableError| RunError::new(Kind::Internal, format!("no file can be written: {e}"));
+        let properties = WriterProperties::builder()
+            .set_created_by("flowgate".to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_max_row_group_bytes(Some(GROUP_BYTES))
+            .build();
+        let config = PartitionWriterConfig::try_new(
+            SchemaRef::clone(schema),
+            Default::default(),
+            Some(properties),
+            Some(FILE_BYTES),
+            Some(LOOK_ROWS),
+            None,
+            Some(self.path.clone()),
+        )
+        .map_err(internal)?;
+        Ok(Writers { folder: self.clone(), config })
+    }
+
+    /// Removes what this attempt wrote. Never after a commit that may have happened.
+    pub async fn remove(&self) {
+        self.remove_below(&self.path, &HashSet::new()).await;
+    }
+
+    /// Removes what this attempt wrote, but for the files of a commit.
+    pub async fn remove_but(&self, kept: &HashSet<&str>) {
+        self.remove_below(&self.path, kept).await;
+    }
+
+    /// Removes `adds`, which are in no commit.
+    pub async fn remove_files(&self, adds: &[Add]) {
+        for add in adds {
+            if let Ok(path) = Path::parse(&add.path)
+                && let Err(error) = self.store.delete(&path).await
+            {
+                tracing::warn!(%path, %error, "a file that no commit took is left behind");
+            }
+        }
+    }
+
+    /// Removes what other attempts of the run left, after its one commit, which took `adds`.
+    pub async fn remove_others(&self, adds: &[Add]) {
+        let kept = adds.iter().map(|add| add.path.as_str()).collect();
+        self.remove_below(&self.run, &kept).await;
+    }
+
+    async fn remove_below(&self, folder: &Path, kept: &HashSet<&str>) {
+        let mut files = self.store.list(Some(folder));
+        while let Some(file) = files.next().await {
+            let removed = match file {
+                Ok(file) if kept.contains(file.location.as_ref()) => continue,
+                Ok(file) => self.store.delete(&file.location).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                tracing::warn!(%folder, %error, "files that no commit took are left behind");
+                return;
+            }
+        }
+        self.remove_empty_folders().await;
+    }
+
+    /// Object stores have no folders; a disk has.
+    async fn remove_empty_folders(&self) {
+        let Some(root) = self.place.folder() else { return };
+        for folder in [&self.path, &self.run] {
+            // Refused where it still holds something, which is what is wanted.
+            let _ = tokio::fs::remove_dir(root.join(folder.as_ref())).await;
+        }
+    }
+}
+
+/// Removes all that a run has written into the table, where it is certain that no commit took or will take it.
+pub async fn remove_run(place: &Place, store: ObjectStoreRef, run_id: &str) {
+    if let Ok(folder) = Folder::new(place, store, run_id) {
+        folder.remove_below(&folder.run, &HashSet::new()).await;
+    }
+}
+
+/// Makes writers that share their settings and their limit on uploads.
+#[derive(Clone)]
+pub struct Writers {
+    folder: Folder,
+    config: PartitionWriterConfig,
+}
+
+impl Writers {
+    /// Writes one stream; on an error or where `stop` is set, nothing that was begun is left unfinished.
+    ///
+    /// # Errors
+    /// The stream's, `Kind::TargetUnavailable` where the lake does not take the files, `Kind::Cancelled` on `stop`.
+    pub async fn write<S>(&self, mut rows: S, stop: &CancellationToken) -> Result<Written, RunError>
+    where
+        S: Stream<Item = Result<RecordBatch, RunError>> + Unpin,
+    {
+        let place = &self.folder.place;
+        let mut writer = PartitionWriter::try_with_config(
+            ObjectStoreRef::clone(&self.folder.store),
+            self.config.clone(),
+            Default::default(),
+            None,
+        )
+        .map_err(|e| place.error("written", e))?;
+        let mut count = 0;
+        let failed = loop {
+            let batch = tokio::select! {
+                biased;
+                () = stop.cancelled() => break stopped(),
+                batch = rows.next() => batch,
+            };
+            match batch {
+                None => {
+                    let adds = writer.close().await.map_err(|e| place.error("written", e))?;
+                    return Ok(Written { adds, rows: count });
+                }
+                Some(Err(error)) => break error,
+                Some(Ok(batch)) => match writer.write(&batch).await {
+                    Ok(()) => count += batch.num_rows() as u64,
+                    Err(error) => break place.error("written", error),
+                },
+            }
+        };
+        if let Err(error) = writer.abort().await {
+            tracing::warn!(%error, "an upload could not be ended; its parts are left to the bucket's rules");
+        }
+        Err(failed)
+    }
+
+    /// Writes several streams at once, each into files of its own. The first that fails stops the others.
+    ///
+    /// # Errors
+    /// As [`Writers::write`].
+    pub async fn write_all<S>(&self, streams: Vec<S>, stop: &CancellationToken) -> Result<Written, RunError>
+    where
+        S: Stream<Item = Result<RecordBatch, RunError>> + Send + Unpin + 'static,
+    {
+        let halt = stop.child_token();
+        let mut tasks = JoinSet::new();
+        for stream in streams {
+            let (writers, halt) = (self.clone(), halt.clone());
+            tasks.spawn(async move { writers.write(stream, &halt).await });
+        }
+        let mut all = Written::default();
+        let mut first: Option<RunError> = None;
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(Ok(written)) => {
+                    all.rows += written.rows;
+                    all.adds.extend(written.adds);
+                }
+                Ok(Err(error)) => {
+                    first.get_or_insert(error);
+                    halt.cancel();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a task that wrote rows ended by itself");
+                    first.get_or_insert(RunError::new(Kind::Internal, "writing the rows ended unexpectedly"));
+                    halt.cancel();
+                }
+            }
+        }
+        // Whoever is asked to stop should not hear of what it stopped.
+        if stop.is_cancelled() { Err(stopped()) } else { first.map_or(Ok(all), Err) }
+    }
+}
+
+fn stopped() -> RunError {
+    RunError::new(Kind::Cancelled, "the run was stopped before its rows were committed")
+}
+
+/// Streams of plans as streams of runs.
+pub fn run_errors<S>(stream: S) -> impl Stream<Item = Result<RecordBatch, RunError>> + Send + Unpin + 'static
+where
+    S: Stream<Item = datafusion::error::Result<RecordBatch>> + Send + Unpin + 'static,
+{
+    stream.map_err(RunError::from)
+}

@@ -1,0 +1,242 @@
+//! Reads a table page by page, each page of the version that the first one saw.
+
+use super::parquet::StoredFile;
+use super::table::{Place, state};
+use crate::engine::job::{Settings, TableSchema};
+use crate::error::{Kind, RunError};
+use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
+};
+use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::parquet::arrow::ProjectionMask;
+use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use datafusion::parquet::errors::ParquetError;
+use deltalake::DeltaTable;
+use deltalake::kernel::LogicalFileView;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use shared::models::schema::Field;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PageRequest {
+    /// The most rows.
+    pub limit: usize,
+    /// Where the page before ended; none for the first page.
+    pub position: Option<Position>,
+    /// Whether all rows are to be counted.
+    pub include_total: bool,
+}
+
+/// Where a page begins: it holds while runs commit, as long as the table keeps the version's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The version of the table.
+    #[serde(rename = "v")]
+    pub version: u64,
+    /// The index of the file, in the order in which files were written.
+    #[serde(rename = "f")]
+    pub file: usize,
+    /// Rows of that file that came before.
+    #[serde(rename = "r")]
+    pub row: usize,
+}
+
+/// A page.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TablePage {
+    /// Objects with the schema's fields in their order.
+    pub rows: Vec<Map<String, Value>>,
+    /// Where the next page begins; none where there are no more rows.
+    pub next: Option<Position>,
+    /// All rows of the version, where asked for.
+    pub total: Option<u64>,
+}
+
+struct File {
+    path: Path,
+    bytes: u64,
+    rows: usize,
+}
+
+/// Rows of the table of `schema`, or none where it is not there yet.
+///
+/// # Errors
+/// `Kind::Target` where the version of `page.position` is gone, or another tool has changed the table beyond what is
+/// read here; `Kind::TargetUnavailable`.
+pub async fn read_page(
+    tenant: &str,
+    schema: &TableSchema,
+    settings: &Settings,
+    page: PageRequest,
+) -> Result<TablePage, RunError> {
+    let place = Place::new(tenant, schema, settings)?;
+    let Some(table) = place.load(page.position.map(|p| p.version)).await? else {
+        if page.position.is_some() {
+            return Err(RunError::new(
+                Kind::Target,
+                format!("the table of the schema {:?} is not there any more; begin with the first page", place.schema),
+            ));
+        }
+        let total = page.include_total.then_some(0);
+        return Ok(TablePage { total, ..TablePage::default() });
+    };
+    let version = state(&table)?.version();
+    let files = files(&place, &table).await?;
+    let total = page.include_total.then(|| files.iter().map(|file| file.rows as u64).sum());
+    let mut rows = Vec::new();
+    let mut at = page.position.unwrap_or(Position { version, file: 0, row: 0 });
+    while let Some(file) = files.get(at.file) {
+        let left = page.limit.saturating_sub(rows.len());
+        let count = file.rows.saturating_sub(at.row).min(left);
+        if count > 0 {
+            let batches = read(&table, file, at.row, count, &schema.fields).await.map_err(|e| unreadable(&place, &e))?;
+            for batch in batches {
+                objects(&batch, &schema.fields, &mut rows).map_err(|e| unreadable(&place, &e.into()))?;
+            }
+            at.row += count;
+        }
+        if at.row < file.rows {
+            break;
+        }
+        at = Position { version, file: at.file + 1, row: 0 };
+    }
+    let next = files.get(at.file).map(|_| at);
+    Ok(TablePage { rows, next, total })
+}
+
+fn unreadable(place: &Place, error: &ParquetError) -> RunError {
+    tracing::warn!(%error, "a file of a table cannot be read");
+    RunError::new(
+        Kind::TargetUnavailable,
+        format!("a file of the table of the schema {:?} cannot be read", place.schema),
+    )
+}
+
+/// The files of the version that has been loaded, in an order that is the same whenever it is loaded.
+async fn files(place: &Place, table: &DeltaTable) -> Result<Vec<File>, RunError> {
+    let mut files = Vec::new();
+    let listed: Vec<LogicalFileView> = state(table)?.log_data().iter().collect();
+    for file in listed {
+        if file.deletion_vector_descriptor().is_some() {
+            return Err(RunError::new(
+                Kind::Target,
+                format!(
+                    "another tool has marked rows of the table of the schema {:?} as deleted (a deletion vector), which pages \
+                     cannot leave out; let that tool rewrite the table",
+                    place.schema
+                ),
+            ));
+        }
+        let path = file.object_store_path();
+        let bytes = u64::try_from(file.size()).unwrap_or(0);
+        let written = file.modification_time();
+        let rows = match file.num_records() {
+            Some(rows) => rows,
+            None => count(table, &path, bytes).await.map_err(|e| unreadable(place, &e))?,
+        };
+        if rows > 0 {
+            files.push((written, File { path, bytes, rows }));
+        }
+    }
+    files.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.path.cmp(&y.path)));
+    Ok(files.into_iter().map(|(_, file)| file).collect())
+}
+
+fn reader(table: &DeltaTable, path: &Path, bytes: u64) -> StoredFile {
+    StoredFile::new(table.object_store(), path.clone(), bytes)
+}
+
+/// The rows of a file whose log entry does not say.
+async fn count(table: &DeltaTable, path: &Path, bytes: u64) -> Result<usize, ParquetError> {
+    let builder = ParquetRecordBatchStreamBuilder::new(reader(table, path, bytes)).await?;
+    Ok(usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+async fn read(
+    table: &DeltaTable,
+    file: &File,
+    offset: usize,
+    count: usize,
+    fields: &[Field],
+) -> Result<Vec<RecordBatch>, ParquetError> {
+    let builder = ParquetRecordBatchStreamBuilder::new(reader(table, &file.path, file.bytes)).await?;
+    let wanted: Vec<usize> = builder
+        .schema()
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| fields.iter().any(|f| f.name == *column.name()))
+        .map(|(i, _)| i)
+        .collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+    let stream = builder.with_projection(mask).with_offset(offset).with_limit(count).with_batch_size(count.min(8192)).build()?;
+    stream.try_collect().await
+}
+
+/// Appends the rows of `batch` as objects; a field that its file does not have yet is null.
+fn objects(
+    batch: &RecordBatch,
+    fields: &[Field],
+    rows: &mut Vec<Map<String, Value>>,
+) -> Result<(), datafusion::arrow::error::ArrowError> {
+    let columns: Vec<Option<&ArrayRef>> = fields.iter().map(|f| batch.column_by_name(&f.name)).collect();
+    for row in 0..batch.num_rows() {
+        let mut object = Map::with_capacity(fields.len());
+        for (field, column) in fields.iter().zip(&columns) {
+            let value = match column {
+                Some(column) if column.is_valid(row) => value(column, row)?,
+                _ => Value::Null,
+            };
+            object.insert(field.name.clone(), value);
+        }
+        rows.push(object);
+    }
+    Ok(())
+}
+
+/// A value that is not null: decimals as strings, NaN and infinities as null, times in RFC 3339.
+fn value(column: &ArrayRef, row: usize) -> Result<Value, datafusion::arrow::error::ArrowError> {
+    Ok(match column.data_type() {
+        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
+        DataType::Boolean => column.as_boolean().value(row).into(),
+        DataType::Int8 => column.as_primitive::<Int8Type>().value(row).into(),
+        DataType::Int16 => column.as_primitive::<Int16Type>().value(row).into(),
+        DataType::Int32 => column.as_primitive::<Int32Type>().value(row).into(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
+        DataType::Float32 => single(column.as_primitive::<Float32Type>().value(row)),
+        DataType::Float64 => column.as_primitive::<Float64Type>().value(row).into(),
+        DataType::Decimal128(..) => column.as_primitive::<Decimal128Type>().value_as_string(row).into(),
+        DataType::Date32 => date(column.as_primitive::<Date32Type>().value(row)),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            time(column.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        _ => array_value_to_string(column, row)?.into(),
+    })
+}
+
+/// The shortest number that reads back as the same: 0.1 rather than 0.10000000149011612.
+fn single(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+fn date(days: i32) -> Value {
+    match NaiveDate::default().checked_add_signed(TimeDelta::days(days.into())) {
+        Some(date) => date.format("%Y-%m-%d").to_string().into(),
+        None => Value::Null,
+    }
+}
+
+/// Milliseconds, or microseconds where there are any.
+fn time(micros: i64) -> Value {
+    let format = if micros % 1000 == 0 { SecondsFormat::Millis } else { SecondsFormat::Micros };
+    match DateTime::<Utc>::from_timestamp_micros(micros) {
+        Some(at) => at.to_rfc3339_opts(format, true).into(),
+        None => Value::Null,
+    }
+}

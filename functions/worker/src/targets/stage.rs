@@ -1,0 +1,272 @@
+//! Streams the rows of a plan into files of the table that no reader sees yet.
+
+use super::cast::{Caster, Reject};
+use super::files::{Folder, Written, run_errors};
+use super::keep_last::KeepLast;
+use super::unique::Uniques;
+use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN};
+use crate::error::{Kind, RunError};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
+use futures::{StreamExt, stream};
+use shared::models::schema::Field;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use tokio_util::sync::CancellationToken;
+
+/// What staging a target needs to know.
+pub struct Staging<'a> {
+    pub folder: &'a Folder,
+    /// The columns of the table.
+    pub table: &'a SchemaRef,
+    pub fields: &'a [Field],
+    /// The keys of an upsert; empty for the other load modes.
+    pub keys: &'a [String],
+    pub context: Arc<TaskContext>,
+    pub reporter: Arc<Reporter>,
+    pub stop: &'a CancellationToken,
+}
+
+/// What was staged.
+#[derive(Debug, Default)]
+pub struct Staged {
+    pub written: Written,
+    /// Rows that another row of the same key replaced.
+    pub superseded: u64,
+    /// Bytes that the keys of the rows take in memory, about.
+    pub key_bytes: u64,
+}
+
+/// Tells the run what becomes of the rows.
+#[derive(Debug)]
+pub struct Reporter {
+    pub counters: Arc<NodeCounters>,
+    pub progress: Arc<Progress>,
+}
+
+impl Reporter {
+    fn reject(&self, rejects: Vec<Reject>) -> Result<(), RunError> {
+        for reject in rejects {
+            self.progress.reject(
+                &self.counters,
+                reject.row,
+                &reject.column,
+                reject.value.as_deref(),
+                &reject.reason,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn cast(&self, caster: &Caster, batch: &RecordBatch) -> Result<RecordBatch, RunError> {
+        self.counters.rows_in.fetch_add(batch.num_rows() as u64, Relaxed);
+        let (rows, rejects) = caster.cast(batch)?;
+        self.reject(rejects)?;
+        Ok(rows)
+    }
+}
+
+impl Staging<'_> {
+    /// Casts the rows of `plan` and writes them, all partitions at once. For an upsert each key is written once, and
+    /// sorted, so that later upserts find it in few files.
+    ///
+    /// # Errors
+    /// The plan's; `Kind::Data` where the pipeline takes no more rejects; `Kind::Cancelled` on `stop`.
+    pub async fn run(self, plan: Arc<dyn ExecutionPlan>) -> Result<Staged, RunError> {
+        let caster = Arc::new(Caster::new(&plan.schema(), self.table, self.fields, self.keys)?);
+        let pool = self.context.memory_pool();
+        let uniques = Uniques::new(self.fields, self.table, self.keys, pool).map(Arc::new);
+        let tally = Arc::new(Tally::default());
+        let writers = self.folder.writers(self.table)?;
+        let casts = CastPartition::all(&plan, &caster, &self.reporter);
+        let sorted: Arc<dyn ExecutionPlan> = if self.keys.is_empty() {
+            streaming(&caster, casts)?
+        } else {
+            let partitions = self.context.session_config().target_partitions().max(1);
+            sorted_by_key(streaming(&caster, casts)?, self.keys, caster.has_rows(), partitions)?
+        };
+        let keys = self.keys.iter().map(|key| self.table.index_of(key)).collect::<Result<Vec<_>, _>>();
+        let keys = keys.map_err(|_| no_key(self.keys))?;
+        let mut streams = Vec::new();
+        for partition in 0..sorted.output_partitioning().partition_count() {
+            let rows = run_errors(sorted.execute(partition, Arc::clone(&self.context))?);
+            let pipe = Pipe {
+                last: (!keys.is_empty()).then(|| KeepLast::new(keys.clone())),
+                keys: keys.clone(),
+                uniques: uniques.clone(),
+                columns: (0..self.table.fields().len()).collect(),
+                schema: SchemaRef::clone(self.table),
+                reporter: Arc::clone(&self.reporter),
+                tally: Arc::clone(&tally),
+            };
+            streams.push(pipe.through(rows));
+        }
+        let written = writers.write_all(streams, self.stop).await?;
+        let (superseded, key_bytes) = (tally.superseded.load(Relaxed), tally.key_bytes.load(Relaxed));
+        self.reporter.counters.deduplicated.fetch_add(superseded, Relaxed);
+        Ok(Staged { written, superseded, key_bytes })
+    }
+}
+
+fn no_key(keys: &[String]) -> RunError {
+    RunError::new(Kind::Definition, format!("the upsert key {} is not made of the schema's fields", keys.join(", ")))
+}
+
+/// Counted by all partitions.
+#[derive(Debug, Default)]
+struct Tally {
+    superseded: AtomicU64,
+    key_bytes: AtomicU64,
+}
+
+/// What happens to the cast rows of one partition on their way to the files.
+struct Pipe {
+    last: Option<KeepLast>,
+    keys: Vec<usize>,
+    uniques: Option<Arc<Uniques>>,
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    reporter: Arc<Reporter>,
+    tally: Arc<Tally>,
+}
+
+impl Pipe {
+    fn through<S>(mut self, rows: S) -> impl futures::Stream<Item = Result<RecordBatch, RunError>> + Send + Unpin + 'static
+    where
+        S: futures::Stream<Item = Result<RecordBatch, RunError>> + Send + Unpin + 'static,
+    {
+        // After the last batch comes one `None`, at which what is held back goes out.
+        rows.map(Some)
+            .chain(stream::once(async { None }).boxed())
+            .map(move |batch| {
+                let out = match batch {
+                    Some(Ok(batch)) => self.push(batch),
+                    Some(Err(error)) => Err(error),
+                    None => self.finish(),
+                };
+                stream::iter(match out {
+                    Ok(batches) => batches.into_iter().map(Ok).collect::<Vec<_>>(),
+                    Err(error) => vec![Err(error)],
+                })
+            })
+            .flatten()
+    }
+
+    fn push(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>, RunError> {
+        let batches = match &mut self.last {
+            Some(last) => last.push(&batch).map_err(internal)?,
+            None => vec![batch],
+        };
+        batches.into_iter().map(|batch| self.end(batch)).collect()
+    }
+
+    fn finish(&mut self) -> Result<Vec<RecordBatch>, RunError> {
+        let Some(last) = &mut self.last else { return Ok(Vec::new()) };
+        let held = last.finish();
+        self.tally.superseded.fetch_add(last.superseded(), Relaxed);
+        held.into_iter().map(|batch| self.end(batch)).collect()
+    }
+
+    fn end(&self, batch: RecordBatch) -> Result<RecordBatch, RunError> {
+        let batch = match &self.uniques {
+            Some(uniques) => {
+                let (batch, rejects) = uniques.check(batch)?;
+                self.reporter.reject(rejects)?;
+                batch
+            }
+            None => batch,
+        };
+        let key_bytes: usize = self.keys.iter().map(|key| batch.column(*key).to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        self.tally.key_bytes.fetch_add(key_bytes as u64, Relaxed);
+        self.reporter.counters.rows_out.fetch_add(batch.num_rows() as u64, Relaxed);
+        let table = batch.project(&self.columns).map_err(internal)?;
+        // The columns are the table's; what is nullable about them is said by the table's own schema.
+        table.with_schema(SchemaRef::clone(&self.schema)).map_err(internal)
+    }
+}
+
+fn internal(error: datafusion::arrow::error::ArrowError) -> RunError {
+    RunError::new(Kind::Internal, format!("the rows cannot be brought into the table's form: {error}"))
+}
+
+/// One partition of the plan, cast.
+#[derive(Debug)]
+struct CastPartition {
+    plan: Arc<dyn ExecutionPlan>,
+    partition: usize,
+    caster: Arc<Caster>,
+    reporter: Arc<Reporter>,
+}
+
+impl CastPartition {
+    fn all(plan: &Arc<dyn ExecutionPlan>, caster: &Arc<Caster>, reporter: &Arc<Reporter>) -> Vec<Arc<dyn PartitionStream>> {
+        (0..plan.output_partitioning().partition_count())
+            .map(|partition| {
+                Arc::new(Self {
+                    plan: Arc::clone(plan),
+                    partition,
+                    caster: Arc::clone(caster),
+                    reporter: Arc::clone(reporter),
+                }) as Arc<dyn PartitionStream>
+            })
+            .collect()
+    }
+}
+
+impl PartitionStream for CastPartition {
+    fn schema(&self) -> &SchemaRef {
+        self.caster.schema()
+    }
+
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = SchemaRef::clone(self.caster.schema());
+        let (caster, reporter) = (Arc::clone(&self.caster), Arc::clone(&self.reporter));
+        match self.plan.execute(self.partition, context) {
+            Ok(rows) => {
+                let cast = rows.map(move |batch| Ok(reporter.cast(&caster, &batch?)?));
+                Box::pin(RecordBatchStreamAdapter::new(schema, cast))
+            }
+            Err(error) => Box::pin(RecordBatchStreamAdapter::new(schema, stream::once(async { Err(error) }))),
+        }
+    }
+}
+
+fn streaming(caster: &Caster, partitions: Vec<Arc<dyn PartitionStream>>) -> Result<Arc<dyn ExecutionPlan>, RunError> {
+    let schema = SchemaRef::clone(caster.schema());
+    Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, None)?))
+}
+
+/// All rows of a key in one partition, in the order of the source; spills to disk.
+fn sorted_by_key(
+    input: Arc<dyn ExecutionPlan>,
+    keys: &[String],
+    has_rows: bool,
+    partitions: usize,
+) -> Result<Arc<dyn ExecutionPlan>, RunError> {
+    let schema = input.schema();
+    let column = |name: &str| -> Result<Arc<dyn PhysicalExpr>, RunError> {
+        Ok(Arc::new(Column::new_with_schema(name, &schema).map_err(|_| no_key(keys))?))
+    };
+    let hashed = keys.iter().map(|key| column(key)).collect::<Result<Vec<_>, _>>()?;
+    let mut order: Vec<_> = hashed.iter().map(|key| PhysicalSortExpr::new_default(Arc::clone(key))).collect();
+    if has_rows {
+        order.push(PhysicalSortExpr::new_default(column(ROW_COLUMN)?));
+    } else {
+        // Without an order of the source, the same rows should at least always end the same.
+        for field in schema.fields().iter().filter(|f| !keys.contains(f.name()) && f.name() != ROW_COLUMN) {
+            order.push(PhysicalSortExpr::new_default(column(field.name())?));
+        }
+    }
+    let Some(order) = LexOrdering::new(order) else { return Err(no_key(keys)) };
+    let apart = RepartitionExec::try_new(input, Partitioning::Hash(hashed, partitions))?;
+    Ok(Arc::new(SortExec::new(order, Arc::new(apart)).with_preserve_partitioning(true)))
+}

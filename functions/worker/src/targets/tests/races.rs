@@ -1,0 +1,142 @@
+//! A run's rows are in once or never, whoever else commits and whatever is stopped.
+
+use super::*;
+use crate::error::Kind;
+use crate::targets::settle;
+use shared::models::pipeline::OnError;
+
+async fn staged(world: &World, run_id: &str, config: Value, rows: &[(i64, &str)]) -> Attempt {
+    let mut attempt = world.open(run_id, config, &[]).await.unwrap();
+    world.stage(&mut attempt, &[vec![people(1, rows)]]).await.unwrap();
+    attempt
+}
+
+#[tokio::test]
+async fn a_run_that_comes_twice_writes_once() {
+    let world = World::customers();
+    let first = world.run("run_1", append(), &[people(1, &[(1, "Ada"), (1, "Bob")])]).await.unwrap();
+    let second = world.open("run_1", append(), &[]).await.unwrap();
+    assert!(second.target.already_committed());
+    let again = world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    assert_eq!(again, first, "the numbers are those of the commit");
+    assert_eq!(world.rows().await.len(), 1);
+}
+
+#[tokio::test]
+async fn two_workers_with_one_run_write_once_and_leave_no_files() {
+    let world = World::customers();
+    let mut first = staged(&world, "run_1", append(), &[(1, "Ada")]).await;
+    let mut second = staged(&world, "run_1", append(), &[(1, "Ada")]).await;
+    assert_eq!(world.files_on_disk(), 2);
+    let (a, b) = tokio::join!(world.commit(&mut first), world.commit(&mut second));
+    assert_eq!(a.unwrap(), b.unwrap());
+    assert_eq!(world.people().await, ["1:Ada"]);
+    assert_eq!((world.files_on_disk(), world.versions()), (1, 2));
+    first.target.abort().await;
+    second.target.abort().await;
+    assert_eq!(world.people().await, ["1:Ada"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_commit_at_once_all_get_in() {
+    let world = Arc::new(World::customers());
+    let mut tasks = tokio::task::JoinSet::new();
+    for run in 0..8_i64 {
+        let world = Arc::clone(&world);
+        let config = [append(), upsert()][run as usize % 2].clone();
+        tasks.spawn(async move {
+            let mut attempt = staged(&world, &format!("run_{run}"), config, &[(run, "x"), (run + 100, "y")]).await;
+            world.commit(&mut attempt).await.unwrap()
+        });
+    }
+    let done = tasks.join_all().await;
+    let mut versions: Vec<u64> = done.iter().map(|d| d.version).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=8).collect::<Vec<_>>());
+    assert_eq!(world.rows().await.len(), 16);
+}
+
+#[tokio::test]
+async fn an_upsert_that_another_one_overtakes_is_computed_again() {
+    let world = World::customers();
+    world.run("run_0", append(), &[people(1, &[(1, "Ada"), (2, "Bob")])]).await.unwrap();
+    let mut slow = staged(&world, "run_1", upsert(), &[(1, "Amy"), (3, "Cy")]).await;
+    world.run("run_2", upsert(), &[people(1, &[(1, "Ann"), (3, "Cat"), (4, "Dan")])]).await.unwrap();
+    world.commit(&mut slow).await.unwrap();
+    assert_eq!(world.people().await, ["1:Amy", "2:Bob", "3:Cy", "4:Dan"]);
+}
+
+#[tokio::test]
+async fn what_was_settled_never_gets_in() {
+    let world = World::customers();
+    let mut late = staged(&world, "run_1", append(), &[(1, "Ada")]).await;
+    assert!(!settle("acme", &world.schema, "run_1", &world.settings).await.unwrap());
+    assert!(!settle("acme", &world.schema, "run_1", &world.settings).await.unwrap(), "asked twice");
+    let error = world.commit(&mut late).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Superseded);
+    late.target.abort().await;
+    assert!(world.rows().await.is_empty());
+    assert_eq!(world.files_on_disk(), 0);
+    assert_eq!(world.open("run_1", append(), &[]).await.err().unwrap().kind, Kind::Superseded);
+}
+
+#[tokio::test]
+async fn what_was_committed_stays_when_it_is_settled() {
+    let world = World::customers();
+    world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    assert!(settle("acme", &world.schema, "run_1", &world.settings).await.unwrap());
+    assert_eq!(world.people().await, ["1:Ada"]);
+}
+
+#[tokio::test]
+async fn a_settled_run_of_a_table_that_is_not_there_cannot_make_rows_later() {
+    let world = World::customers();
+    assert!(!settle("acme", &world.schema, "run_1", &world.settings).await.unwrap());
+    assert_eq!(world.open("run_1", append(), &[]).await.err().unwrap().kind, Kind::Superseded);
+}
+
+#[tokio::test]
+async fn transactions_are_found_behind_checkpoints() {
+    let world = World::customers();
+    world.run("run_first", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    for run in 0..101 {
+        settle("acme", &world.schema, &format!("void_{run}"), &world.settings).await.unwrap();
+    }
+    let log = world.table_folder().join("_delta_log");
+    assert!(std::fs::read_dir(&log).unwrap().any(|f| f.unwrap().path().extension().is_some_and(|e| e == "parquet")));
+    assert!(world.open("run_first", append(), &[]).await.unwrap().target.already_committed());
+    assert_eq!(world.open("void_1", append(), &[]).await.err().unwrap().kind, Kind::Superseded);
+}
+
+#[tokio::test]
+async fn what_is_aborted_or_stopped_leaves_no_files() {
+    let world = World::customers();
+    let mut attempt = staged(&world, "run_1", append(), &[(1, "Ada")]).await;
+    assert_eq!(world.files_on_disk(), 1);
+    attempt.target.abort().await;
+    assert_eq!(world.files_on_disk(), 0);
+    assert!(!world.table_folder().join("run_1").exists());
+
+    let mut attempt = world.open("run_2", append(), &[]).await.unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let (counters, progress) = (Arc::clone(&attempt.counters), Arc::clone(&attempt.progress));
+    let plan = plan(&[vec![people(1, &[(1, "Ada")])]]);
+    let ended = attempt.target.stage(plan, world.session.task_ctx(), counters, progress, &stop).await;
+    assert_eq!(ended.unwrap_err().kind, Kind::Cancelled);
+    assert_eq!((world.files_on_disk(), world.versions()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_pipeline_that_takes_no_rejects_fails_and_leaves_no_files() {
+    let world = World::customers();
+    let mut attempt = world.open("run_1", append(), &[]).await.unwrap();
+    let errors = ErrorHandling { on_error: OnError::Fail, ..ErrorHandling::default() };
+    attempt.progress = Progress::new(errors, world.folder.path().join("spool"), Clock::default());
+    let long = "a name with more than twenty characters";
+    let parts = [vec![people(1, &[(1, "Ada")])], vec![people(2, &[(2, long)])]];
+    let error = world.stage(&mut attempt, &parts).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Data);
+    assert!(error.message.contains("39 characters where the field \"name\" takes 20"), "{error}");
+    assert_eq!(world.files_on_disk(), 0);
+}

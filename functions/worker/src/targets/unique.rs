@@ -1,0 +1,190 @@
+//! Keeps values that must be unique apart within one run, by their hashes, in memory that the run's pool counts.
+
+use super::cast::{Reject, row_ids};
+use crate::engine::progress::RowId;
+use crate::error::{Kind, RunError};
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::common::hash_utils::create_hashes_with_hasher;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use shared::models::schema::Field;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes that one value takes in a set, at the load at which sets grow.
+const BYTES_PER_VALUE: usize = 20;
+
+/// The sets of values seen so far, for all partitions of a run.
+pub struct Uniques {
+    rules: Vec<Rule>,
+    /// Two keyed hashes of 64 bits make one of 128: among a billion values two would meet once in 10^20 runs.
+    states: [RandomState; 2],
+    seen: Mutex<Seen>,
+}
+
+/// Columns whose values together must be unique.
+struct Rule {
+    columns: Vec<usize>,
+    names: Vec<String>,
+}
+
+struct Seen {
+    sets: Vec<HashSet<u128, BuildHasherDefault<Identity>>>,
+    reservation: MemoryReservation,
+}
+
+/// The values are hashes already.
+#[derive(Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u128(&mut self, value: u128) {
+        self.0 = value as u64;
+    }
+}
+
+impl Uniques {
+    /// What `fields` say: the primary key together, and each unique field by itself. Where rows were already made
+    /// unique in `keys`, nothing is asked that follows from it. None where nothing is to be kept apart.
+    pub fn new(fields: &[Field], table: &Schema, keys: &[String], pool: &Arc<dyn MemoryPool>) -> Option<Self> {
+        let primary: Vec<&str> =
+            fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.as_str()).collect();
+        let single = fields.iter().filter(|f| f.is_unique == Some(true)).map(|f| vec![f.name.as_str()]);
+        let mut rules: Vec<Rule> = Vec::new();
+        for names in std::iter::once(primary).chain(single) {
+            let follows = !keys.is_empty() && keys.iter().all(|key| names.contains(&key.as_str()));
+            let columns: Vec<usize> = names.iter().filter_map(|name| table.index_of(name).ok()).collect();
+            if !columns.is_empty() && !follows && rules.iter().all(|rule| rule.columns != columns) {
+                rules.push(Rule { columns, names: names.iter().map(|name| (*name).to_owned()).collect() });
+            }
+        }
+        if rules.is_empty() {
+            return None;
+        }
+        let sets = rules.iter().map(|_| HashSet::default()).collect();
+        let reservation = MemoryConsumer::new("unique values of the target").register(pool);
+        let seen = Mutex::new(Seen { sets, reservation });
+        Some(Self { rules, states: [RandomState::new(), RandomState::new()], seen })
+    }
+
+    /// The rows of `batch` whose values nobody had before, and the others. Null is never equal to anything.
+    ///
+    /// # Errors
+    /// `Kind::Resources` where the pool has no memory left for the values.
+    pub fn check(&self, batch: RecordBatch) -> Result<(RecordBatch, Vec<Reject>), RunError> {
+        let hashes = self.rules.iter().map(|rule| self.hash(rule, &batch)).collect::<Result<Vec<_>, _>>()?;
+        let broken = self.insert(&hashes, batch.num_rows())?;
+        if broken.is_empty() {
+            return Ok((batch, Vec::new()));
+        }
+        let mut good = vec![true; batch.num_rows()];
+        let mut rejects = Vec::with_capacity(broken.len());
+        for (row, rule) in broken {
+            if let (Some(good), Some(rule)) = (good.get_mut(row), self.rules.get(rule)) {
+                *good = false;
+                rejects.push(rule.reject(&batch, row)?);
+            }
+        }
+        let kept = filter_record_batch(&batch, &BooleanArray::from(good)).map_err(internal)?;
+        Ok((kept, rejects))
+    }
+
+    /// One hash a row; none where a value is null.
+    fn hash(&self, rule: &Rule, batch: &RecordBatch) -> Result<Vec<Option<u128>>, RunError> {
+        let columns: Vec<ArrayRef> = rule.columns.iter().map(|i| Arc::clone(batch.column(*i))).collect();
+        let rows = batch.num_rows();
+        let [first, second] = &self.states;
+        let mut low = vec![0_u64; rows];
+        let mut high = vec![0_u64; rows];
+        create_hashes_with_hasher(&columns, first, &mut low)?;
+        create_hashes_with_hasher(&columns, second, &mut high)?;
+        Ok(low
+            .into_iter()
+            .zip(high)
+            .enumerate()
+            .map(|(row, (low, high))| {
+                let null = columns.iter().any(|column| column.is_null(row));
+                (!null).then_some(u128::from(high) << 64 | u128::from(low))
+            })
+            .collect())
+    }
+
+    /// The rows that break a rule, with the rule. A row that breaks one leaves no trace in the others' sets.
+    fn insert(&self, hashes: &[Vec<Option<u128>>], rows: usize) -> Result<Vec<(usize, usize)>, RunError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.make_room(rows)?;
+        let mut broken = Vec::new();
+        for row in 0..rows {
+            let value = |rule: usize| hashes.get(rule).and_then(|h| h.get(row)).copied().flatten();
+            let breaks =
+                seen.sets.iter().enumerate().find(|(rule, set)| value(*rule).is_some_and(|hash| set.contains(&hash)));
+            if let Some((rule, _)) = breaks {
+                broken.push((row, rule));
+                continue;
+            }
+            for (rule, set) in seen.sets.iter_mut().enumerate() {
+                set.extend(value(rule));
+            }
+        }
+        Ok(broken)
+    }
+}
+
+impl Seen {
+    fn make_room(&mut self, rows: usize) -> Result<(), RunError> {
+        for set in &mut self.sets {
+            if set.capacity() - set.len() >= rows {
+                continue;
+            }
+            let size = (set.len() + rows).max(set.capacity() * 2).next_power_of_two();
+            // While it grows, the old one is still there.
+            let grown = (size - set.capacity()) * BYTES_PER_VALUE;
+            self.reservation.try_grow(grown).map_err(|_| {
+                RunError::new(
+                    Kind::Resources,
+                    format!(
+                        "the worker's memory is too small to keep {} values apart that must be unique; give it more memory, or \
+                         take isUnique off the field and use the load mode upsert or a deduplicate node",
+                        set.len() + rows
+                    ),
+                )
+            })?;
+            set.reserve(size - set.len());
+        }
+        Ok(())
+    }
+}
+
+impl Rule {
+    fn reject(&self, batch: &RecordBatch, row: usize) -> Result<Reject, RunError> {
+        let values = self
+            .columns
+            .iter()
+            .map(|column| array_value_to_string(batch.column(*column), row))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(internal)?
+            .join(", ");
+        let names = self.names.join(", ");
+        Ok(Reject {
+            row: row_ids(batch).filter(|ids| ids.is_valid(row)).map(|ids| RowId(ids.value(row))),
+            reason: format!("{values:?} is not unique in {names:?}: another row of this run has it too"),
+            column: names,
+            value: Some(values),
+        })
+    }
+}
+
+fn internal(error: datafusion::arrow::error::ArrowError) -> RunError {
+    RunError::new(Kind::Internal, format!("rows that are not unique cannot be told: {error}"))
+}

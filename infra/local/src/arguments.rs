@@ -1,0 +1,170 @@
+//! The command line.
+
+use chrono::TimeDelta;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The whole of Flowgate on this machine: API, table, queue, worker and clock in one process.
+#[derive(Debug, Parser)]
+#[command(name = "flowgate", version, about, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do; `serve` where it is left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Starts the stack and keeps it running until Ctrl-C (what `flowgate` alone does too)
+    Serve(Serve),
+    /// Prints a token for the API, alone on the last line
+    Token(Token),
+    /// Runs a real pipeline over real flights, from an HTTP call to rows in a table
+    Demo(Demo),
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, Args)]
+pub struct DataDir {
+    /// The folder where everything is kept
+    #[arg(long, value_name = "DIR", env = "FLOWGATE_DATA_DIR", default_value = "flowgate-data")]
+    pub data_dir: PathBuf,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Where the API listens; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS", env = "FLOWGATE_LISTEN", default_value = "127.0.0.1:3000")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub data: DataDir,
+    /// The folder that local_fs connectors may read; the data folder where it is left out
+    #[arg(long, value_name = "DIR", env = "FLOWGATE_FILES_ROOT")]
+    pub files_root: Option<PathBuf>,
+    /// What one run may hold in memory before it spills to disk, in MiB
+    #[arg(long, value_name = "MIB", env = "FLOWGATE_MEMORY_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..))]
+    pub memory: u32,
+    /// How many runs are executed at once
+    #[arg(long, value_name = "N", env = "FLOWGATE_CONCURRENT_RUNS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub concurrent_runs: u32,
+    /// Seconds that Ctrl-C gives to running runs; one that is not finished then goes on after the next start
+    #[arg(long, value_name = "SECONDS", env = "FLOWGATE_GRACE", default_value_t = 10)]
+    pub grace: u64,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Log {
+    /// What is logged to standard error, such as info or worker=debug,warn
+    #[arg(long, value_name = "FILTER", env = "FLOWGATE_LOG")]
+    pub log: Option<String>,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+pub struct Token {
+    /// What its bearer may do
+    #[arg(long, value_enum, default_value = "editor")]
+    pub role: RoleName,
+    /// Whose data it is for
+    #[arg(long, default_value = "default", value_parser = tenant)]
+    pub tenant: String,
+    /// How long it is valid: a number with s, m, h or d
+    #[arg(long, default_value = "12h", value_parser = duration)]
+    pub ttl: TimeDelta,
+    /// Who it is for, which runs record as triggeredBy; the role's name where it is left out
+    #[arg(long, value_name = "NAME")]
+    pub sub: Option<String>,
+    #[command(flatten)]
+    pub data: DataDir,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keeps everything in this folder; a temporary one is used where it is left out
+    #[arg(long, value_name = "DIR", env = "FLOWGATE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// A role, by its name in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleName {
+    /// Everything
+    Admin,
+    /// Reads, changes and runs
+    Editor,
+    /// Reads
+    Viewer,
+}
+
+impl From<RoleName> for shared::roles::Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Admin => Self::Admin,
+            RoleName::Editor => Self::Editor,
+            RoleName::Viewer => Self::Viewer,
+        }
+    }
+}
+
+fn tenant(text: &str) -> Result<String, String> {
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match (1..=64).contains(&text.len()) && text.chars().all(is_valid) {
+        true => Ok(text.to_owned()),
+        false => Err("a tenant has 1 to 64 letters, digits, hyphens, underscores and dots".to_owned()),
+    }
+}
+
+/// `90s`, `30m`, `12h`, `7d`; a number alone is seconds.
+fn duration(text: &str) -> Result<TimeDelta, String> {
+    let fault = || format!("{text:?} is not a duration such as 90s, 30m, 12h or 7d");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..) {
+        Some("" | "s") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        Some("d") => 86_400,
+        _ => return Err(fault()),
+    };
+    let count: i64 = digits.parse().ok().filter(|count| (1..=100_000_000).contains(count)).ok_or_else(fault)?;
+    Ok(TimeDelta::seconds(count * unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_needs_no_name() {
+        let arguments = Arguments::try_parse_from(["flowgate", "--listen", "127.0.0.1:0"]).unwrap();
+        assert!(arguments.command.is_none());
+        assert_eq!(arguments.serve.listen.port(), 0);
+        let arguments = Arguments::try_parse_from(["flowgate", "serve", "--data-dir", "x"]).unwrap();
+        assert!(matches!(arguments.command, Some(Command::Serve(serve)) if serve.data.data_dir.ends_with("x")));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("1h"), Ok(TimeDelta::hours(1)));
+        assert_eq!(duration("45"), Ok(TimeDelta::seconds(45)));
+        for wrong in ["", "h", "0s", "-1h", "1w", "1.5h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

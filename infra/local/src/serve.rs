@@ -1,0 +1,87 @@
+//! `flowgate serve`: the stack until Ctrl-C.
+
+use crate::arguments::Serve;
+use crate::console::{say, warn};
+use crate::stack::{Options, Stack};
+use shared::error::BoxError;
+use shared::roles::Role;
+use std::time::{Duration, Instant};
+
+/// The tenant of the token that is printed.
+const TENANT: &str = "default";
+
+/// Runs the stack until it is asked to stop.
+///
+/// # Errors
+/// Where it does not start.
+pub async fn run(arguments: Serve) -> Result<(), BoxError> {
+    let started = Instant::now();
+    let listen = arguments.listen;
+    let stack = Stack::start(Options {
+        listen,
+        files_root: arguments.files_root,
+        memory_bytes: arguments.memory as usize * 1024 * 1024,
+        concurrent_runs: arguments.concurrent_runs as usize,
+        grace: Duration::from_secs(arguments.grace),
+        ..Options::new(arguments.data.data_dir)
+    })
+    .await?;
+    if !listen.ip().is_loopback() {
+        warn(format_args!(
+            "warning: {listen} can be reached from other machines, over plain HTTP; whoever sees a token can use it"
+        ));
+    }
+    greet(&stack, started.elapsed())?;
+    asked_to_stop().await?;
+    say("\nStopping: no new requests are taken, running runs may finish. Ctrl-C again ends at once.");
+    tokio::spawn(async {
+        // Whatever happens to the second signal, the shutdown goes on.
+        let _ = asked_to_stop().await;
+        std::process::exit(130);
+    });
+    stack.shutdown().await;
+    Ok(())
+}
+
+/// Says where everything is, and what to type next.
+fn greet(stack: &Stack, took: Duration) -> Result<(), BoxError> {
+    let (url, token) = (stack.url(), stack.token(Role::Editor, TENANT)?);
+    say(format_args!(
+        "\
+Flowgate is ready after {} ms.
+
+  API      {url}/api/v1
+  data     {}
+  files    {} (what local_fs connectors may read)
+  tables   {}
+  token    editor of tenant {TENANT}, for 12 hours; `flowgate token --help` makes others
+
+Type this next, in another terminal:
+
+  export TOKEN={token}
+  curl -s {url}/api/v1/pipelines -H \"Authorization: Bearer $TOKEN\"
+
+Ctrl-C stops it.",
+        took.as_millis(),
+        stack.folder().root().display(),
+        stack.files_root().display(),
+        stack.folder().lake().display(),
+    ));
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn asked_to_stop() -> Result<(), BoxError> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut term = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = term.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}

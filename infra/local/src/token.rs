@@ -1,0 +1,24 @@
+//! `flowgate token`: a token for the API of the stack that has this data folder.
+
+use crate::arguments::Token;
+use crate::console::{say, warn};
+use crate::data_folder::DataFolder;
+use chrono::Utc;
+use shared::clock::rfc3339;
+use shared::error::BoxError;
+use shared::roles::Role;
+
+/// Prints a token alone on the last line of standard output; what it is for goes to standard error.
+///
+/// # Errors
+/// Where the data folder cannot be used.
+pub fn run(arguments: &Token) -> Result<(), BoxError> {
+    let folder = DataFolder::open(&arguments.data.data_dir)?;
+    let (role, now) = (Role::from(arguments.role).name(), Utc::now());
+    let sub = arguments.sub.as_deref().unwrap_or(role);
+    let token =
+        shared::token::issue(folder.jwt_secret()?.as_bytes(), sub, &arguments.tenant, role, arguments.ttl, now)?;
+    warn(format_args!("{role} of tenant {}, until {}:", arguments.tenant, rfc3339(now + arguments.ttl)));
+    say(token);
+    Ok(())
+}

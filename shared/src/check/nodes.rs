@@ -1,0 +1,221 @@
+//! The config of each node, by its type: its shape, and what a schema cannot say about it.
+
+use super::shape::{self, Mode};
+use super::{files, ops, pointer, verdict};
+use crate::Fault;
+use crate::models::node::{
+    AggregateConfig, AggregateFn, DeduplicateConfig, FilterConfig, JoinConfig, LoadMode, NodeType,
+    SortConfig, SortKey, SourceConfig, TargetConfig, TransformConfig, UnionConfig,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// Node types that this version has, as `nodeType` names them.
+pub(super) const AVAILABLE: &[&str] = &[
+    "source",
+    "filter",
+    "transform",
+    "join",
+    "union",
+    "aggregate",
+    "sort",
+    "deduplicate",
+    "target",
+];
+
+/// The node type that a raw node names, where it is one of this version.
+pub(super) fn type_of(node: &Value) -> Option<NodeType> {
+    let name = node.get("nodeType")?;
+    AVAILABLE
+        .contains(&name.as_str()?)
+        .then(|| NodeType::deserialize(name).ok())
+        .flatten()
+}
+
+/// Adds the faults of the type and the config of the node at `at` (such as `/nodes/2`).
+pub(super) fn check(node: &Value, at: &str, faults: &mut Vec<Fault>) {
+    let Some(name) = node.get("nodeType").filter(|name| name.is_string()) else {
+        return;
+    };
+    let Some(node_type) = type_of(node) else {
+        faults.push(verdict::word(
+            pointer::push(at, "nodeType"),
+            name,
+            AVAILABLE,
+        ));
+        return;
+    };
+    let Some(config) = node.get("config").filter(|config| config.is_object()) else {
+        return;
+    };
+    let at = &pointer::push(at, "config");
+    match node_type {
+        NodeType::Source => meaning(config, at, faults, source),
+        NodeType::Filter => meaning(config, at, faults, |_: &FilterConfig, _, _| ()),
+        NodeType::Transform => transform(config, at, faults),
+        NodeType::Join => meaning(config, at, faults, join),
+        NodeType::Union => meaning(config, at, faults, |_: &UnionConfig, _, _| ()),
+        NodeType::Aggregate => meaning(config, at, faults, aggregate),
+        NodeType::Sort => meaning(config, at, faults, |c: &SortConfig, at, faults| {
+            sort_keys(&c.by, &pointer::push(at, "by"), faults)
+        }),
+        NodeType::Deduplicate => meaning(config, at, faults, deduplicate),
+        NodeType::Target => meaning(config, at, faults, target),
+        NodeType::Pivot
+        | NodeType::Unpivot
+        | NodeType::Branch
+        | NodeType::Sql
+        | NodeType::Validate => {}
+    }
+}
+
+/// Checks the shape of a config and, where it could be read, its meaning.
+fn meaning<T: JsonSchema + DeserializeOwned + 'static>(
+    config: &Value,
+    at: &str,
+    faults: &mut Vec<Fault>,
+    rules: impl Fn(&T, &str, &mut Vec<Fault>),
+) {
+    shape::check::<T>(config, at, Mode::default(), faults);
+    // Also where the shape has faults that serde does not mind: all faults in one answer.
+    if let Ok(config) = T::deserialize(config) {
+        rules(&config, at, faults);
+    }
+}
+
+fn transform(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    shape::check::<TransformConfig>(config, at, Mode::default(), faults);
+    let at = pointer::push(at, "ops");
+    for (index, op) in config
+        .get("ops")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        if let Ok(op) = Deserialize::deserialize(op) {
+            ops::check(&op, &pointer::at(&at, index), faults);
+        }
+    }
+}
+
+fn source(config: &SourceConfig, at: &str, faults: &mut Vec<Fault>) {
+    if let Some(path) = &config.path {
+        files::path(path, &pointer::push(at, "path"), faults);
+    }
+    if let Some(options) = &config.options {
+        files::options(
+            options,
+            config.format,
+            &pointer::push(at, "options"),
+            faults,
+        );
+    }
+}
+
+fn join(config: &JoinConfig, at: &str, faults: &mut Vec<Fault>) {
+    let mut seen = HashSet::new();
+    for (index, pair) in config.on.iter().enumerate() {
+        if !seen.insert((&pair.left, &pair.right)) {
+            let detail = format!(
+                "the pair {} and {} is there twice",
+                verdict::quote(&pair.left),
+                verdict::quote(&pair.right)
+            );
+            faults.push(Fault::new(
+                pointer::at(&pointer::push(at, "on"), index),
+                "duplicate",
+                detail,
+            ));
+        }
+    }
+}
+
+fn aggregate(config: &AggregateConfig, at: &str, faults: &mut Vec<Fault>) {
+    if config.group_by.is_empty() && config.measures.is_empty() {
+        let detail = "at least one measure is needed where groupBy is empty";
+        faults.push(Fault::new(pointer::push(at, "measures"), "length", detail));
+    }
+    duplicates(&config.group_by, &pointer::push(at, "groupBy"), faults);
+    let at = pointer::push(at, "measures");
+    let mut names: HashSet<&String> = config.group_by.iter().collect();
+    for (index, measure) in config.measures.iter().enumerate() {
+        let at = pointer::at(&at, index);
+        if measure.field == "*" && measure.r#fn != AggregateFn::Count {
+            let detail = "\"*\" counts rows, with the function count only; name a field";
+            faults.push(Fault::new(
+                pointer::push(&at, "field"),
+                "contradiction",
+                detail,
+            ));
+        }
+        if !names.insert(&measure.r#as) {
+            let detail = format!(
+                "the name {} is there already",
+                verdict::quote(&measure.r#as)
+            );
+            faults.push(Fault::new(pointer::push(&at, "as"), "duplicate", detail));
+        }
+    }
+}
+
+fn sort_keys(keys: &[SortKey], at: &str, faults: &mut Vec<Fault>) {
+    let mut seen = HashSet::new();
+    for (index, key) in keys.iter().enumerate() {
+        if !seen.insert(&key.field) {
+            let at = pointer::push(&pointer::at(at, index), "field");
+            faults.push(Fault::new(
+                at,
+                "duplicate",
+                format!("the field {} is there twice", verdict::quote(&key.field)),
+            ));
+        }
+    }
+}
+
+fn deduplicate(config: &DeduplicateConfig, at: &str, faults: &mut Vec<Fault>) {
+    duplicates(&config.keys, &pointer::push(at, "keys"), faults);
+    if let Some(order) = &config.order_by {
+        sort_keys(order, &pointer::push(at, "orderBy"), faults);
+    }
+}
+
+fn target(config: &TargetConfig, at: &str, faults: &mut Vec<Fault>) {
+    let mode = config.load_mode.unwrap_or_default();
+    if let Some(key) = &config.upsert_key {
+        let at = pointer::push(at, "upsertKey");
+        duplicates(key, &at, faults);
+        if mode != LoadMode::Upsert {
+            faults.push(Fault::new(
+                at,
+                "contradiction",
+                "upsertKey means something with the load mode upsert only",
+            ));
+        }
+    }
+    if config.allow_empty == Some(true) && mode != LoadMode::Truncate {
+        let detail = "allowEmpty means something with the load mode truncate only";
+        faults.push(Fault::new(
+            pointer::push(at, "allowEmpty"),
+            "contradiction",
+            detail,
+        ));
+    }
+}
+
+/// Adds a fault for each name that is there already.
+pub(super) fn duplicates(names: &[String], at: &str, faults: &mut Vec<Fault>) {
+    let mut seen = HashSet::new();
+    for (index, name) in names.iter().enumerate() {
+        if !seen.insert(name) {
+            faults.push(Fault::new(
+                pointer::at(at, index),
+                "duplicate",
+                format!("{} is there twice", verdict::quote(name)),
+            ));
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The JSON Schemas of all bodies and answers, by name, for the OpenAPI document.
+
+use super::connector::ConnectorBody;
+use super::pipeline::PipelineInput;
+use super::run::RunInput;
+use super::schedule::PreviewInput;
+use super::schema::SchemaInput;
+use super::{connector, nodes, pipeline, schema};
+use crate::models::connector::{AccessKey, AwsS3Config, ConnectorView, LocalFsConfig};
+use crate::models::node::{
+    AggregateConfig, DeduplicateConfig, FilterConfig, JoinConfig, SortConfig, SourceConfig,
+    TargetConfig, TransformConfig, UnionConfig,
+};
+use crate::models::pipeline::PipelineView;
+use crate::models::run::{ProgressView, RowError, RunView};
+use crate::models::schema::SchemaView;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+const PATH: &str = "/components/schemas";
+
+/// Components by name; references between them are `#/components/schemas/…`.
+///
+/// Bodies: `PipelineInput`, `PipelineUpdate`, `ConnectorInput`, `ConnectorUpdate`, `SchemaInput`, `SchemaUpdate`, `RunInput`,
+/// `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, their `…Page`s, `Preview` and
+/// `Problem`.
+pub fn schemas() -> Map<String, Value> {
+    let mut all = bodies();
+    for (name, answer) in answers() {
+        // What both have is described as it is sent: that is the stricter one.
+        all.entry(name).or_insert(answer);
+    }
+    all.insert(
+        "NodeType".into(),
+        json!({"description": "What a node does.", "type": "string", "enum": nodes::AVAILABLE}),
+    );
+    node_configs(&mut all);
+    connector_configs(&mut all);
+    change(
+        &mut all,
+        "PipelineInput",
+        "PipelineUpdate",
+        pipeline::READ_ONLY,
+    );
+    change(
+        &mut all,
+        "ConnectorInput",
+        "ConnectorUpdate",
+        connector::READ_ONLY,
+    );
+    change(&mut all, "SchemaInput", "SchemaUpdate", schema::READ_ONLY);
+    resent_graph(&mut all);
+    for name in ["Pipeline", "Connector", "Schema", "Run", "RowError"] {
+        all.insert(format!("{name}Page"), page(name));
+    }
+    all.extend(by_hand());
+    all
+}
+
+fn generator(settings: SchemaSettings) -> SchemaGenerator {
+    settings
+        .with(|s| s.definitions_path = PATH.into())
+        .into_generator()
+}
+
+fn bodies() -> Map<String, Value> {
+    let mut of = generator(SchemaSettings::draft2020_12().for_deserialize());
+    of.subschema_for::<PipelineInput>();
+    of.subschema_for::<ConnectorBody>();
+    of.subschema_for::<SchemaInput>();
+    of.subschema_for::<RunInput>();
+    of.subschema_for::<PreviewInput>();
+    of.subschema_for::<SourceConfig>();
+    of.subschema_for::<FilterConfig>();
+    of.subschema_for::<TransformConfig>();
+    of.subschema_for::<JoinConfig>();
+    of.subschema_for::<UnionConfig>();
+    of.subschema_for::<AggregateConfig>();
+    of.subschema_for::<SortConfig>();
+    of.subschema_for::<DeduplicateConfig>();
+    of.subschema_for::<TargetConfig>();
+    of.subschema_for::<LocalFsConfig>();
+    of.subschema_for::<AwsS3Config>();
+    of.subschema_for::<AccessKey>();
+    of.take_definitions(true)
+}
+
+fn answers() -> Map<String, Value> {
+    let mut of = generator(SchemaSettings::draft2020_12().for_serialize());
+    of.subschema_for::<PipelineView>();
+    of.subschema_for::<ConnectorView>();
+    of.subschema_for::<SchemaView>();
+    of.subschema_for::<RunView>();
+    of.subschema_for::<ProgressView>();
+    of.subschema_for::<RowError>();
+    of.take_definitions(true)
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#{PATH}/{name}")})
+}
+
+/// The config of each node type, told by `nodeType`.
+fn node_configs(all: &mut Map<String, Value>) {
+    let names = [
+        "SourceConfig",
+        "FilterConfig",
+        "TransformConfig",
+        "JoinConfig",
+        "UnionConfig",
+        "AggregateConfig",
+        "SortConfig",
+        "DeduplicateConfig",
+        "TargetConfig",
+    ];
+    let branches: Vec<Value> = nodes::AVAILABLE
+        .iter()
+        .zip(names)
+        .map(|(node_type, config)| json!({"properties": {"nodeType": {"const": node_type}, "config": reference(config)}}))
+        .collect();
+    for name in ["NodeInput", "Node"] {
+        if let Some(node) = all.get_mut(name) {
+            if let Some(node_type) = node.pointer_mut("/properties/nodeType") {
+                *node_type = reference("NodeType");
+            }
+            if let Some(node) = node.as_object_mut() {
+                node.insert("oneOf".into(), json!(branches));
+            }
+        }
+    }
+}
+
+/// The config of each connector type, told by `type`, and the secret, which is only ever written.
+fn connector_configs(all: &mut Map<String, Value>) {
+    let branches = json!([
+        {"properties": {"type": {"const": "local_fs"}, "config": reference("LocalFsConfig")}},
+        {"properties": {"type": {"const": "aws_s3"}, "config": reference("AwsS3Config")}},
+    ]);
+    for name in ["ConnectorInput", "Connector"] {
+        if let Some(connector) = all.get_mut(name).and_then(Value::as_object_mut) {
+            connector.insert("oneOf".into(), branches.clone());
+        }
+    }
+    if let Some(secret) = all
+        .get_mut("ConnectorInput")
+        .and_then(|c| c.pointer_mut("/properties/authConfig"))
+    {
+        *secret = json!({
+            "description": "Write-only: never in an answer, a log or an error. For the method access_key.",
+            "anyOf": [reference("AccessKey"), {"type": "null"}],
+            "writeOnly": true
+        });
+    }
+}
+
+/// The body that changes what `input` creates: nothing is required, and what was read may be sent back.
+fn change(all: &mut Map<String, Value>, input: &str, name: &str, read_only: &[&str]) {
+    let Some(Value::Object(mut change)) = all.get(input).cloned() else {
+        return;
+    };
+    change.remove("required");
+    // A change may bring a config without its type, which is the stored one then.
+    if change.remove("oneOf").is_some()
+        && let Some(config) = change
+            .get_mut("properties")
+            .and_then(|p| p.get_mut("config"))
+    {
+        *config = json!({"anyOf": [reference("LocalFsConfig"), reference("AwsS3Config")]});
+    }
+    change.insert(
+        "description".into(),
+        json!("Fields that are left out stay; null clears an optional one."),
+    );
+    if let Some(Value::Object(properties)) = change.get_mut("properties") {
+        for field in read_only {
+            properties.insert(
+                (*field).into(),
+                json!({"description": "Accepted and ignored."}),
+            );
+        }
+        if properties.contains_key("id") {
+            let id = "Names what is changed where the path does not; ignored where it does.";
+            properties.insert("id".into(), json!({"description": id, "type": "string"}));
+        }
+    }
+    all.insert(name.into(), Value::Object(change));
+}
+
+/// Nodes and edges of an update may carry what an answer has.
+fn resent_graph(all: &mut Map<String, Value>) {
+    for (input, name, ignored) in [
+        ("NodeInput", "NodeUpdate", "clientId"),
+        ("EdgeInput", "EdgeUpdate", "id"),
+    ] {
+        let Some(mut item) = all.get(input).cloned() else {
+            continue;
+        };
+        if let Some(properties) = item
+            .pointer_mut("/properties")
+            .and_then(Value::as_object_mut)
+        {
+            properties.insert(
+                ignored.into(),
+                json!({"description": "Accepted and ignored."}),
+            );
+        }
+        all.insert(name.into(), item);
+    }
+    for (list, item) in [("nodes", "NodeUpdate"), ("edges", "EdgeUpdate")] {
+        if let Some(items) = all
+            .get_mut("PipelineUpdate")
+            .and_then(|u| u.pointer_mut(&format!("/properties/{list}/items")))
+        {
+            *items = reference(item);
+        }
+    }
+}
+
+fn page(name: &str) -> Value {
+    json!({
+        "description": format!("A page of {name}s."),
+        "type": "object",
+        "properties": {"data": {"type": "array", "items": reference(name)}, "pagination": reference("Pagination")},
+        "required": ["data", "pagination"]
+    })
+}
+
+/// What no Rust type describes.
+fn by_hand() -> Map<String, Value> {
+    let schemas = json!({
+        "RowsPage": {
+            "description": "A page of a table's rows. Decimals are strings, NaN is null, times RFC 3339.",
+            "type": "object",
+            "properties": {
+                "data": {"type": "array", "items": {"type": "object", "additionalProperties": true}},
+                "pagination": reference("Pagination")
+            },
+            "required": ["data", "pagination"]
+        },
+        "Pagination": {
+            "type": "object",
+            "properties": {
+                "limit": {"description": "Entries a page, as asked for.", "type": "integer", "minimum": 1},
+                "hasMore": {"description": "Whether there is another page; a page may be short all the same.", "type": "boolean"},
+                "cursor": {"description": "What the next page is asked for with; null at the end.", "type": ["string", "null"]},
+                "total": {"description": "With includeTotal=true: all entries.", "type": "integer", "minimum": 0},
+                "totalIsAtLeast": {"description": "True where counting ended before all were counted.", "type": "boolean"}
+            },
+            "required": ["limit", "hasMore", "cursor"]
+        },
+        "Preview": {
+            "type": "object",
+            "properties": {"fires": {"type": "array", "items": {"type": "string", "format": "date-time"}}},
+            "required": ["fires"]
+        },
+        "ConnectorTest": {
+            "type": "object",
+            "properties": {
+                "ok": {"type": "boolean"},
+                "detail": {"description": "What was found, or why it failed.", "type": "string"},
+                "durationMs": {"type": "integer", "minimum": 0}
+            },
+            "required": ["ok", "detail", "durationMs"]
+        },
+        "Health": {"type": "object", "properties": {"status": {"type": "string"}}},
+        "Fault": {
+            "description": "One fault of a request.",
+            "type": "object",
+            "properties": {
+                "pointer": {"description": "JSON Pointer into the body, or ?name for a query parameter.", "type": "string"},
+                "code": {"description": "A stable lower-case word, such as required, unknown_field, type, range.", "type": "string"},
+                "detail": {"description": "A sentence for people.", "type": "string"}
+            },
+            "required": ["pointer", "code", "detail"]
+        },
+        "Problem": {
+            "description": "RFC 9457, as application/problem+json.",
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "format": "uri-reference"},
+                "title": {"type": "string"},
+                "status": {"type": "integer", "minimum": 400, "maximum": 599},
+                "detail": {"type": "string"},
+                "instance": {"description": "The id of the request.", "type": "string"},
+                "code": {"description": "A stable upper-case word, such as VALIDATION_FAILED.", "type": "string"},
+                "errors": {"description": "Every fault of a bad request.", "type": "array", "items": reference("Fault")}
+            },
+            "required": ["type", "title", "status", "code"]
+        }
+    });
+    match schemas {
+        Value::Object(schemas) => schemas,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,53 @@
+//! The body that triggers a run.
+
+use super::shape::{self, Mode};
+use super::{Body, expression, pointer, verdict};
+use crate::Fault;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// What a run is triggered with; the body may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunInput {
+    /// What `${name}` in node configs reads: texts, numbers, booleans and null, by name.
+    #[schemars(extend("maxProperties" = 200))]
+    pub parameters: Option<Map<String, Value>>,
+}
+
+/// Checks the body of a trigger (read it with [`super::optional_json`]).
+pub fn create(body: &Body) -> (Option<RunInput>, Vec<Fault>) {
+    let mut faults = body.faults();
+    let value = body.value();
+    shape::check::<RunInput>(value, "", Mode::default(), &mut faults);
+    for (name, parameter) in value
+        .get("parameters")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let at = pointer::push("/parameters", name);
+        if !expression::is_parameter(name) {
+            let detail = format!(
+                "{} is no parameter's name; it has letters, digits and _",
+                verdict::quote(name)
+            );
+            faults.push(Fault::new(&at, "pattern", detail));
+        }
+        if parameter.is_object() || parameter.is_array() {
+            let found = verdict::kind_of(parameter);
+            faults.push(Fault::new(
+                &at,
+                "type",
+                format!("expected a string, a number, a boolean or null, found {found}"),
+            ));
+        }
+    }
+    let input = if faults.is_empty() {
+        shape::of_checked(value, "", Mode::default(), &mut faults)
+    } else {
+        None
+    };
+    (input, faults)
+}

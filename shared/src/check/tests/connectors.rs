@@ -1,0 +1,253 @@
+//! Bodies of connectors.
+
+use super::*;
+use crate::check::connector::{ConnectorInput, Stored, create, update};
+use crate::models::connector::{AuthMethod, ConnectorType};
+
+const FILES: Stored = Stored {
+    kind: ConnectorType::LocalFs,
+    auth_method: AuthMethod::None,
+};
+const KEYS: Stored = Stored {
+    kind: ConnectorType::AwsS3,
+    auth_method: AuthMethod::AccessKey,
+};
+
+fn s3(auth_method: &str, auth: Value) -> Value {
+    json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data"}, "authMethod": auth_method, "authConfig": auth})
+}
+
+fn made(value: Value) -> ConnectorInput {
+    let (input, faults) = create(&body(value));
+    assert_eq!(faults, []);
+    input.unwrap()
+}
+
+#[test]
+fn connectors_of_both_types_are_taken() {
+    let files = made(
+        json!({"name": " Files ", "type": "local_fs", "config": {"path": "in/*.csv", "options": {"header": false}}}),
+    );
+    assert_eq!(
+        (files.name.as_str(), files.kind, files.auth_method),
+        ("Files", ConnectorType::LocalFs, AuthMethod::None)
+    );
+    let s3 = made(s3(
+        "access_key",
+        json!({"accessKeyId": "a", "secretAccessKey": "b"}),
+    ));
+    assert!(s3.auth.is_some_and(|auth| auth.secret_access_key == "b"));
+    assert!(made(json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data", "endpoint": "http://127.0.0.1:9000"}})).auth.is_none());
+}
+
+#[test]
+fn an_unknown_type_lists_the_known_ones_and_a_planned_one_says_so() {
+    let of = |kind: Value| create(&body(json!({"name": "n", "type": kind, "config": {}}))).1;
+    let faults = of(json!("aws_s4"));
+    assert_eq!(
+        faults[0].detail,
+        "unknown type \"aws_s4\"; did you mean \"aws_s3\"?; known: local_fs, aws_s3"
+    );
+    assert_eq!(lines(faults), ["/type unknown"]);
+    let faults = of(json!("postgresql"));
+    assert_eq!(
+        faults[0].detail,
+        "type \"postgresql\" is not available in this version; available: local_fs, aws_s3"
+    );
+    assert_eq!(lines(faults), ["/type not_available"]);
+    assert_eq!(lines(of(json!(5))), ["/type type"]);
+    assert_eq!(
+        lines(create(&body(json!({"name": "n", "config": {}}))).1),
+        ["/type required"]
+    );
+}
+
+#[test]
+fn all_faults_of_a_connector_come_in_one_answer() {
+    let (input, faults) = create(&body(json!({
+        "name": "  ", "type": "aws_s3", "descripton": "x", "authMethod": "acess_key",
+        "config": {"bucket": "A", "endpoint": "ftp://x", "region": "", "prefx": "a", "format": "avro",
+            "options": {"delimiter": ";;", "encoding": "utf8", "skipRows": -1, "columns": {"a": "int"}}}
+    })));
+    assert!(input.is_none());
+    assert_eq!(
+        lines(faults),
+        [
+            "/authMethod unknown",
+            "/config/bucket length",
+            "/config/bucket pattern",
+            "/config/endpoint format",
+            "/config/format not_available",
+            "/config/options/columns/a unknown",
+            "/config/options/delimiter length",
+            "/config/options/encoding unknown",
+            "/config/options/skipRows range",
+            "/config/prefx unknown_field",
+            "/config/region length",
+            "/descripton unknown_field",
+            "/name format",
+        ]
+    );
+}
+
+#[test]
+fn the_config_must_fit_the_type() {
+    let (_, faults) = create(&body(
+        json!({"name": "n", "type": "local_fs", "config": {"bucket": "data"}}),
+    ));
+    assert_eq!(
+        lines(faults),
+        ["/config/bucket unknown_field", "/config/path required"]
+    );
+    let (_, faults) = create(&body(
+        json!({"name": "n", "type": "local_fs", "config": {"path": "../x"}}),
+    ));
+    assert_eq!(lines(faults), ["/config/path format"]);
+    let (_, faults) = create(&body(
+        json!({"name": "n", "type": "local_fs", "config": {"path": "x.csv.bz2"}}),
+    ));
+    assert_eq!(lines(faults), ["/config/path not_available"]);
+    let (_, faults) = create(&body(
+        json!({"name": "n", "type": "local_fs", "config": {"path": "a..b/c", "format": "parquet", "options": {"delimiter": ",", "quote": ","}}}),
+    ));
+    assert_eq!(
+        lines(faults),
+        [
+            "/config/options/delimiter contradiction",
+            "/config/options/quote contradiction",
+            "/config/options/quote contradiction"
+        ]
+    );
+}
+
+#[test]
+fn an_endpoint_is_a_plain_http_url() {
+    let of = |endpoint: &str| {
+        lines(create(&body(json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data", "endpoint": endpoint}}))).1)
+    };
+    assert!(of("https://s3.example.com/base").is_empty());
+    for bad in [
+        "s3.example.com",
+        "ftp://a",
+        "http://",
+        "file:///etc",
+        "http://a:b@c",
+        "http://a?b=c",
+    ] {
+        assert_eq!(of(bad), ["/config/endpoint format"], "{bad}");
+    }
+}
+
+#[test]
+fn secrets_go_with_their_method() {
+    assert_eq!(
+        lines(create(&body(s3("access_key", Value::Null))).1),
+        ["/authConfig required"]
+    );
+    assert_eq!(
+        lines(create(&body(s3("none", json!({"accessKeyId": "a"})))).1),
+        ["/authConfig contradiction"]
+    );
+    assert_eq!(
+        lines(
+            create(&body(s3(
+                "access_key",
+                json!({"accessKeyId": "", "secretKey": "b"})
+            )))
+            .1
+        ),
+        [
+            "/authConfig/accessKeyId length",
+            "/authConfig/secretAccessKey required",
+            "/authConfig/secretKey unknown_field",
+        ]
+    );
+    let (_, faults) = create(&body(
+        json!({"name": "n", "type": "local_fs", "config": {"path": "a"}, "authMethod": "access_key", "authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}}),
+    ));
+    assert_eq!(lines(faults), ["/authMethod contradiction"]);
+}
+
+#[test]
+fn no_fault_shows_a_secret() {
+    let secrets = [
+        json!("HUSH"),
+        json!(4711),
+        json!(["HUSH"]),
+        json!({"accessKeyId": "HUSH".repeat(100), "secretAccessKey": ["HUSH"], "sessionToken": {"HUSH": 1}}),
+        json!({"accessKeyId": 4711, "secretAccessKey": "HUSH".repeat(1000)}),
+        json!({"accessKeyId": "HUSH", "secretAccessKey": "", "other": "HUSH"}),
+    ];
+    for secret in secrets {
+        for method in ["access_key", "none", "wrong"] {
+            let (_, faults) = create(&body(s3(method, secret.clone())));
+            assert!(!faults.is_empty());
+            let shown = format!("{faults:?}");
+            assert!(
+                !shown.contains("HUSH") && !shown.contains("4711"),
+                "{shown}"
+            );
+        }
+        let (_, faults) = update(&body(json!({ "authConfig": secret })), KEYS);
+        assert!(!format!("{faults:?}").contains("HUSH"));
+    }
+}
+
+#[test]
+fn a_change_is_checked_against_what_is_stored() {
+    let (patch, faults) = update(
+        &body(json!({"config": {"path": "b"}, "id": "conn_1", "status": "ok", "lastError": null})),
+        FILES,
+    );
+    assert_eq!(faults, []);
+    let patch = patch.unwrap();
+    assert!(
+        patch.config.is_some()
+            && patch.kind.is_none()
+            && patch.name.is_none()
+            && patch.auth.is_none()
+    );
+
+    let of = |value: Value, stored: Stored| lines(update(&body(value), stored).1);
+    assert_eq!(
+        of(json!({"config": {"path": "b"}}), KEYS),
+        ["/config/bucket required", "/config/path unknown_field"]
+    );
+    assert_eq!(of(json!({"type": "aws_s3"}), FILES), ["/config required"]);
+    assert_eq!(
+        of(json!({"type": "local_fs", "config": {"path": "a"}}), KEYS),
+        ["/authMethod contradiction"]
+    );
+    assert_eq!(
+        of(
+            json!({"authMethod": "access_key"}),
+            Stored {
+                auth_method: AuthMethod::None,
+                ..KEYS
+            }
+        ),
+        ["/authConfig required"]
+    );
+    assert_eq!(
+        of(json!({"authConfig": null}), KEYS),
+        ["/authConfig required"]
+    );
+    assert_eq!(
+        of(json!({"name": null, "type": null, "config": null}), FILES),
+        ["/config type", "/name type", "/type type"]
+    );
+    assert!(of(json!({"authMethod": "access_key", "name": "x"}), KEYS).is_empty());
+}
+
+#[test]
+fn another_method_forgets_the_secret() {
+    let (patch, faults) = update(&body(json!({"authMethod": "none"})), KEYS);
+    assert_eq!(faults, []);
+    let patch = patch.unwrap();
+    assert!(patch.auth_method == Some(AuthMethod::None) && patch.auth == Some(None));
+    let (patch, _) = update(
+        &body(json!({"authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}})),
+        KEYS,
+    );
+    assert!(patch.unwrap().auth.flatten().is_some());
+}

@@ -1,0 +1,127 @@
+//! The components of the OpenAPI document.
+
+use super::*;
+use crate::check::schemas;
+
+fn references(value: &Value, all: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            all.extend(
+                object
+                    .get("$ref")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            );
+            object.values().for_each(|v| references(v, all));
+        }
+        Value::Array(items) => items.iter().for_each(|v| references(v, all)),
+        _ => {}
+    }
+}
+
+/// A validator of one component.
+fn validator(name: &str) -> jsonschema::Validator {
+    let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": {"schemas": schemas()}});
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+#[test]
+fn every_reference_meets_a_component_and_every_component_compiles() {
+    let all = schemas();
+    let mut found = Vec::new();
+    references(&json!(all), &mut found);
+    assert!(found.len() > 50);
+    for reference in found {
+        let name = reference
+            .strip_prefix("#/components/schemas/")
+            .expect("a component");
+        assert!(all.contains_key(name), "{name}");
+    }
+    for name in [
+        "PipelineInput",
+        "PipelineUpdate",
+        "ConnectorInput",
+        "ConnectorUpdate",
+        "SchemaInput",
+        "SchemaUpdate",
+        "RunInput",
+        "PreviewInput",
+        "Pipeline",
+        "Connector",
+        "Schema",
+        "Run",
+        "RunProgress",
+        "RowError",
+        "PipelinePage",
+        "RunPage",
+        "Problem",
+        "Preview",
+    ] {
+        assert!(all.contains_key(name), "{name}");
+        validator(name);
+    }
+}
+
+#[test]
+fn nothing_of_ours_leaks_into_the_document() {
+    let text = serde_json::to_string(&schemas()).unwrap();
+    for word in ["x-whole", "$defs", "pivot", "tenantSecret"] {
+        assert!(!text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn what_the_checks_take_the_document_describes() {
+    let errors = |name: &str, value: &Value| {
+        validator(name)
+            .iter_errors(value)
+            .map(|e| e.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        errors("PipelineInput", &full_pipeline()),
+        Vec::<String>::new()
+    );
+    let mut wrong = full_pipeline();
+    wrong["nodes"][2]["config"] = json!({"by": []});
+    assert_ne!(errors("PipelineInput", &wrong), Vec::<String>::new());
+    assert_eq!(
+        errors(
+            "PipelineUpdate",
+            &json!({"id": "pipe_1", "name": "x", "schedule": null, "edges": [{"id": "e", "source": "a", "target": "b"}], "nodes": []})
+        ),
+        Vec::<String>::new()
+    );
+    assert_ne!(
+        errors("PipelineUpdate", &json!({"shedule": null})),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        errors(
+            "ConnectorInput",
+            &json!({"name": "n", "type": "local_fs", "config": {"path": "a"}})
+        ),
+        Vec::<String>::new()
+    );
+    assert_ne!(
+        errors(
+            "ConnectorInput",
+            &json!({"name": "n", "type": "local_fs", "config": {"bucket": "abc"}})
+        ),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        errors(
+            "ConnectorUpdate",
+            &json!({"config": {"bucket": "abc"}, "authConfig": null})
+        ),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        errors(
+            "SchemaUpdate",
+            &json!({"fields": [{"name": "a", "dataType": "text"}]})
+        ),
+        Vec::<String>::new()
+    );
+}

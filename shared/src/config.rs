@@ -1,0 +1,175 @@
+//! Every environment variable that Flowgate reads, in one place.
+
+use std::env;
+
+/// What is wrong with the environment.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A variable that is needed is not set.
+    #[error("the environment variable {0} is not set; template.yaml sets it for each function that needs it")]
+    Missing(&'static str),
+    /// A variable has a value that it cannot have.
+    #[error("the environment variable {name} is {value:?}, which is not {wanted}")]
+    Invalid {
+        /// Its name.
+        name: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it should hold.
+        wanted: &'static str,
+    },
+}
+
+/// How this process reaches what is around it.
+#[derive(Clone)]
+pub struct Config {
+    /// `FLOWGATE_TABLE`: the DynamoDB table.
+    pub table: String,
+    /// `FLOWGATE_RUNS_QUEUE_URL`: the queue of runs.
+    pub runs_queue_url: String,
+    /// `FLOWGATE_TICKS_QUEUE_URL`: the queue on which the minute tick hands out its shards.
+    pub ticks_queue_url: String,
+    /// `FLOWGATE_SHARDS`: shards of the index of what is due; 8.
+    pub shards: u32,
+    /// `FLOWGATE_CURSOR_KEY`: the secret that seals cursors and idempotency records, at least 32 characters.
+    pub cursor_key: String,
+    /// How tokens are checked.
+    pub tokens: TokenConfig,
+    /// `FLOWGATE_KMS_KEY_ID`, or else `FLOWGATE_SECRETS_KEY_FILE`: what encrypts connectors' secrets.
+    pub secrets: SecretsConfig,
+    /// The worker service that the tick scales; none where nothing is to be scaled.
+    pub scaling: Option<ScalingConfig>,
+    /// `FLOWGATE_LOCAL_FS`: whether connectors of the type `local_fs` may be made; false.
+    pub local_fs: bool,
+}
+
+/// How tokens are checked.
+#[derive(Clone, Default)]
+pub struct TokenConfig {
+    /// `FLOWGATE_JWT_ALGORITHMS`: comma-separated among HS256, RS256 and ES256.
+    pub algorithms: Vec<String>,
+    /// `FLOWGATE_JWT_SECRET`: for HS256.
+    pub secret: Option<String>,
+    /// `FLOWGATE_JWKS_URL`: for RS256 and ES256.
+    pub jwks_url: Option<String>,
+    /// `FLOWGATE_JWT_ISSUER`.
+    pub issuer: Option<String>,
+    /// `FLOWGATE_JWT_AUDIENCE`.
+    pub audience: Option<String>,
+    /// `FLOWGATE_TENANT_CLAIM`; `tenantId`.
+    pub tenant_claim: Option<String>,
+    /// `FLOWGATE_ROLE_CLAIM`; `role` or `roles`.
+    pub role_claim: Option<String>,
+}
+
+/// What encrypts connectors' secrets.
+#[derive(Debug, Clone)]
+pub enum SecretsConfig {
+    /// A KMS key.
+    Kms(String),
+    /// A file of 32 bytes.
+    File(std::path::PathBuf),
+    /// Nothing: this function has no business with secrets.
+    None,
+}
+
+/// The worker service that the tick scales.
+#[derive(Debug, Clone)]
+pub struct ScalingConfig {
+    /// `FLOWGATE_WORKER_CLUSTER`.
+    pub cluster: String,
+    /// `FLOWGATE_WORKER_SERVICE`.
+    pub service: String,
+    /// `FLOWGATE_WORKER_MAX`: the most tasks; 10.
+    pub max: i32,
+}
+
+/// What the worker needs beyond [`Config`].
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// `FLOWGATE_LAKE_URL`: `s3://bucket/prefix` or `file:///folder`.
+    pub lake_url: String,
+    /// `FLOWGATE_FILES_ROOT`: the folder that `local_fs` may read; off where it is not set.
+    pub files_root: Option<std::path::PathBuf>,
+    /// `FLOWGATE_MEMORY_BYTES`: for one run's operators; 1 GiB.
+    pub memory_bytes: usize,
+    /// `FLOWGATE_SCRATCH`: where operators spill; a folder in the system's temporary folder.
+    pub scratch: std::path::PathBuf,
+    /// `FLOWGATE_CONCURRENT_RUNS`: runs that one worker executes at once; 2.
+    pub concurrent_runs: usize,
+}
+
+fn optional(name: &'static str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number<T: std::str::FromStr>(name: &'static str, default: T) -> Result<T, ConfigError> {
+    match optional(name) {
+        None => Ok(default),
+        Some(value) => value.parse().map_err(|_| ConfigError::Invalid { name, value, wanted: "a whole number" }),
+    }
+}
+
+impl Config {
+    /// What the environment says. A variable that this function does not need may be missing: its text is then
+    /// empty, and using it fails where it is used.
+    ///
+    /// # Errors
+    /// Where a variable is missing that all need, or has a value that it cannot have.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let text = |name| optional(name).unwrap_or_default();
+        Ok(Self {
+            table: optional("FLOWGATE_TABLE").ok_or(ConfigError::Missing("FLOWGATE_TABLE"))?,
+            runs_queue_url: text("FLOWGATE_RUNS_QUEUE_URL"),
+            ticks_queue_url: text("FLOWGATE_TICKS_QUEUE_URL"),
+            shards: number("FLOWGATE_SHARDS", DEFAULT_SHARDS)?.max(1),
+            cursor_key: text("FLOWGATE_CURSOR_KEY"),
+            tokens: TokenConfig {
+                algorithms: text("FLOWGATE_JWT_ALGORITHMS").split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect(),
+                secret: optional("FLOWGATE_JWT_SECRET"),
+                jwks_url: optional("FLOWGATE_JWKS_URL"),
+                issuer: optional("FLOWGATE_JWT_ISSUER"),
+                audience: optional("FLOWGATE_JWT_AUDIENCE"),
+                tenant_claim: optional("FLOWGATE_TENANT_CLAIM"),
+                role_claim: optional("FLOWGATE_ROLE_CLAIM"),
+            },
+            secrets: match (optional("FLOWGATE_KMS_KEY_ID"), optional("FLOWGATE_SECRETS_KEY_FILE")) {
+                (Some(key), _) => SecretsConfig::Kms(key),
+                (None, Some(file)) => SecretsConfig::File(file.into()),
+                (None, None) => SecretsConfig::None,
+            },
+            scaling: match (optional("FLOWGATE_WORKER_CLUSTER"), optional("FLOWGATE_WORKER_SERVICE")) {
+                (Some(cluster), Some(service)) => {
+                    Some(ScalingConfig { cluster, service, max: number("FLOWGATE_WORKER_MAX", 10)? })
+                }
+                _ => None,
+            },
+            local_fs: optional("FLOWGATE_LOCAL_FS").is_some_and(|v| v == "true" || v == "1"),
+        })
+    }
+}
+
+/// Shards of the index of what is due, where the deployment does not say.
+pub const DEFAULT_SHARDS: u32 = 8;
+
+impl WorkerConfig {
+    /// What the environment says.
+    ///
+    /// # Errors
+    /// Where a variable is missing or has a value that it cannot have.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            lake_url: optional("FLOWGATE_LAKE_URL").ok_or(ConfigError::Missing("FLOWGATE_LAKE_URL"))?,
+            files_root: optional("FLOWGATE_FILES_ROOT").map(Into::into),
+            memory_bytes: number("FLOWGATE_MEMORY_BYTES", 1 << 30)?,
+            scratch: optional("FLOWGATE_SCRATCH").map_or_else(|| env::temp_dir().join("flowgate"), Into::into),
+            concurrent_runs: number("FLOWGATE_CONCURRENT_RUNS", 2)?,
+        })
+    }
+}
+
+/// `FLOWGATE_LOG`: what is logged, such as `info` or `shared=debug,warn`; `default` where it is not set.
+pub fn log_filter(default: &str) -> tracing_subscriber::EnvFilter {
+    let text = optional("FLOWGATE_LOG").unwrap_or_else(|| default.to_owned());
+    tracing_subscriber::EnvFilter::try_new(&text).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default))
+}

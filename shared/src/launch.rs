@@ -1,0 +1,137 @@
+//! The start of a run: kept first, then sent; what is not sent the tick sends later.
+
+use crate::context::{Context, Services};
+use crate::error::{Error, Result};
+use crate::models::pipeline::{ConcurrencyPolicy, Pipeline};
+use crate::models::run::{Run, RunStatus, Trigger};
+use crate::models::time::{JsonText, Time};
+use crate::queue::{Message, Task};
+use crate::store::idempotency::{Created, Idempotency};
+use crate::store::runs::{End, Ender};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// A pending run of a pipeline.
+pub fn new_run(pipeline: &Pipeline, id: String, trigger: Trigger, by: &str, now: Time) -> Run {
+    let execution = &pipeline.execution_config.0;
+    Run {
+        id,
+        tenant_id: pipeline.tenant_id.clone(),
+        pipeline_id: pipeline.id.clone(),
+        pipeline_version: pipeline.version,
+        status: RunStatus::Pending,
+        trigger,
+        triggered_by: by.to_owned(),
+        attempt: 0,
+        failures: 0,
+        retry_of: None,
+        scheduled_for: None,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+        parameters: JsonText(Map::<String, Value>::new()),
+        error: None,
+        rows: None,
+        committing: false,
+        cancel_requested: false,
+        lease_until: None,
+        worker: None,
+        resends: 0,
+        timeout_seconds: execution.timeout_seconds(),
+        max_attempts: execution.max_attempts(),
+        errors_attempt: None,
+        progress: None,
+    }
+}
+
+/// Keeps a run that a caller asked for and sends it, as the pipeline's concurrency policy allows.
+///
+/// # Errors
+/// 409 where another run is live and the policy forbids two, 404 where the pipeline went away.
+pub async fn launch(context: &Context, run: &Run, policy: ConcurrencyPolicy, once: Option<&Idempotency>) -> Result<Created> {
+    let alone = match policy {
+        ConcurrencyPolicy::Allow => None,
+        ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace => {
+            let state = context.store.pipeline_state(&run.tenant_id, &run.pipeline_id).await?;
+            let live = context.store.live_runs(&run.tenant_id, &run.pipeline_id).await?;
+            if policy == ConcurrencyPolicy::Replace {
+                stop_all(context, &run.tenant_id, &run.pipeline_id, &live).await?;
+            } else if let Some(other) = live.first() {
+                return Err(Error::conflict(
+                    "RUN_ACTIVE",
+                    format!("{other} is not finished, and the pipeline's concurrencyPolicy forbids two runs at once"),
+                ));
+            }
+            Some(state.turn)
+        }
+    };
+    let created = context.store.create_run(run, once, alone).await?;
+    if matches!(created, Created::Now) {
+        send(context, run).await;
+    }
+    Ok(created)
+}
+
+/// Sends a run to the workers. Where that fails the run is not lost: the tick sends runs again that nobody took.
+pub async fn send(services: &Services, run: &Run) {
+    let message = Message {
+        task: Task::Run,
+        tenant_id: run.tenant_id.clone(),
+        pipeline_id: run.pipeline_id.clone(),
+        run_id: run.id.clone(),
+    };
+    if let Err(error) = services.queue.send(&message, Duration::ZERO).await {
+        tracing::warn!(run = run.id, %error, "the run could not be sent; the next ticks will try again");
+    }
+}
+
+/// How the attempt to stop a run ended.
+#[derive(Debug)]
+pub enum Stopped {
+    /// It was pending and is cancelled.
+    Cancelled,
+    /// Its worker will learn of it within a heartbeat.
+    Asked,
+    /// It is committing or final.
+    TooLate(Box<Run>),
+}
+
+/// Cancels a run: at once while it is pending, through its worker while it runs.
+///
+/// # Errors
+/// 404 where it is not there.
+pub async fn stop(services: &Services, tenant: &str, pipeline: &str, id: &str) -> Result<Stopped> {
+    // A run that moves on between the look and the write is looked at again; it can only move on a few times.
+    for _ in 0..5 {
+        let run = services.store.run(tenant, pipeline, id).await?;
+        match run.status {
+            RunStatus::Pending => {
+                let now = services.clock.now().into();
+                if services.store.end_run(&run, Ender::WhilePending, &End::cancelled(), now).await? {
+                    return Ok(Stopped::Cancelled);
+                }
+            }
+            RunStatus::Running if !run.committing => {
+                if services.store.request_cancel(&run).await? {
+                    return Ok(Stopped::Asked);
+                }
+            }
+            _ => return Ok(Stopped::TooLate(Box::new(run))),
+        }
+    }
+    Err(Error::conflict("BUSY", "the run changes too fast to be cancelled; try again"))
+}
+
+/// Cancels all of these runs; those that are committing or final stay as they are.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn stop_all(services: &Services, tenant: &str, pipeline: &str, runs: &[String]) -> Result<()> {
+    for id in runs {
+        match stop(services, tenant, pipeline, id).await {
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! What Flowgate's functions have in common: models, roles, store, queue, HTTP. No Arrow, no DataFusion.
+
+pub mod aws;
+pub mod caller;
+pub mod check;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod cursor;
+pub mod error;
+pub mod http;
+pub mod id;
+pub mod jwks;
+pub mod launch;
+pub mod models;
+pub mod pipelines;
+pub mod queue;
+pub mod roles;
+pub mod runtime;
+pub mod schedule;
+mod sealing;
+pub mod secrets;
+pub mod store;
+pub mod token;
+
+pub use error::{Error, Fault, Result};

@@ -1,0 +1,8 @@
+//! What the API and the worker speak about.
+
+pub mod connector;
+pub mod node;
+pub mod pipeline;
+pub mod run;
+pub mod schema;
+pub mod time;

@@ -1,0 +1,476 @@
+//! The nodes of a pipeline and the config of each type.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What a node does. The names are those of `nodeType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeType {
+    Source,
+    Filter,
+    Transform,
+    Join,
+    Union,
+    Aggregate,
+    Sort,
+    Deduplicate,
+    Pivot,
+    Unpivot,
+    Branch,
+    Sql,
+    Validate,
+    Target,
+}
+
+/// A node's config, typed by its node type.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum NodeConfig {
+    Source(SourceConfig),
+    Filter(FilterConfig),
+    Transform(TransformConfig),
+    Join(JoinConfig),
+    Union(UnionConfig),
+    Aggregate(AggregateConfig),
+    Sort(SortConfig),
+    Deduplicate(DeduplicateConfig),
+    Target(TargetConfig),
+}
+
+/// Reads a connector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceConfig {
+    /// The connector to read; the pipeline's own where it is left out.
+    pub connector_id: Option<String>,
+    /// The format of the files; guessed from their names where it is left out.
+    pub format: Option<FileFormat>,
+    /// A file, a folder or a glob, relative to the connector's.
+    #[schemars(length(min = 1, max = 4096), extend("format" = "file-path"))]
+    pub path: Option<String>,
+    /// How to read the files; each option here wins over the connector's.
+    pub options: Option<FileOptions>,
+}
+
+/// A format of files. Compression is told from the name's ending or the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    Csv,
+    Tsv,
+    Json,
+    Jsonl,
+    Parquet,
+}
+
+/// How to read files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileOptions {
+    /// One character between fields; `,` for csv and a tab for tsv.
+    #[schemars(length(min = 1, max = 1))]
+    pub delimiter: Option<String>,
+    /// One character around fields; `"`.
+    #[schemars(length(min = 1, max = 1))]
+    pub quote: Option<String>,
+    /// One character before a quote inside a field; a quote is doubled where it is left out.
+    #[schemars(length(min = 1, max = 1))]
+    pub escape: Option<String>,
+    /// Whether the first row names the columns; true. Without one they are `column_1`, `column_2`, ….
+    pub header: Option<bool>,
+    /// Texts that mean null; only the empty text where it is left out.
+    pub null_values: Option<Vec<String>>,
+    /// `utf-8` (the default) or `latin1`.
+    pub encoding: Option<Encoding>,
+    /// Lines to leave out at the start of each file, before the header.
+    #[schemars(range(max = 1_000_000))]
+    pub skip_rows: Option<u32>,
+    /// Whether types are guessed from the first 10,000 rows; true. Otherwise all columns are text.
+    pub infer_types: Option<bool>,
+    /// Column names with their types, such as `{"age": "integer"}`; ends the guessing for these columns.
+    pub columns: Option<std::collections::BTreeMap<String, DataTypeName>>,
+}
+
+/// A text encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Encoding {
+    #[serde(rename = "utf-8")]
+    Utf8,
+    #[serde(rename = "latin1")]
+    Latin1,
+}
+
+/// A type of a column, as schemas name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DataTypeName {
+    Varchar,
+    Text,
+    Integer,
+    Bigint,
+    Smallint,
+    Decimal,
+    Real,
+    Double,
+    Boolean,
+    Date,
+    Timestamp,
+    Timestamptz,
+    Json,
+    Uuid,
+}
+
+/// Keeps the rows for which the condition is true.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilterConfig {
+    /// A boolean SQL expression over the incoming columns.
+    #[schemars(extend("format" = "sql-expression"))]
+    pub condition: String,
+}
+
+/// Changes rows, one op after the other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransformConfig {
+    /// The ops, applied in order.
+    #[schemars(length(min = 1, max = 200))]
+    pub ops: Vec<TransformOp>,
+}
+
+/// One change to each row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TransformOp {
+    /// Casts a field to a type.
+    Cast {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        r#type: DataTypeName,
+        /// For dates and times, in chrono's strftime form such as `%d.%m.%Y`.
+        format: Option<String>,
+        /// What becomes of a row whose value cannot be cast; `reject`.
+        #[serde(rename = "onError")]
+        on_error: Option<OnCastError>,
+        /// Digits in all of a decimal, 1 to 38; 38.
+        #[schemars(range(min = 1, max = 38))]
+        precision: Option<u8>,
+        /// Digits after a decimal's point; 10 where the precision is left out too, else 0.
+        #[schemars(range(min = 0, max = 38))]
+        scale: Option<i8>,
+    },
+    /// Sets a field to an SQL expression's value; the field may be new.
+    Expression {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        #[schemars(extend("format" = "sql-expression"))]
+        expr: String,
+    },
+    /// Gives fields other names.
+    Rename {
+        #[schemars(length(min = 1))]
+        mappings: Vec<Mapping>,
+    },
+    /// Leaves fields out.
+    Drop {
+        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        fields: Vec<String>,
+    },
+    /// Keeps only these fields, in this order.
+    Select {
+        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        fields: Vec<String>,
+    },
+    /// Adds a field with one value in all rows.
+    AddField {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        value: Value,
+        r#type: DataTypeName,
+    },
+    /// Replaces a field by the hexadecimal hash of its text; null stays null.
+    Hash {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        algorithm: HashAlgorithm,
+        salt: Option<String>,
+    },
+    /// Hides personal data in a field.
+    MaskPii {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        strategy: MaskStrategy,
+    },
+    /// Replaces values by others; without a default, a value that is not in the mapping stays.
+    MapValues {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        #[schemars(extend("minProperties" = 1))]
+        mapping: Map<String, Value>,
+        default: Option<Value>,
+    },
+    /// Splits a text into several fields; missing parts are null, the last takes the rest.
+    Split {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        #[schemars(length(min = 1))]
+        separator: String,
+        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        into: Vec<String>,
+    },
+    /// Joins the non-null texts of fields into one.
+    Merge {
+        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        fields: Vec<String>,
+        separator: String,
+        #[schemars(extend("format" = "column"))]
+        into: String,
+    },
+    /// Takes white space off both ends.
+    Trim {
+        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        fields: Vec<String>,
+    },
+    /// Puts a value where there is none.
+    FillNull {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        value: Value,
+    },
+    /// Takes a value out of a JSON text, by a path such as `a.b[0]`.
+    ParseJson {
+        #[schemars(extend("format" = "column"))]
+        field: String,
+        path: String,
+        #[schemars(extend("format" = "column"))]
+        into: String,
+        r#type: DataTypeName,
+    },
+}
+
+/// One renaming.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    #[schemars(extend("format" = "column"))]
+    pub from: String,
+    #[schemars(extend("format" = "column"))]
+    pub to: String,
+}
+
+/// What becomes of a row whose value cannot be cast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCastError {
+    /// The run fails.
+    Fail,
+    /// The value becomes null.
+    Null,
+    /// The row is rejected, counted and reported.
+    Reject,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAlgorithm {
+    Sha256,
+    Sha512,
+    Md5,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskStrategy {
+    /// `***`.
+    Redact,
+    /// All but the last four characters (of an address: the first one and the domain) become `*`.
+    Partial,
+    /// The SHA-256 of the text.
+    Hash,
+}
+
+/// Joins two inputs; the edges are labelled `left` and `right`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinConfig {
+    pub r#type: JoinType,
+    /// Pairs of fields that must be equal; null meets nothing.
+    #[schemars(length(min = 1, max = 32))]
+    pub on: Vec<JoinKey>,
+    /// Put behind a right field whose name the left has too (`_right`); a right key of the same name as its left is left out.
+    #[schemars(length(min = 1, max = 64))]
+    pub suffix: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JoinType {
+    Inner,
+    Left,
+    Right,
+    Full,
+    /// The left rows that meet a right one.
+    Semi,
+    /// The left rows that meet none.
+    Anti,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinKey {
+    #[schemars(extend("format" = "column"))]
+    pub left: String,
+    #[schemars(extend("format" = "column"))]
+    pub right: String,
+}
+
+/// Puts inputs one below the other, columns by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnionConfig {
+    /// Whether equal rows are kept once only; false.
+    pub distinct: Option<bool>,
+}
+
+/// Groups rows and measures the groups.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AggregateConfig {
+    /// The fields whose values make the groups; none at all makes one group.
+    #[schemars(extend("items" = {"type": "string", "format": "column"}))]
+    pub group_by: Vec<String>,
+    #[schemars(length(max = 200))]
+    pub measures: Vec<Measure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    pub r#fn: AggregateFn,
+    /// The measured field; `*` counts rows.
+    #[schemars(extend("format" = "column"))]
+    pub field: String,
+    /// The name of the result.
+    #[schemars(extend("format" = "column"))]
+    pub r#as: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AggregateFn {
+    Count,
+    CountDistinct,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Median,
+    Stddev,
+    First,
+    Last,
+    ArrayAgg,
+}
+
+/// Sorts all rows; spills to disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SortConfig {
+    #[schemars(length(min = 1, max = 32))]
+    pub by: Vec<SortKey>,
+    /// Keeps only so many rows; the others count as filtered.
+    #[schemars(range(min = 1))]
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SortKey {
+    #[schemars(extend("format" = "column"))]
+    pub field: String,
+    /// `asc`.
+    pub direction: Option<Direction>,
+    /// `last`.
+    pub nulls: Option<Nulls>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Asc,
+    Desc,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Nulls {
+    First,
+    Last,
+}
+
+/// Keeps one row of those that are equal in the keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeduplicateConfig {
+    #[schemars(length(min = 1, max = 32), extend("items" = {"type": "string", "format": "column"}))]
+    pub keys: Vec<String>,
+    pub keep: Keep,
+    /// The order in which first and last are meant; the order of the source where it is left out.
+    pub order_by: Option<Vec<SortKey>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    First,
+    Last,
+}
+
+/// Writes a table: by default that of the pipeline's schema.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetConfig {
+    /// How the rows meet those that are there; `append`.
+    pub load_mode: Option<LoadMode>,
+    /// The fields by which upsert finds a row; the schema's primary key where it is left out.
+    #[schemars(length(min = 1))]
+    pub upsert_key: Option<Vec<String>>,
+    /// Lets truncate replace the table with nothing; false.
+    pub allow_empty: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadMode {
+    /// Adds the rows.
+    #[default]
+    Append,
+    /// Replaces the whole table, atomically.
+    Truncate,
+    /// Merges by `upsertKey`.
+    Upsert,
+}
+
+/// `config` as the type of `node_type` wants it.
+///
+/// # Errors
+/// Where it does not fit, or the node type is not available.
+pub fn typed(node_type: NodeType, config: &Map<String, Value>) -> Result<NodeConfig, serde_json::Error> {
+    use serde::de::Error as _;
+    fn read<T: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<T, serde_json::Error> {
+        serde_json::from_value(Value::Object(config.clone()))
+    }
+    Ok(match node_type {
+        NodeType::Source => NodeConfig::Source(read(config)?),
+        NodeType::Filter => NodeConfig::Filter(read(config)?),
+        NodeType::Transform => NodeConfig::Transform(read(config)?),
+        NodeType::Join => NodeConfig::Join(read(config)?),
+        NodeType::Union => NodeConfig::Union(read(config)?),
+        NodeType::Aggregate => NodeConfig::Aggregate(read(config)?),
+        NodeType::Sort => NodeConfig::Sort(read(config)?),
+        NodeType::Deduplicate => NodeConfig::Deduplicate(read(config)?),
+        NodeType::Target => NodeConfig::Target(read(config)?),
+        other => return Err(serde_json::Error::custom(format!("node type {other:?} is not available"))),
+    })
+}

@@ -1,0 +1,306 @@
+//! A pipeline: a graph of nodes from a connector to a schema's table, with its schedule and how it is to be run.
+
+use super::connector::ConnectorType;
+use super::node::{self, NodeConfig, NodeType};
+use super::run::RunStatus;
+use super::time::{JsonText, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A node as it is stored and answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// `node_…`.
+    pub id: String,
+    /// The temporary id that the client gave it.
+    pub client_id: Option<String>,
+    pub node_type: NodeType,
+    pub label: Option<String>,
+    /// Its shape depends on `nodeType`.
+    pub config: Map<String, Value>,
+    pub position: Option<Position>,
+}
+
+impl Node {
+    /// The config, typed by the node's type.
+    ///
+    /// # Errors
+    /// Where the config does not fit its type; stored nodes always fit.
+    pub fn typed(&self) -> Result<NodeConfig, serde_json::Error> {
+        node::typed(self.node_type, &self.config)
+    }
+
+    /// What people call it: its label, or the client's id, or its own.
+    pub fn name(&self) -> &str {
+        self.label.as_deref().or(self.client_id.as_deref()).unwrap_or(&self.id)
+    }
+}
+
+/// Where an editor draws a node, in its own units.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    pub x: f64,
+    pub y: f64,
+}
+
+/// An edge as it is stored and answered; it names stored nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Edge {
+    /// `edge_…`.
+    pub id: String,
+    pub source: String,
+    pub target: String,
+    /// Which input it is where the target has several, such as `left` and `right`.
+    pub label: Option<String>,
+}
+
+/// How a pipeline is run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ExecutionConfig {
+    /// Rows a batch; 8192.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// Partitions worked at once; 0, the default, is the worker's cores.
+    #[schemars(range(min = 0, max = 64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitioning: Option<Partitioning>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_handling: Option<ErrorHandling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Seconds after which a run fails, 1 to 39,600; 3600.
+    #[schemars(range(min = 1, max = 39_600))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_policy: Option<ConcurrencyPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
+}
+
+impl ExecutionConfig {
+    /// Rows a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size.unwrap_or(8192) as usize
+    }
+    /// Seconds after which a run fails.
+    pub fn timeout_seconds(&self) -> u32 {
+        self.timeout_seconds.unwrap_or(3600)
+    }
+    /// What to do with rows that cannot be loaded.
+    pub fn errors(&self) -> ErrorHandling {
+        self.error_handling.clone().unwrap_or_default()
+    }
+    /// How often a failing run is tried.
+    pub fn max_attempts(&self) -> u32 {
+        self.retry.as_ref().and_then(|r| r.max_attempts).unwrap_or(3)
+    }
+}
+
+/// How a source is divided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "strategy", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Partitioning {
+    None,
+    /// A partition a file.
+    File,
+    Hash {
+        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        columns: Vec<String>,
+        #[schemars(range(min = 1, max = 256))]
+        count: u16,
+    },
+    Range {
+        #[schemars(extend("format" = "column"))]
+        column: String,
+        #[schemars(range(min = 1, max = 256))]
+        count: u16,
+    },
+}
+
+/// What to do with rows that cannot be loaded.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ErrorHandling {
+    pub on_error: OnError,
+    /// More rejected rows than this end the run as failed, with nothing written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_errors: Option<u64>,
+    /// A larger share of rejected rows, 0 to 1, ends the run as failed, with nothing written.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_error_rate: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnError {
+    /// The first rejected row fails the run.
+    Fail,
+    /// Rejected rows are counted and reported.
+    #[default]
+    Skip,
+}
+
+/// How often a failing run is tried, with an exponential delay and jitter.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Retry {
+    /// 1 to 20; 3.
+    #[schemars(range(min = 1, max = 20))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Seconds; 5.
+    #[schemars(range(min = 0, max = 900))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_delay_seconds: Option<u32>,
+    /// Seconds; 300.
+    #[schemars(range(min = 0, max = 900))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_delay_seconds: Option<u32>,
+}
+
+/// What happens when a run is due while another one of the same pipeline is live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ConcurrencyPolicy {
+    #[default]
+    Allow,
+    /// A scheduled fire is skipped and recorded; a manual run answers 409.
+    Forbid,
+    /// The live one is cancelled.
+    Replace,
+}
+
+/// Which scheduled fires are made up for that were missed while nothing ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CatchUp {
+    None,
+    #[default]
+    Latest,
+    /// All, at most 100.
+    All,
+}
+
+/// A pipeline as the table keeps it; each version is kept the same way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pipeline {
+    pub id: String,
+    pub tenant_id: String,
+    pub name: String,
+    pub description: Option<String>,
+    pub version: u32,
+    pub schedule: Option<String>,
+    pub timezone: String,
+    pub enabled: bool,
+    pub connector_id: String,
+    pub schema_id: String,
+    pub execution_config: JsonText<ExecutionConfig>,
+    pub nodes: JsonText<Vec<Node>>,
+    pub edges: JsonText<Vec<Edge>>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+impl Pipeline {
+    /// The strong `ETag`: the version.
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
+    /// The connectors that it reads, its own first, each once.
+    pub fn connectors(&self) -> Vec<&str> {
+        let mut all = vec![self.connector_id.as_str()];
+        for node in &self.nodes.0 {
+            if let Some(Value::String(id)) = node.config.get("connectorId")
+                && !all.contains(&id.as_str())
+            {
+                all.push(id);
+            }
+        }
+        all
+    }
+
+    /// When its schedule fires next after `after`; none where it has none, is paused, or never fires again.
+    pub fn next_fire(&self, after: Time) -> Option<Time> {
+        let schedule = self.schedule.as_deref().filter(|_| self.enabled)?;
+        let zone = crate::schedule::parse_timezone(&self.timezone).ok()?;
+        crate::schedule::Schedule::parse(schedule).ok()?.next_after(after.0, zone).map(Time)
+    }
+}
+
+/// What changes of a pipeline while it runs, kept beside it so that a fire never rewrites a large item.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineState {
+    pub next_run_at: Option<Time>,
+    pub last_run_id: Option<String>,
+    pub last_run_at: Option<Time>,
+    pub last_run_status: Option<RunStatus>,
+    /// Raised by each run that had to be alone, so that two of them meet.
+    #[serde(default)]
+    pub turn: u64,
+}
+
+/// Whether a pipeline's schedule fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PipelineStatus {
+    Active,
+    Paused,
+}
+
+/// The connector of a pipeline, in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectorRef {
+    pub id: String,
+    pub name: String,
+    pub r#type: ConnectorType,
+}
+
+/// The schema of a pipeline, in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaRef {
+    pub id: String,
+    pub name: String,
+    pub display_name: Option<String>,
+}
+
+/// A pipeline as callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Pipeline")]
+pub struct PipelineView {
+    pub id: String,
+    pub tenant_id: String,
+    pub name: String,
+    pub description: Option<String>,
+    pub status: PipelineStatus,
+    pub enabled: bool,
+    pub version: u32,
+    pub schedule: Option<String>,
+    pub timezone: String,
+    pub next_run_at: Option<Time>,
+    pub connector_id: String,
+    pub schema_id: String,
+    pub connector: Option<ConnectorRef>,
+    pub schema: Option<SchemaRef>,
+    pub execution_config: ExecutionConfig,
+    pub nodes: Vec<Node>,
+    pub edges: Vec<Edge>,
+    pub last_run_at: Option<Time>,
+    pub last_run_status: Option<RunStatus>,
+    pub created_at: Time,
+    pub updated_at: Time,
+}

@@ -1,0 +1,298 @@
+//! A run of a pipeline: what is kept of it, and what callers see.
+
+use super::time::{JsonText, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Where a run stands. The last four are final and nothing leaves them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    Pending,
+    Running,
+    Completed,
+    CompletedWithErrors,
+    Failed,
+    Cancelled,
+}
+
+impl RunStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Running, Self::Completed, Self::CompletedWithErrors, Self::Failed, Self::Cancelled];
+
+    /// Its name in the API and in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::CompletedWithErrors => "completed_with_errors",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+    /// The status of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.name() == name)
+    }
+    /// Whether nothing leaves it.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// What started a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    Manual,
+    Schedule,
+    Retry,
+}
+
+/// Why a run ended without success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunFailure {
+    /// A stable upper-case word, such as `SOURCE_ERROR`.
+    pub code: String,
+    /// A sentence that says what, where, and what would be right.
+    pub message: String,
+    /// The id of the node at which it went wrong.
+    pub node_id: Option<String>,
+    /// Whether another attempt could help.
+    pub retryable: bool,
+}
+
+/// Rows that a run counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rows {
+    /// What the sources gave.
+    #[serde(rename = "in")]
+    pub rows_in: u64,
+    /// What the targets took.
+    #[serde(rename = "out")]
+    pub rows_out: u64,
+    /// The rejected ones.
+    pub failed: u64,
+    /// Those that a load mode left out.
+    pub skipped: u64,
+}
+
+/// A run as the table keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    pub id: String,
+    pub tenant_id: String,
+    pub pipeline_id: String,
+    pub pipeline_version: u32,
+    pub status: RunStatus,
+    pub trigger: Trigger,
+    pub triggered_by: String,
+    /// The fencing token: how often a worker took the run.
+    pub attempt: u32,
+    /// Failures that workers reported; `maxAttempts` counts these.
+    pub failures: u32,
+    pub retry_of: Option<String>,
+    pub scheduled_for: Option<Time>,
+    pub created_at: Time,
+    pub started_at: Option<Time>,
+    pub finished_at: Option<Time>,
+    pub parameters: JsonText<Map<String, Value>>,
+    pub error: Option<JsonText<RunFailure>>,
+    /// Set at the end, and provisionally when the run starts to commit.
+    pub rows: Option<Rows>,
+    /// Whether the run is `committing`: nobody cancels it, and who ends it looks at the target first.
+    #[serde(default)]
+    pub committing: bool,
+    /// Whether somebody asked for it to be cancelled.
+    #[serde(default)]
+    pub cancel_requested: bool,
+    /// Until when a worker holds it.
+    pub lease_until: Option<Time>,
+    /// The worker that holds or held it.
+    pub worker: Option<String>,
+    /// How often the tick has sent it again.
+    #[serde(default)]
+    pub resends: u32,
+    /// The seconds after which a run fails.
+    pub timeout_seconds: u32,
+    /// How often a failing run is tried.
+    pub max_attempts: u32,
+    /// The attempt whose rejected rows are kept.
+    pub errors_attempt: Option<u32>,
+    /// What the worker last reported.
+    pub progress: Option<JsonText<Progress>>,
+}
+
+/// What a worker reports while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// What the sources will give, where it is known.
+    pub total_rows: Option<u64>,
+    pub processed_rows: u64,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub failed_rows: u64,
+    pub skipped_rows: u64,
+    pub partitions: u32,
+    pub completed_partitions: u32,
+    pub partition_details: Vec<PartitionDetail>,
+    pub nodes: Vec<NodeProgress>,
+    /// The first 20 rejected rows.
+    pub validation_errors: Vec<RowError>,
+    pub log: Vec<LogLine>,
+}
+
+/// One partition of the work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionDetail {
+    /// The file, or `part 3`.
+    pub name: String,
+    /// `pending`, `running` or `completed`.
+    pub status: String,
+    pub rows: u64,
+}
+
+/// The rows that one node saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeProgress {
+    pub id: String,
+    /// The label, or the client's id.
+    pub name: String,
+    pub node_type: super::node::NodeType,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub filtered: u64,
+    pub rejected: u64,
+    pub deduplicated: u64,
+}
+
+/// One rejected row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RowError {
+    /// The row in its file, from 1 and without the header; none where the row has no identity any more.
+    pub row: Option<u64>,
+    pub column: String,
+    /// The value, at most 200 characters.
+    pub value: Option<String>,
+    /// What is wrong with it; names the file where the source has several.
+    pub error: String,
+    /// The id of the node that rejected it.
+    #[serde(default)]
+    pub node: String,
+}
+
+/// A line of a run's story.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// Such as `planning`, `reading`, `writing`, `committing`.
+    pub stage: String,
+    pub message: String,
+    /// RFC 3339.
+    pub timestamp: String,
+}
+
+/// A run as callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Run")]
+pub struct RunView {
+    pub id: String,
+    pub pipeline_id: String,
+    pub pipeline_version: u32,
+    pub status: RunStatus,
+    pub trigger: Trigger,
+    pub triggered_by: String,
+    pub attempt: u32,
+    pub retry_of: Option<String>,
+    pub scheduled_for: Option<Time>,
+    pub created_at: Time,
+    pub started_at: Option<Time>,
+    pub finished_at: Option<Time>,
+    pub duration_ms: Option<i64>,
+    pub rows_in: Option<u64>,
+    pub rows_out: Option<u64>,
+    pub failed_rows: u64,
+    pub skipped_rows: u64,
+    pub error: Option<RunFailure>,
+}
+
+/// A run's progress as callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "RunProgress")]
+pub struct ProgressView {
+    pub status: RunStatus,
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// Seconds that are left, by the rows so far, while it runs and the total is known.
+    pub eta_seconds: Option<u64>,
+    pub duration_ms: Option<i64>,
+}
+
+impl Run {
+    /// What callers see. Row counts show once the run has ended.
+    pub fn view(&self) -> RunView {
+        let rows = self.rows.filter(|_| self.status.is_final());
+        RunView {
+            id: self.id.clone(),
+            pipeline_id: self.pipeline_id.clone(),
+            pipeline_version: self.pipeline_version,
+            status: self.status,
+            trigger: self.trigger,
+            triggered_by: self.triggered_by.clone(),
+            attempt: self.attempt,
+            retry_of: self.retry_of.clone(),
+            scheduled_for: self.scheduled_for,
+            created_at: self.created_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            duration_ms: self.duration_ms(self.finished_at),
+            rows_in: rows.map(|r| r.rows_in),
+            rows_out: rows.map(|r| r.rows_out),
+            failed_rows: rows.map_or(0, |r| r.failed),
+            skipped_rows: rows.map_or(0, |r| r.skipped),
+            error: self.error.clone().map(|e| e.0),
+        }
+    }
+
+    /// What was answered when it was made: nothing had happened yet.
+    pub fn first_view(&self) -> RunView {
+        let mut first = self.clone();
+        first.status = RunStatus::Pending;
+        (first.attempt, first.started_at, first.finished_at, first.error, first.rows) = (0, None, None, None, None);
+        first.view()
+    }
+
+    /// What callers see of its progress.
+    pub fn progress_view(&self, now: Time) -> ProgressView {
+        let mut progress = self.progress.clone().map(|p| p.0).unwrap_or_default();
+        if let Some(rows) = self.rows.filter(|_| self.status.is_final()) {
+            (progress.rows_in, progress.rows_out) = (rows.rows_in, rows.rows_out);
+            (progress.failed_rows, progress.skipped_rows) = (rows.failed, rows.skipped);
+            progress.processed_rows = rows.rows_in;
+            progress.total_rows = Some(rows.rows_in);
+        }
+        let duration_ms = self.duration_ms(self.finished_at.or(Some(now)));
+        let eta_seconds = match (self.status, progress.total_rows, duration_ms) {
+            (RunStatus::Running, Some(total), Some(ms)) if progress.processed_rows > 0 => {
+                let left = total.saturating_sub(progress.processed_rows) as f64;
+                Some((left * ms as f64 / progress.processed_rows as f64 / 1000.0).ceil() as u64)
+            }
+            _ => None,
+        };
+        ProgressView { status: self.status, progress, eta_seconds, duration_ms }
+    }
+
+    fn duration_ms(&self, end: Option<Time>) -> Option<i64> {
+        Some(end?.since(self.started_at?).max(0))
+    }
+}

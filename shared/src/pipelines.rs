@@ -1,0 +1,91 @@
+//! What creating and changing a pipeline have in common: what a body names must be there, and nodes get ids.
+
+use crate::check::Body;
+use crate::check::pipeline::{self, EdgeInput, NodeInput};
+use crate::context::Context;
+use crate::error::{Error, Fault, Result};
+use crate::id::{self, Prefix};
+use crate::models::node::NodeType;
+use crate::models::pipeline::{Edge, Node};
+use crate::models::schema::Schema;
+use crate::models::time::Time;
+use crate::store::keys::Kind;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// A fault at each pointer whose connector or schema is not there.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn missing_references(context: &Context, body: &Body) -> Result<Vec<Fault>> {
+    let references = pipeline::references(body);
+    let ids: Vec<&str> = references.connectors.iter().map(|(_, id)| id.as_str()).filter(|id| usable(id)).collect();
+    let found = context.store.connectors(context.tenant(), &ids).await?;
+    let missing = references.connectors.iter().filter(|(_, id)| !found.contains_key(id));
+    let mut faults: Vec<Fault> = missing
+        .map(|(pointer, id)| Fault::new(pointer, "not_found", format!("the connector {id:?} does not exist")))
+        .collect();
+    if let Some((pointer, id)) = &references.schema
+        && find_schema(context, id).await?.is_none()
+    {
+        faults.push(Fault::new(pointer, "not_found", format!("the schema {id:?} does not exist")));
+    }
+    Ok(faults)
+}
+
+/// Faults that only the schema's fields tell; none where the schema is not there, which is a fault of its own.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn schema_faults(
+    context: &Context,
+    schema: &str,
+    nodes: impl IntoIterator<Item = (NodeType, &Map<String, Value>)>,
+) -> Result<Vec<Fault>> {
+    Ok(match find_schema(context, schema).await? {
+        Some(schema) => pipeline::against_schema(nodes, &schema.fields.0),
+        None => Vec::new(),
+    })
+}
+
+async fn find_schema(context: &Context, id: &str) -> Result<Option<Schema>> {
+    match context.store.resource(context.tenant(), Kind::Schema, id).await {
+        Ok(schema) => Ok(Some(schema)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn usable(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 100 && !id.contains('#')
+}
+
+/// Nodes and edges with ids of their own. A node that was sent with the id of one in `stored` keeps it.
+pub fn stored_graph(nodes: Vec<NodeInput>, edges: Vec<EdgeInput>, stored: &[Node], now: Time) -> (Vec<Node>, Vec<Edge>) {
+    let mut ids = HashMap::with_capacity(nodes.len());
+    let mut kept = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let before = stored.iter().find(|s| s.id == node.id);
+        let new = before.map_or_else(|| id::new(Prefix::Node, now.0), |s| s.id.clone());
+        ids.insert(node.id.clone(), new.clone());
+        kept.push(Node {
+            id: new,
+            client_id: before.map_or(Some(node.id), |s| s.client_id.clone()),
+            node_type: node.node_type,
+            label: node.label,
+            config: node.config,
+            position: node.position,
+        });
+    }
+    let stored_id = |id: String| ids.get(&id).cloned().unwrap_or(id);
+    let edges = edges
+        .into_iter()
+        .map(|edge| Edge {
+            id: id::new(Prefix::Edge, now.0),
+            source: stored_id(edge.source),
+            target: stored_id(edge.target),
+            label: edge.label,
+        })
+        .collect();
+    (kept, edges)
+}

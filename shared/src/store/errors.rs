@@ -1,0 +1,110 @@
+//! Rejected rows in the table: chunks under their run and attempt, so that there may be millions.
+
+use super::keys;
+use super::{Query, Store, away, item, read};
+use crate::error::Result;
+use crate::models::run::{Run, RowError};
+use crate::models::time::JsonText;
+use serde::{Deserialize, Serialize};
+
+/// The most bytes of a chunk's JSON, far below what an item may have.
+const CHUNK_BYTES: usize = 200 * 1024;
+/// The most rows of a chunk.
+const CHUNK_ROWS: usize = 1000;
+
+/// Where a page of rejected rows begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorPosition {
+    chunk: u32,
+    offset: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Chunk {
+    rows: JsonText<Vec<RowError>>,
+    first: u32,
+}
+
+/// Collects rejected rows and writes them a chunk at a time.
+pub struct ErrorWriter<'a> {
+    store: &'a Store,
+    run: &'a Run,
+    rows: Vec<RowError>,
+    bytes: usize,
+    chunk: u32,
+}
+
+impl<'a> ErrorWriter<'a> {
+    /// Rejected rows of the run's current attempt.
+    pub fn new(store: &'a Store, run: &'a Run) -> Self {
+        Self { store, run, rows: Vec::new(), bytes: 0, chunk: 0 }
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// Where the table does not take a full chunk.
+    pub async fn push(&mut self, row: RowError) -> Result<()> {
+        self.bytes += 80 + row.column.len() + row.error.len() + row.node.len() + row.value.as_ref().map_or(0, String::len);
+        self.rows.push(row);
+        if self.bytes >= CHUNK_BYTES || self.rows.len() >= CHUNK_ROWS { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// Where the table does not take it.
+    pub async fn flush(&mut self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let key = keys::errors(&self.run.tenant_id, &self.run.id, self.run.attempt, self.chunk);
+        let chunk = item(&key, &Chunk { rows: JsonText(rows), first: self.chunk })?;
+        self.chunk += 1;
+        let store = self.store;
+        store.client().put_item().table_name(store.table()).set_item(Some(chunk)).send().await.map_err(away)?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// `limit` of a run's rejected rows at most, from `position` on, and where the next page begins.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn run_errors(
+        &self,
+        run: &Run,
+        position: ErrorPosition,
+        limit: usize,
+    ) -> Result<(Vec<RowError>, Option<ErrorPosition>)> {
+        let Some(attempt) = run.errors_attempt else { return Ok((Vec::new(), None)) };
+        let partition = keys::under_run(&run.tenant_id, &run.id);
+        let prefix = keys::attempt_errors(attempt);
+        let mut found = Vec::new();
+        let mut at = position;
+        loop {
+            let before = at.chunk.checked_sub(1).map(|c| keys::errors(&run.tenant_id, &run.id, attempt, c).sk);
+            let query = Query { after: before.as_deref(), ..Query::new(&partition, &prefix, 2) };
+            let mut items = self.query(query).await?.items.into_iter();
+            let Some(first) = items.next() else { return Ok((found, None)) };
+            let rows = read::<Chunk>(first)?.rows.0;
+            let offset = at.offset as usize;
+            let left = rows.len().saturating_sub(offset);
+            let take = left.min(limit - found.len());
+            found.extend(rows.into_iter().skip(offset).take(take));
+            let more = items.next().is_some();
+            at = if take < left {
+                ErrorPosition { chunk: at.chunk, offset: at.offset + u32::try_from(take).unwrap_or(u32::MAX) }
+            } else {
+                ErrorPosition { chunk: at.chunk + 1, offset: 0 }
+            };
+            if found.len() >= limit || !more {
+                let next = (take < left || more).then_some(at);
+                return Ok((found, next));
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Pipelines in the table: the current one, its immutable versions, its state, and what it uses.
+
+use super::idempotency::{Created, Idempotency, exists};
+use super::keys::{self, Kind};
+use super::resources::{Listed, Slice, changed_meanwhile};
+use super::{Item, Store, Transacted, item, key_item, n, read, s};
+use crate::error::{Error, Result};
+use crate::models::connector::{Connector, ConnectorType};
+use crate::models::pipeline::{ConnectorRef, Pipeline, PipelineState, PipelineStatus, PipelineView, SchemaRef};
+use crate::models::time::Time;
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use serde::Deserialize;
+use std::collections::HashMap;
+
+/// A pipeline with its state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    pub pipeline: Pipeline,
+    pub state: PipelineState,
+}
+
+#[derive(Deserialize)]
+struct ConnectorHead {
+    id: String,
+    name: String,
+    r#type: ConnectorType,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SchemaHead {
+    id: String,
+    name: String,
+    display_name: Option<String>,
+}
+
+impl Store {
+    /// Keeps a new pipeline with its first version and its state.
+    ///
+    /// # Errors
+    /// 400 where a connector or the schema went away in the meantime, 413 where it is too large.
+    pub async fn create_pipeline(&self, new: &Pipeline, idempotency: Option<&Idempotency>) -> Result<Created> {
+        let tenant = &new.tenant_id;
+        let mut writes = vec![
+            self.put_new(&keys::resource(tenant, Kind::Pipeline, &new.id), new)?,
+            self.put_new(&keys::version(tenant, &new.id, new.version), new)?,
+            self.put_state(new)?,
+        ];
+        writes.extend(self.idempotency_of(idempotency, &new.id, new.version)?);
+        for used in used(new) {
+            writes.extend(self.use_it(new, used)?);
+        }
+        match self.transact(writes).await? {
+            Transacted::Done => Ok(Created::Now),
+            Transacted::Refused(_) => match self.refused_before(idempotency).await? {
+                Some(before) => Ok(before),
+                None => Err(gone()),
+            },
+        }
+    }
+
+    /// Replaces a pipeline; `new` has the next version of `old`. The next fire moves to `next`.
+    ///
+    /// # Errors
+    /// 412 where it was changed in the meantime, 400 where something that it uses went away.
+    pub async fn update_pipeline(&self, old: &Pipeline, new: &Pipeline, next: Option<Time>) -> Result<()> {
+        let tenant = &new.tenant_id;
+        let put = Put::builder()
+            .table_name(self.table())
+            .set_item(Some(item(&keys::resource(tenant, Kind::Pipeline, &new.id), new)?))
+            .condition_expression("#version = :before")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":before", n(old.version))
+            .build()
+            .map_err(Error::internal)?;
+        let mut writes = vec![
+            TransactWriteItem::builder().put(put).build(),
+            self.put_new(&keys::version(tenant, &new.id, new.version), new)?,
+            self.move_fire(tenant, &new.id, next)?,
+        ];
+        let (before, after) = (used(old), used(new));
+        for &one in after.iter().filter(|u| !before.contains(u)) {
+            writes.extend(self.use_it(new, one)?);
+        }
+        for &one in before.iter().filter(|u| !after.contains(u)) {
+            writes.extend(self.leave_it(old, one)?);
+        }
+        match self.transact(writes).await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(places) if places.iter().any(|p| *p < 3) => Err(changed_meanwhile(Kind::Pipeline)),
+            Transacted::Refused(_) => Err(gone()),
+        }
+    }
+
+    /// Removes a pipeline from every list and schedule at once; what lies below it stays until it is purged, which
+    /// the tick sees to from `purge_at` on.
+    ///
+    /// # Errors
+    /// 412 where it was changed in the meantime.
+    pub async fn delete_pipeline(&self, old: &Pipeline, purge_at: Time) -> Result<()> {
+        let tenant = &old.tenant_id;
+        let delete = Delete::builder()
+            .table_name(self.table())
+            .set_key(Some(key_item(&keys::resource(tenant, Kind::Pipeline, &old.id))))
+            .condition_expression("#version = :version")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":version", n(old.version))
+            .build()
+            .map_err(Error::internal)?;
+        let mut tombstone = key_item(&keys::tombstone(tenant, &old.id));
+        tombstone.extend(self.overdue(tenant, &old.id, &old.id, purge_at));
+        let put = Put::builder().table_name(self.table()).set_item(Some(tombstone)).build().map_err(Error::internal)?;
+        let mut writes = vec![
+            TransactWriteItem::builder().delete(delete).build(),
+            self.remove(&keys::state(tenant, &old.id))?,
+            TransactWriteItem::builder().put(put).build(),
+        ];
+        for used in used(old) {
+            writes.extend(self.leave_it(old, used)?);
+        }
+        match self.transact(writes).await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(changed_meanwhile(Kind::Pipeline)),
+        }
+    }
+
+    /// A pipeline.
+    ///
+    /// # Errors
+    /// 404 where it is not there.
+    pub async fn pipeline(&self, tenant: &str, id: &str) -> Result<Pipeline> {
+        self.resource(tenant, Kind::Pipeline, id).await
+    }
+
+    /// A pipeline's state; what a new one has where there is none.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn pipeline_state(&self, tenant: &str, id: &str) -> Result<PipelineState> {
+        Ok(self.get(&keys::state(tenant, id)).await?.unwrap_or_default())
+    }
+
+    /// An immutable version of a pipeline.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn pipeline_version(&self, tenant: &str, id: &str, version: u32) -> Result<Option<Pipeline>> {
+        self.get(&keys::version(tenant, id, version)).await
+    }
+
+    /// A pipeline's versions, newest first.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn pipeline_versions(&self, tenant: &str, id: &str, slice: &Slice) -> Result<Listed<Pipeline>> {
+        self.newest(&keys::under_pipeline(tenant, id), keys::VERSIONS, None, slice).await
+    }
+
+    /// What callers see of pipelines of one tenant: their states, connectors and schemas are read in one go.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn pipeline_views(&self, tenant: &str, pipelines: Vec<Pipeline>) -> Result<Vec<PipelineView>> {
+        let mut wanted = Vec::new();
+        for p in &pipelines {
+            wanted.push(keys::state(tenant, &p.id));
+            wanted.push(keys::resource(tenant, Kind::Connector, &p.connector_id));
+            wanted.push(keys::resource(tenant, Kind::Schema, &p.schema_id));
+        }
+        let found = self.get_many(wanted).await?;
+        pipelines.into_iter().map(|p| view(tenant, p, &found)).collect()
+    }
+
+    /// What callers see of old versions: they have no next fire and no last run of their own.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn version_views(&self, tenant: &str, versions: Vec<Pipeline>) -> Result<Vec<PipelineView>> {
+        let mut views = self.pipeline_views(tenant, versions).await?;
+        for view in &mut views {
+            (view.next_run_at, view.last_run_at, view.last_run_status) = (None, None, None);
+        }
+        Ok(views)
+    }
+
+    /// What callers see of one pipeline.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn pipeline_view(&self, pipeline: Pipeline) -> Result<PipelineView> {
+        let tenant = pipeline.tenant_id.clone();
+        let views = self.pipeline_views(&tenant, vec![pipeline]).await?;
+        views.into_iter().next().ok_or_else(|| Error::internal("a pipeline has no view"))
+    }
+
+    /// Connectors by their ids; those that are not there are missing.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn connectors(&self, tenant: &str, ids: &[&str]) -> Result<HashMap<String, Connector>> {
+        let wanted = ids.iter().map(|id| keys::resource(tenant, Kind::Connector, id)).collect();
+        let found = self.get_many(wanted).await?;
+        found.into_values().map(|i| read::<Connector>(i).map(|c| (c.id.clone(), c))).collect()
+    }
+
+    fn put_state(&self, new: &Pipeline) -> Result<TransactWriteItem> {
+        let next = new.next_fire(new.created_at);
+        let state = PipelineState { next_run_at: next, ..PipelineState::default() };
+        let mut state = item(&keys::state(&new.tenant_id, &new.id), &state)?;
+        if let Some(next) = next {
+            state.extend(self.due(&new.tenant_id, &new.id, next));
+        }
+        let put = Put::builder().table_name(self.table()).set_item(Some(state)).build().map_err(Error::internal)?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    fn move_fire(&self, tenant: &str, id: &str, next: Option<Time>) -> Result<TransactWriteItem> {
+        let update = Update::builder().table_name(self.table()).set_key(Some(key_item(&keys::state(tenant, id))));
+        let update = match next {
+            Some(next) => {
+                let due = self.due(tenant, id, next);
+                let mut update = update
+                    .update_expression("SET nextRunAt = :next, GSI1PK = :pk, GSI1SK = :sk")
+                    .expression_attribute_values(":next", s(next.text()));
+                for (name, value) in [(":pk", "GSI1PK"), (":sk", "GSI1SK")] {
+                    update = update.expression_attribute_values(name, due.get(value).cloned().unwrap_or(s("")));
+                }
+                update
+            }
+            None => update.update_expression("REMOVE nextRunAt, GSI1PK, GSI1SK"),
+        };
+        let update = update.condition_expression("attribute_exists(PK)").build().map_err(Error::internal)?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// Where the index has a pipeline that is due at `at`.
+    pub(super) fn due(&self, tenant: &str, id: &str, at: Time) -> Item {
+        let shard = keys::shard(tenant, id, self.shards());
+        HashMap::from([
+            ("GSI1PK".to_owned(), s(keys::due_shard(shard))),
+            ("GSI1SK".to_owned(), s(keys::due_at(&at.text(), id))),
+        ])
+    }
+
+    /// Where the index has a run (or what is left of a pipeline) that is to be looked after at `at`.
+    pub(super) fn overdue(&self, tenant: &str, pipeline: &str, id: &str, at: Time) -> Item {
+        let shard = keys::shard(tenant, pipeline, self.shards());
+        HashMap::from([
+            ("GSI1PK".to_owned(), s(keys::overdue_shard(shard))),
+            ("GSI1SK".to_owned(), s(keys::due_at(&at.text(), id))),
+        ])
+    }
+
+    fn use_it(&self, pipeline: &Pipeline, (kind, id): (Kind, &str)) -> Result<[TransactWriteItem; 2]> {
+        let tenant = &pipeline.tenant_id;
+        Ok([
+            self.count_user(&keys::resource(tenant, kind, id), 1)?,
+            self.put_mark(&keys::uses(tenant, id, &pipeline.id))?,
+        ])
+    }
+
+    fn leave_it(&self, pipeline: &Pipeline, (kind, id): (Kind, &str)) -> Result<[TransactWriteItem; 2]> {
+        let tenant = &pipeline.tenant_id;
+        Ok([
+            self.count_user(&keys::resource(tenant, kind, id), -1)?,
+            self.remove(&keys::uses(tenant, id, &pipeline.id))?,
+        ])
+    }
+
+    /// The condition that a pipeline is there, for transactions.
+    pub(super) fn pipeline_exists(&self, tenant: &str, id: &str) -> Result<TransactWriteItem> {
+        exists(self, &keys::resource(tenant, Kind::Pipeline, id))
+    }
+}
+
+fn used(pipeline: &Pipeline) -> Vec<(Kind, &str)> {
+    let connectors = pipeline.connectors().into_iter().map(|id| (Kind::Connector, id));
+    connectors.chain([(Kind::Schema, pipeline.schema_id.as_str())]).collect()
+}
+
+fn gone() -> Error {
+    Error::fault("", "not_found", "a connector or the schema that the pipeline uses was deleted in this moment")
+}
+
+fn view(tenant: &str, p: Pipeline, found: &HashMap<keys::Key, Item>) -> Result<PipelineView> {
+    let state: PipelineState =
+        found.get(&keys::state(tenant, &p.id)).cloned().map(read).transpose()?.unwrap_or_default();
+    let connector = found.get(&keys::resource(tenant, Kind::Connector, &p.connector_id)).cloned();
+    let schema = found.get(&keys::resource(tenant, Kind::Schema, &p.schema_id)).cloned();
+    let connector = connector
+        .map(|i| read::<ConnectorHead>(i).map(|c| ConnectorRef { id: c.id, name: c.name, r#type: c.r#type }))
+        .transpose()?;
+    let schema = schema
+        .map(|i| read::<SchemaHead>(i).map(|c| SchemaRef { id: c.id, name: c.name, display_name: c.display_name }))
+        .transpose()?;
+    Ok(PipelineView {
+        id: p.id,
+        tenant_id: p.tenant_id,
+        name: p.name,
+        description: p.description,
+        status: if p.enabled { PipelineStatus::Active } else { PipelineStatus::Paused },
+        enabled: p.enabled,
+        version: p.version,
+        schedule: p.schedule,
+        timezone: p.timezone,
+        next_run_at: state.next_run_at,
+        connector_id: p.connector_id,
+        schema_id: p.schema_id,
+        connector,
+        schema,
+        execution_config: p.execution_config.0,
+        nodes: p.nodes.0,
+        edges: p.edges.0,
+        last_run_at: state.last_run_at,
+        last_run_status: state.last_run_status,
+        created_at: p.created_at,
+        updated_at: p.updated_at,
+    })
+}

@@ -1,0 +1,248 @@
+//! What is due: the sharded index, the fire of a schedule, and what a deleted pipeline leaves behind.
+
+use super::keys::{self, Key};
+use super::runs::{attribute, resend_delay};
+use super::{Query, Store, Transacted, away, key_item, n, refused, s};
+use crate::error::{Error, Result};
+use crate::models::pipeline::PipelineState;
+use crate::models::run::Run;
+use crate::models::time::Time;
+use aws_sdk_dynamodb::types::{DeleteRequest, TransactWriteItem, Update, WriteRequest};
+
+/// A run, or what is left of a pipeline, that is to be looked after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    pub tenant: String,
+    pub pipeline: String,
+    /// None where it is what is left of a deleted pipeline.
+    pub run: Option<String>,
+}
+
+/// How a fire ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fired {
+    /// The run is there and the next fire is set.
+    Now,
+    /// Another tick did it before, or the pipeline was changed.
+    Before,
+}
+
+impl Store {
+    /// The pipelines of a shard whose next fire is not after `now`: tenant and id.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn due_pipelines(&self, shard: u32, now: Time) -> Result<Vec<(String, String)>> {
+        let found = self.indexed(&keys::due_shard(shard), now).await?;
+        Ok(found.iter().filter_map(|k| keys::parse_state(k).map(|(t, p)| (t.to_owned(), p.to_owned()))).collect())
+    }
+
+    /// The runs of a shard that are to be looked after by `now`.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn overdue_runs(&self, shard: u32, now: Time) -> Result<Vec<Overdue>> {
+        let found = self.indexed(&keys::overdue_shard(shard), now).await?;
+        Ok(found
+            .iter()
+            .filter_map(keys::parse_run)
+            .map(|(t, p, r)| Overdue { tenant: t.to_owned(), pipeline: p.to_owned(), run: r.map(str::to_owned) })
+            .collect())
+    }
+
+    async fn indexed(&self, partition: &str, until: Time) -> Result<Vec<Key>> {
+        let mut found = Vec::new();
+        let mut start = None;
+        loop {
+            let answer = self
+                .client()
+                .query()
+                .table_name(self.table())
+                .index_name("GSI1")
+                .key_condition_expression("GSI1PK = :pk AND GSI1SK <= :until")
+                .expression_attribute_values(":pk", s(partition))
+                .expression_attribute_values(":until", s(keys::due_at(&until.text(), "\u{7f}")))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(away)?;
+            found.extend(answer.items.unwrap_or_default().iter().filter_map(|i| {
+                Some(Key { pk: i.get("PK")?.as_s().ok()?.clone(), sk: i.get("SK")?.as_s().ok()?.clone() })
+            }));
+            match answer.last_evaluated_key {
+                None => return Ok(found),
+                next => start = next,
+            }
+        }
+    }
+
+    /// Moves a pipeline's next fire from what `state` says to `next`, and puts `runs` where they are not there yet:
+    /// all or nothing.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn fire(&self, tenant: &str, pipeline: &str, state: &PipelineState, next: Option<Time>, runs: &[Run]) -> Result<Fired> {
+        let mut runs: Vec<&Run> = runs.iter().collect();
+        loop {
+            let mut writes = vec![self.pass_fire(tenant, pipeline, state, next)?];
+            for run in &runs {
+                writes.extend(self.new_run(run)?);
+            }
+            match self.transact(writes).await? {
+                Transacted::Done => return Ok(Fired::Now),
+                Transacted::Refused(places) if places.contains(&0) => return Ok(Fired::Before),
+                // A run that is there already was put by a tick that an update of the schedule overtook.
+                Transacted::Refused(places) => {
+                    let mut place = 0;
+                    runs.retain(|_| {
+                        place += 2;
+                        !places.contains(&(place - 1))
+                    });
+                }
+            }
+        }
+    }
+
+    fn pass_fire(&self, tenant: &str, pipeline: &str, state: &PipelineState, next: Option<Time>) -> Result<TransactWriteItem> {
+        let mut update = Update::builder()
+            .table_name(self.table())
+            .set_key(Some(key_item(&keys::state(tenant, pipeline))))
+            .condition_expression("nextRunAt = :was")
+            .expression_attribute_values(":was", s(state.next_run_at.map(Time::text).unwrap_or_default()));
+        update = match next {
+            None => update.update_expression("REMOVE nextRunAt, GSI1PK, GSI1SK"),
+            Some(next) => {
+                let due = self.due(tenant, pipeline, next);
+                update
+                    .update_expression("SET nextRunAt = :next, GSI1PK = :pk, GSI1SK = :sk")
+                    .expression_attribute_values(":next", s(next.text()))
+                    .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
+                    .expression_attribute_values(":sk", attribute(&due, "GSI1SK"))
+            }
+        };
+        Ok(TransactWriteItem::builder().update(update.build().map_err(Error::internal)?).build())
+    }
+
+    /// Notes that a run was sent again, so that the next time is later. False where it moved on in the meantime.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn note_resend(&self, run: &Run, now: Time) -> Result<bool> {
+        let again = Time(now.0 + resend_delay(run.resends + 1));
+        let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
+        let update = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key_item(&keys::run(&run.tenant_id, &run.pipeline_id, &run.id))))
+            .update_expression("SET resends = :resends, GSI1PK = :pk, GSI1SK = :sk")
+            .condition_expression("#status = :status AND attempt = :attempt AND resends = :before")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":status", s(run.status.name()))
+            .expression_attribute_values(":attempt", n(run.attempt))
+            .expression_attribute_values(":before", n(run.resends))
+            .expression_attribute_values(":resends", n(run.resends + 1))
+            .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
+            .expression_attribute_values(":sk", attribute(&due, "GSI1SK"));
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if refused(&error) => Ok(false),
+            Err(error) => Err(away(error)),
+        }
+    }
+
+    /// Whether something is left of a pipeline that was deleted.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn is_deleted(&self, tenant: &str, pipeline: &str) -> Result<bool> {
+        Ok(self.get::<serde_json::Value>(&keys::tombstone(tenant, pipeline)).await?.is_some())
+    }
+
+    /// Removes what lies below a deleted pipeline, but for runs that are not final.
+    ///
+    /// # Errors
+    /// Where the table does not answer; what is left is removed by the next purge.
+    pub async fn purge(&self, tenant: &str, pipeline: &str) -> Result<Purged> {
+        let partition = keys::under_pipeline(tenant, pipeline);
+        let mut waiting = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let query = Query { after: after.as_deref(), ..Query::new(&partition, "", 500) };
+            let page = self.query(query).await?;
+            let mut gone = Vec::new();
+            for item in page.items {
+                let Some(sk) = item.get("SK").and_then(|v| v.as_s().ok()).cloned() else { continue };
+                if sk == keys::tombstone(tenant, pipeline).sk {
+                    continue;
+                }
+                if sk.starts_with(keys::RUNS) {
+                    let run: Run = super::read(item)?;
+                    if !run.status.is_final() {
+                        waiting += 1;
+                        continue;
+                    }
+                    self.purge_errors(tenant, &run.id).await?;
+                }
+                if sk.starts_with(keys::LIVE) {
+                    continue;
+                }
+                gone.push(Key { pk: partition.clone(), sk });
+            }
+            self.remove_all(gone).await?;
+            match page.next {
+                None => break,
+                next => after = next,
+            }
+        }
+        if waiting > 0 {
+            return Ok(Purged::Waiting(waiting));
+        }
+        self.remove_all(vec![keys::tombstone(tenant, pipeline)]).await?;
+        Ok(Purged::Done)
+    }
+
+    async fn purge_errors(&self, tenant: &str, run: &str) -> Result<()> {
+        let partition = keys::under_run(tenant, run);
+        loop {
+            let page = self.query(Query::new(&partition, "", 25)).await?;
+            if page.items.is_empty() {
+                return Ok(());
+            }
+            let sks = page.items.iter().filter_map(|i| i.get("SK")?.as_s().ok().cloned());
+            self.remove_all(sks.map(|sk| Key { pk: partition.clone(), sk }).collect()).await?;
+        }
+    }
+
+    async fn remove_all(&self, keys: Vec<Key>) -> Result<()> {
+        for chunk in keys.chunks(25) {
+            let mut writes = Vec::with_capacity(chunk.len());
+            for key in chunk {
+                let delete = DeleteRequest::builder().set_key(Some(key_item(key))).build().map_err(Error::internal)?;
+                writes.push(WriteRequest::builder().delete_request(delete).build());
+            }
+            for attempt in 0.. {
+                super::pause(attempt).await;
+                let answer =
+                    self.client().batch_write_item().request_items(self.table(), writes).send().await.map_err(away)?;
+                writes = answer.unprocessed_items.unwrap_or_default().remove(self.table()).unwrap_or_default();
+                if writes.is_empty() {
+                    break;
+                }
+                if attempt >= super::TRIES {
+                    return Err(Error::Throttled);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a purge ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    /// Nothing is left.
+    Done,
+    /// So many runs are not final yet.
+    Waiting(usize),
+}

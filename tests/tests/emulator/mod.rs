@@ -1,0 +1,218 @@
+//! A function's real binary under AWS's Runtime Interface Emulator, with a note of all that it asks of AWS.
+
+use crate::deployed;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap};
+use std::io::BufReader;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How long the emulator may take to listen, and to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Builds binaries of the workspace in the profile of this test, which is quick where they are built already.
+///
+/// Cargo gives a test only the binaries of its own package. `--workspace` keeps the features, and so the compiled
+/// dependencies, those of `cargo test --workspace`.
+pub fn build(names: &[&str]) -> HashMap<String, PathBuf> {
+    let own = std::env::current_exe().expect("a test has a path");
+    let profile = own.ancestors().nth(2).and_then(Path::file_name).expect("target/<profile>/deps/<test>");
+    let profile = if profile == "debug" { "dev" } else { profile.to_str().expect("UTF-8") };
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--workspace", "--locked", "--quiet", "--message-format", "json-render-diagnostics"]);
+    command.args(["--profile", profile]).arg("--target-dir").arg(target).current_dir(deployed::root());
+    for name in names {
+        command.args(["--bin", name]);
+    }
+    let mut cargo = command.stdout(Stdio::piped()).spawn().expect("cargo starts");
+    let output = BufReader::new(cargo.stdout.take().expect("piped"));
+    let built = cargo_metadata::Message::parse_stream(output).filter_map(|message| match message {
+        Ok(cargo_metadata::Message::CompilerArtifact(artifact)) => {
+            Some((artifact.target.name, artifact.executable?.into_std_path_buf()))
+        }
+        _ => None,
+    });
+    let built: HashMap<String, PathBuf> = built.collect();
+    assert!(cargo.wait().expect("cargo ends").success(), "{command:?} failed");
+    for name in names {
+        assert!(built.contains_key(*name), "cargo built no {name}");
+    }
+    built
+}
+
+/// A running function.
+pub struct Function {
+    name: String,
+    url: String,
+    emulator: Child,
+    log: PathBuf,
+    asked: Vec<Asked>,
+}
+
+/// What a function asked of one AWS service.
+type Asked = Arc<Mutex<BTreeSet<String>>>;
+
+impl Function {
+    /// Starts `binary` with this environment; `services` are the endpoints of `DYNAMODB` and `SQS`.
+    pub async fn start(
+        emulator: &Path,
+        binary: &Path,
+        folder: &Path,
+        environment: &[(&str, String)],
+        services: &[(&str, String)],
+    ) -> Self {
+        let name = binary.file_stem().and_then(|n| n.to_str()).expect("a binary has a name").to_owned();
+        let (mut asked, mut endpoints) = (vec![], vec![]);
+        for (service, endpoint) in services {
+            let notes = Asked::default();
+            endpoints.push((format!("AWS_ENDPOINT_URL_{service}"), record(endpoint.clone(), Arc::clone(&notes)).await));
+            asked.push(notes);
+        }
+        let log = folder.join(format!("{name}.log"));
+        // Another process may take a port between the look and the use.
+        for _ in 0..5 {
+            let (outer, inner) = (free_port().await, free_port().await);
+            let output = std::fs::File::create(&log).expect("a log");
+            let child = Command::new(emulator)
+                .args(["--runtime-interface-emulator-address", &outer.to_string()])
+                .args(["--runtime-api-address", &inner.to_string()])
+                .arg(binary)
+                .env_clear()
+                .envs([("AWS_REGION", "local"), ("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")])
+                .envs(endpoints.iter().map(|(name, value)| (name, value)))
+                .envs(environment.iter().map(|(name, value)| (name, value)))
+                .current_dir(folder)
+                .stdout(output.try_clone().expect("a log"))
+                .stderr(output)
+                .spawn()
+                .expect("the emulator starts");
+            let url = format!("http://{outer}/2015-03-31/functions/function/invocations");
+            let mut function = Self { name: name.clone(), url, emulator: child, log: log.clone(), asked: asked.clone() };
+            if function.listens(outer).await {
+                return function;
+            }
+        }
+        panic!("the emulator does not start:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+    }
+
+    async fn listens(&mut self, address: SocketAddr) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline && self.emulator.try_wait().expect("a child of ours").is_none() {
+            if TcpStream::connect(address).await.is_ok() {
+                return true;
+            }
+            tokio::task::yield_now().await;
+        }
+        false
+    }
+
+    /// What the function answers to an event.
+    pub async fn invoke(&self, event: &Value) -> Value {
+        let answer = reqwest::Client::new().post(&self.url).timeout(PATIENCE).json(event).send().await;
+        let text = match answer {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => panic!("{} does not answer: {error}\n{}", self.name, self.logged()),
+        };
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{}", self.logged()));
+        assert!(answer["errorType"].is_null(), "{answer:#}\n{}", self.logged());
+        answer
+    }
+
+    /// What it wrote to its log.
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The IAM actions that its calls so far needed.
+    pub fn used(&self) -> BTreeSet<String> {
+        self.asked.iter().flat_map(|notes| notes.lock().expect("not poisoned").clone()).collect()
+    }
+}
+
+impl Drop for Function {
+    /// Asks the emulator to end, which ends the function too; only after that it is killed.
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.emulator.id().to_string()]).status();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if !matches!(self.emulator.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        let _ = self.emulator.kill();
+        let _ = self.emulator.wait();
+    }
+}
+
+async fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// A server that hands all on to `endpoint` and notes the IAM actions; answers its own address.
+async fn record(endpoint: String, notes: Asked) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let state = Arc::new((endpoint, notes, reqwest::Client::new()));
+    let router = Router::new().fallback(hand_on).with_state(state);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+type Recorder = Arc<(String, Asked, reqwest::Client)>;
+
+async fn hand_on(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
+    let (endpoint, notes, client) = &*recorder;
+    let target = headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
+    notes.lock().expect("not poisoned").extend(needed(&target, &body));
+    let mut request = client.post(endpoint).body(body);
+    for (name, value) in headers.iter().filter(|(name, _)| *name != "host" && *name != "content-length") {
+        request = request.header(name, value);
+    }
+    match request.send().await {
+        Ok(answer) => {
+            let status = answer.status();
+            let headers = answer.headers().clone();
+            let mut response = (status, answer.bytes().await.unwrap_or_default()).into_response();
+            for (name, value) in headers.iter().filter(|(name, _)| *name != "content-length" && *name != "transfer-encoding") {
+                response.headers_mut().insert(name, value.clone());
+            }
+            response
+        }
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+/// The IAM actions that a call needs; a transaction needs those of its parts.
+fn needed(target: &str, body: &[u8]) -> Vec<String> {
+    let (service, call) = target.split_once('.').unwrap_or(("", target));
+    let prefix = if service.starts_with("DynamoDB") { "dynamodb" } else { "sqs" };
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let parts = |list: &str| -> Vec<String> {
+        let items = body[list].as_array().into_iter().flatten();
+        items.filter_map(Value::as_object).flat_map(|item| item.keys().cloned().collect::<Vec<_>>()).collect()
+    };
+    match call {
+        "TransactWriteItems" => parts("TransactItems")
+            .into_iter()
+            .map(|part| match part.as_str() {
+                "ConditionCheck" => "dynamodb:ConditionCheckItem".to_owned(),
+                write => format!("dynamodb:{write}Item"),
+            })
+            .collect(),
+        "TransactGetItems" => vec!["dynamodb:GetItem".to_owned()],
+        "SendMessageBatch" => vec!["sqs:SendMessage".to_owned()],
+        other => vec![format!("{prefix}:{other}")],
+    }
+}

@@ -1,0 +1,82 @@
+//! AWS's own tools from PyPI, in a virtual environment under the target folder that is made once.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// What is installed. A change makes a new environment.
+const PACKAGES: [&str; 2] = ["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"];
+
+/// A virtual environment that has [`PACKAGES`].
+pub struct Tools {
+    folder: PathBuf,
+}
+
+impl Tools {
+    /// The environment, made where it is not there yet. None where it cannot be made: `skipped` is then said loudly, and
+    /// where `CI` is set that is a failure.
+    pub fn install(skipped: &str) -> Option<Self> {
+        match Self::try_install() {
+            Ok(tools) => Some(tools),
+            Err(why) => {
+                // Past the test harness, which would swallow what a passing test prints.
+                let text = format!("\n*** NOT RUN: {skipped}\n*** because {why}\n*** Python 3 with venv and pip is needed.\n\n");
+                let _ = std::io::stderr().write_all(text.as_bytes());
+                assert!(std::env::var_os("CI").is_none(), "CI needs what was not run: {skipped} ({why})");
+                None
+            }
+        }
+    }
+
+    fn try_install() -> Result<Self, String> {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let folder = target.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
+        let ready = folder.join(".ready");
+        fs::create_dir_all(target).map_err(|e| format!("{} cannot be made: {e}", target.display()))?;
+        // Several test binaries, or several checkouts that share a target folder, may come here at once.
+        let lock = File::create(folder.with_extension("lock")).map_err(|e| format!("no lock file: {e}"))?;
+        lock.lock().map_err(|e| format!("no lock: {e}"))?;
+        if !ready.exists() {
+            if folder.exists() {
+                fs::remove_dir_all(&folder).map_err(|e| format!("a half-made environment stays: {e}"))?;
+            }
+            run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+            run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))?;
+            File::create(&ready).map_err(|e| format!("no mark: {e}"))?;
+        }
+        Ok(Self { folder })
+    }
+
+    /// A command of the environment, told to keep to this machine.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.folder.join("bin").join(name));
+        command
+            .env("SAM_CLI_TELEMETRY", "0")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_DEFAULT_REGION", "eu-central-1");
+        command
+    }
+
+    /// The Lambda Runtime Interface Emulator for this machine, which comes inside the package of `sam`.
+    #[allow(dead_code, reason = "each test binary uses its part of this module")]
+    pub fn runtime_emulator(&self) -> PathBuf {
+        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+        let lib = self.folder.join("lib");
+        let python = fs::read_dir(&lib)
+            .expect("a virtual environment has lib/")
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.join("site-packages/samcli").is_dir())
+            .unwrap_or_else(|| panic!("no samcli below {}", lib.display()));
+        python.join("site-packages/samcli/local/rapid").join(format!("aws-lambda-rie-{arch}"))
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let Output { status, stdout, stderr } = command.output().map_err(|e| format!("{command:?} does not start: {e}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).join(" ");
+    Err(format!("{command:?} ended with {status}: {said}"))
+}
