@@ -54,8 +54,9 @@ pub(crate) async fn beat(services: Arc<Services>, run: Run, receipt: String, pro
         if past_timeout(&run, now) {
             stop.now(Reason::Timeout);
         }
+        let reported = report::progress(&progress);
         let (beaten, hidden) = tokio::join!(
-            services.store.heartbeat(&run, &report::progress(&progress), now),
+            services.store.heartbeat(&run, &reported, now),
             services.queue.hide(&receipt, Duration::from_secs(LEASE_SECONDS.unsigned_abs())),
         );
         if let Err(error) = hidden {

@@ -18,7 +18,7 @@ const MAX_DEPTH: usize = 50;
 const MAX_TOKENS: usize = 1000;
 
 /// Deepest nesting of the forms below.
-const MAX_FORMS: usize = 8;
+const MAX_FORMS: usize = 6;
 /// Words that sqlparser reads as special forms first and, where that fails, as names: so an error inside of them is found in a
 /// time that doubles with each one around it.
 const FORMS: &[Keyword] = &[

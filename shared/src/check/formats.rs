@@ -3,8 +3,11 @@
 use super::expression;
 use crate::schedule::{Schedule, parse_timezone};
 
-/// All formats with the check of each: `Some` sentence where a text does not fit.
-pub(super) const ALL: &[(&str, fn(&str) -> Option<String>)] = &[
+/// Gives a sentence where a text does not fit.
+type Check = fn(&str) -> Option<String>;
+
+/// All formats with the check of each.
+pub(super) const ALL: &[(&str, Check)] = &[
     ("name", name),
     ("column", column),
     ("cron", |text| {

@@ -64,7 +64,8 @@ fn generator(settings: SchemaSettings) -> SchemaGenerator {
         .into_generator()
 }
 
-fn bodies() -> Map<String, Value> {
+/// The components of what is sent.
+pub(super) fn bodies() -> Map<String, Value> {
     let mut of = generator(SchemaSettings::draft2020_12().for_deserialize());
     of.subschema_for::<PipelineInput>();
     of.subschema_for::<ConnectorBody>();

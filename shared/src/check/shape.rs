@@ -9,8 +9,12 @@ use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Entries of an array that are looked at; no array of a body may be that long.
+const MAX_ITEMS: usize = 1200;
 
 /// How strictly a value must have a type's shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -28,8 +32,11 @@ struct Shape {
     validator: Validator,
 }
 
+/// Shapes by type, and whether they are partial.
+type Shapes = HashMap<(TypeId, bool), Arc<Shape>>;
+
 /// Compiled once each, when first needed: a function needs few of them, and starts cold.
-static SHAPES: Mutex<Option<HashMap<(TypeId, bool), Arc<Shape>>>> = Mutex::new(None);
+static SHAPES: Mutex<Option<Shapes>> = Mutex::new(None);
 
 /// The JSON Schema of `T` as schemars derives it.
 pub(super) fn schema_of<T: JsonSchema>() -> Value {
@@ -71,6 +78,7 @@ pub(super) fn check<T: JsonSchema + 'static>(
     };
     let words = Words {
         schema: &shape.schema,
+        document: value,
         name: &shape.name,
         prefix,
         secret: mode.secret,
@@ -78,12 +86,39 @@ pub(super) fn check<T: JsonSchema + 'static>(
     let before = faults.len();
     for error in shape
         .validator
-        .iter_errors(value)
+        .iter_errors(&cut(value))
         .take(super::MAX_FAULTS + 1)
     {
         words.add(&error, faults);
     }
     faults.len() == before
+}
+
+/// The value with its longest arrays cut: that they are too long is a fault, and what comes behind would take its time.
+fn cut(value: &Value) -> Cow<'_, Value> {
+    if !has_long_array(value) {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(match value {
+        Value::Array(items) => items
+            .iter()
+            .take(MAX_ITEMS)
+            .map(|item| cut(item).into_owned())
+            .collect(),
+        Value::Object(object) => object
+            .iter()
+            .map(|(key, item)| (key.clone(), cut(item).into_owned()))
+            .collect(),
+        other => other.clone(),
+    })
+}
+
+fn has_long_array(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.len() > MAX_ITEMS || items.iter().any(has_long_array),
+        Value::Object(object) => object.values().any(has_long_array),
+        _ => false,
+    }
 }
 
 /// Reads what has been checked. A type that serde takes differently than its schema says is still a fault.

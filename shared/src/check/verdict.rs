@@ -11,7 +11,9 @@ const LONGEST_NEAR: usize = 64;
 
 /// Turns verdicts about one document into faults.
 pub(super) struct Words<'a> {
-    /// The schema that the document was checked against.
+    /// The document, whole.
+    pub(super) document: &'a Value,
+    /// The schema that it was checked against.
     pub(super) schema: &'a Value,
     /// The name of the schema's root.
     pub(super) name: &'a str,
@@ -225,6 +227,12 @@ impl Words<'_> {
             .unwrap_or_default()
     }
 
+    /// Entries of an array: what is validated may have been cut.
+    fn length(&self, error: &ValidationError<'_>) -> usize {
+        let whole = self.document.pointer(error.instance_path().as_str());
+        whole.and_then(Value::as_array).map_or(0, Vec::len)
+    }
+
     /// Values and lengths that are out of bounds.
     fn bounds(&self, at: String, kind: &Kind, error: &ValidationError<'_>) -> Fault {
         let found = error.instance().as_ref();
@@ -258,7 +266,7 @@ impl Words<'_> {
         let has = match found {
             _ if self.secret => String::new(),
             Value::String(text) => format!(", has {}", text.chars().count()),
-            Value::Array(items) => format!(", has {}", items.len()),
+            Value::Array(_) => format!(", has {}", self.length(error)),
             Value::Object(object) => format!(", has {}", object.len()),
             other => format!(", found {other}"),
         };

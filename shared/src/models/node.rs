@@ -81,6 +81,7 @@ pub struct FileOptions {
     /// Whether the first row names the columns; true. Without one they are `column_1`, `column_2`, ….
     pub header: Option<bool>,
     /// Texts that mean null; only the empty text where it is left out.
+    #[schemars(length(max = 100))]
     pub null_values: Option<Vec<String>>,
     /// `utf-8` (the default) or `latin1`.
     pub encoding: Option<Encoding>,
@@ -170,17 +171,17 @@ pub enum TransformOp {
     },
     /// Gives fields other names.
     Rename {
-        #[schemars(length(min = 1))]
+        #[schemars(length(min = 1, max = 1000))]
         mappings: Vec<Mapping>,
     },
     /// Leaves fields out.
     Drop {
-        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        #[schemars(length(min = 1, max = 1000), extend("items" = {"type": "string", "format": "column"}))]
         fields: Vec<String>,
     },
     /// Keeps only these fields, in this order.
     Select {
-        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        #[schemars(length(min = 1, max = 1000), extend("items" = {"type": "string", "format": "column"}))]
         fields: Vec<String>,
     },
     /// Adds a field with one value in all rows.
@@ -217,12 +218,12 @@ pub enum TransformOp {
         field: String,
         #[schemars(length(min = 1))]
         separator: String,
-        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        #[schemars(length(min = 1, max = 1000), extend("items" = {"type": "string", "format": "column"}))]
         into: Vec<String>,
     },
     /// Joins the non-null texts of fields into one.
     Merge {
-        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        #[schemars(length(min = 1, max = 1000), extend("items" = {"type": "string", "format": "column"}))]
         fields: Vec<String>,
         separator: String,
         #[schemars(extend("format" = "column"))]
@@ -230,7 +231,7 @@ pub enum TransformOp {
     },
     /// Takes white space off both ends.
     Trim {
-        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        #[schemars(length(min = 1, max = 1000), extend("items" = {"type": "string", "format": "column"}))]
         fields: Vec<String>,
     },
     /// Puts a value where there is none.
@@ -339,7 +340,7 @@ pub struct UnionConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AggregateConfig {
     /// The fields whose values make the groups; none at all makes one group.
-    #[schemars(extend("items" = {"type": "string", "format": "column"}))]
+    #[schemars(length(max = 200), extend("items" = {"type": "string", "format": "column"}))]
     pub group_by: Vec<String>,
     #[schemars(length(max = 200))]
     pub measures: Vec<Measure>,
@@ -417,6 +418,7 @@ pub struct DeduplicateConfig {
     pub keys: Vec<String>,
     pub keep: Keep,
     /// The order in which first and last are meant; the order of the source where it is left out.
+    #[schemars(length(max = 32))]
     pub order_by: Option<Vec<SortKey>>,
 }
 
@@ -434,7 +436,7 @@ pub struct TargetConfig {
     /// How the rows meet those that are there; `append`.
     pub load_mode: Option<LoadMode>,
     /// The fields by which upsert finds a row; the schema's primary key where it is left out.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 32))]
     pub upsert_key: Option<Vec<String>>,
     /// Lets truncate replace the table with nothing; false.
     pub allow_empty: Option<bool>,

@@ -113,7 +113,7 @@ pub enum Partitioning {
     /// A partition a file.
     File,
     Hash {
-        #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "column"}))]
+        #[schemars(length(min = 1, max = 32), extend("items" = {"type": "string", "format": "column"}))]
         columns: Vec<String>,
         #[schemars(range(min = 1, max = 256))]
         count: u16,

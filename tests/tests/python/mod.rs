@@ -1,5 +1,7 @@
 //! AWS's own tools from PyPI, in a virtual environment under the target folder that is made once.
 
+#![allow(dead_code, reason = "each test binary uses its part of this module")]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,9 +23,14 @@ impl Tools {
             Ok(tools) => Some(tools),
             Err(why) => {
                 // Past the test harness, which would swallow what a passing test prints.
-                let text = format!("\n*** NOT RUN: {skipped}\n*** because {why}\n*** Python 3 with venv and pip is needed.\n\n");
+                let text = format!(
+                    "\n*** NOT RUN: {skipped}\n*** because {why}\n*** Python 3 with venv and pip is needed.\n\n"
+                );
                 let _ = std::io::stderr().write_all(text.as_bytes());
-                assert!(std::env::var_os("CI").is_none(), "CI needs what was not run: {skipped} ({why})");
+                assert!(
+                    std::env::var_os("CI").is_none(),
+                    "CI needs what was not run: {skipped} ({why})"
+                );
                 None
             }
         }
@@ -33,16 +40,21 @@ impl Tools {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = target.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
         let ready = folder.join(".ready");
-        fs::create_dir_all(target).map_err(|e| format!("{} cannot be made: {e}", target.display()))?;
+        fs::create_dir_all(target)
+            .map_err(|e| format!("{} cannot be made: {e}", target.display()))?;
         // Several test binaries, or several checkouts that share a target folder, may come here at once.
-        let lock = File::create(folder.with_extension("lock")).map_err(|e| format!("no lock file: {e}"))?;
+        let lock = File::create(folder.with_extension("lock"))
+            .map_err(|e| format!("no lock file: {e}"))?;
         lock.lock().map_err(|e| format!("no lock: {e}"))?;
         if !ready.exists() {
             if folder.exists() {
-                fs::remove_dir_all(&folder).map_err(|e| format!("a half-made environment stays: {e}"))?;
+                fs::remove_dir_all(&folder)
+                    .map_err(|e| format!("a half-made environment stays: {e}"))?;
             }
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-            run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))?;
+            run(Command::new(folder.join("bin/pip"))
+                .args(["install", "--quiet", "--disable-pip-version-check"])
+                .args(PACKAGES))?;
             File::create(&ready).map_err(|e| format!("no mark: {e}"))?;
         }
         Ok(Self { folder })
@@ -59,24 +71,37 @@ impl Tools {
     }
 
     /// The Lambda Runtime Interface Emulator for this machine, which comes inside the package of `sam`.
-    #[allow(dead_code, reason = "each test binary uses its part of this module")]
     pub fn runtime_emulator(&self) -> PathBuf {
-        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+        let arch = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "x86_64"
+        };
         let lib = self.folder.join("lib");
         let python = fs::read_dir(&lib)
             .expect("a virtual environment has lib/")
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.join("site-packages/samcli").is_dir())
             .unwrap_or_else(|| panic!("no samcli below {}", lib.display()));
-        python.join("site-packages/samcli/local/rapid").join(format!("aws-lambda-rie-{arch}"))
+        python
+            .join("site-packages/samcli/local/rapid")
+            .join(format!("aws-lambda-rie-{arch}"))
     }
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let Output { status, stdout, stderr } = command.output().map_err(|e| format!("{command:?} does not start: {e}"))?;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .map_err(|e| format!("{command:?} does not start: {e}"))?;
     if status.success() {
         return Ok(());
     }
-    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).join(" ");
+    let said = [stdout, stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
+        .join(" ");
     Err(format!("{command:?} ended with {status}: {said}"))
 }

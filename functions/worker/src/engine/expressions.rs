@@ -82,7 +82,7 @@ impl Expressions {
     /// A sentence that says what in the expression is not allowed or not there, and what would be right.
     pub fn compile(&self, sql: &str, schema: &DFSchema) -> Result<Compiled, String> {
         let mut parsed = self.parse(sql)?;
-        let mut check = Check { schema, parameters: &self.parameters, depth: 0 };
+        let mut check = Check { schema, expressions: self, depth: 0 };
         if let ControlFlow::Break(why) = parsed.visit(&mut check) {
             return Err(why);
         }
@@ -198,7 +198,7 @@ fn with_placeholders(sql: &str, parameters: &Map<String, Value>) -> Result<Strin
 /// Checks a syntax tree and puts the parameters into it.
 struct Check<'a> {
     schema: &'a DFSchema,
-    parameters: &'a Map<String, Value>,
+    expressions: &'a Expressions,
     depth: usize,
 }
 
@@ -238,11 +238,11 @@ impl Check<'_> {
                 }
                 names.first().map_or(Ok(()), |first| column(first, self.schema))
             }
-            ast::Expr::Function(function) => call(function),
+            ast::Expr::Function(function) => self.call(function),
             ast::Expr::Value(value) => match &mut value.value {
                 ast::Value::Placeholder(name) => {
                     let found = name.strip_prefix(PLACEHOLDER).and_then(|index| index.parse().ok());
-                    let found = found.and_then(|index: usize| self.parameters.iter().nth(index));
+                    let found = found.and_then(|index: usize| self.expressions.parameters.iter().nth(index));
                     let Some((name, parameter)) = found else {
                         return Err(format!("{name} is not allowed; a parameter is written ${{name}}"));
                     };
@@ -250,13 +250,40 @@ impl Check<'_> {
                     Ok(())
                 }
                 ast::Value::SingleQuotedString(text) => {
-                    *text = parameters::fill(text, self.parameters)?;
+                    *text = parameters::fill(text, &self.expressions.parameters)?;
                     Ok(())
                 }
                 _ => Ok(()),
             },
             _ => Ok(()),
         }
+    }
+
+    /// Whether a function may be called as it is called here.
+    fn call(&self, function: &ast::Function) -> Result<(), String> {
+        let name = function.name.to_string();
+        let lower = name.to_lowercase();
+        if function.over.is_some() {
+            return Err(format!("{name}(…) OVER is not allowed; an expression sees one row"));
+        }
+        if is_aggregate(&lower) {
+            return Err(format!("{name} measures many rows; use an aggregate node"));
+        }
+        let known = self.expressions.state.scalar_functions();
+        if !known.contains_key(&lower) {
+            let near = nearest(&lower, known.keys().map(String::as_str));
+            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err(format!("there is no function {name} that may be used here{hint}"));
+        }
+        let plain = function.filter.is_none()
+            && function.within_group.is_empty()
+            && function.null_treatment.is_none()
+            && match &function.args {
+                ast::FunctionArguments::List(list) => list.duplicate_treatment.is_none() && list.clauses.is_empty(),
+                ast::FunctionArguments::None => true,
+                ast::FunctionArguments::Subquery(_) => false,
+            };
+        if plain { Ok(()) } else { Err(format!("{name} takes plain arguments only")) }
     }
 }
 
@@ -303,30 +330,6 @@ fn literal(name: &str, value: &Value) -> Result<ast::Expr, String> {
 
 fn number_literal(text: &str) -> ast::Expr {
     ast::Expr::Value(ast::Value::Number(text.to_owned(), false).into())
-}
-
-/// Whether a function may be called as it is called here.
-fn call(function: &ast::Function) -> Result<(), String> {
-    let name = function.name.to_string();
-    let lower = name.to_lowercase();
-    if function.over.is_some() {
-        return Err(format!("{name}(…) OVER is not allowed; an expression sees one row"));
-    }
-    if is_aggregate(&lower) {
-        return Err(format!("{name} measures many rows; use an aggregate node"));
-    }
-    let plain = function.filter.is_none()
-        && function.within_group.is_empty()
-        && function.null_treatment.is_none()
-        && match &function.args {
-            ast::FunctionArguments::List(list) => list.duplicate_treatment.is_none() && list.clauses.is_empty(),
-            ast::FunctionArguments::None => true,
-            ast::FunctionArguments::Subquery(_) => false,
-        };
-    if !plain {
-        return Err(format!("{name} takes plain arguments only"));
-    }
-    Ok(())
 }
 
 /// Whether a planned expression is of an allowed kind.

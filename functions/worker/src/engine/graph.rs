@@ -5,7 +5,7 @@ use crate::engine::job::Job;
 use crate::engine::progress::{NodeCounters, Progress};
 use crate::error::{Kind, RunError};
 use shared::models::node::{self, NodeConfig, NodeType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// How often all nodes together may be compiled; a node is compiled once a consumer, which multiplies.
@@ -52,7 +52,11 @@ impl Graph {
     /// `Kind::Definition`, with all faults that were found in one message.
     pub fn new(job: &Job, progress: &Progress) -> Result<Self, RunError> {
         let order = sorted(job)?;
-        let place: HashMap<&str, usize> = order.iter().enumerate().map(|(i, n)| (job.nodes[*n].id.as_str(), i)).collect();
+        let place: HashMap<&str, usize> = order
+            .iter()
+            .enumerate()
+            .filter_map(|(place, index)| Some((job.nodes.get(*index)?.id.as_str(), place)))
+            .collect();
         let mut nodes = Vec::with_capacity(order.len());
         let mut faults = Vec::new();
         for index in &order {
@@ -128,25 +132,25 @@ impl Graph {
 
     /// How many times nodes are compiled in all.
     fn copies(&self) -> u64 {
-        let mut copies = vec![0_u64; self.nodes.len()];
+        let mut copies: HashMap<usize, u64> = HashMap::new();
+        let mut sum: u64 = 0;
         for (index, node) in self.nodes.iter().enumerate().rev() {
-            if node.node_type == NodeType::Target {
-                copies[index] = 1;
-            }
-            let mine = copies[index];
+            let consumed = copies.get(&index).copied().unwrap_or(0);
+            let mine = if node.node_type == NodeType::Target { 1 } else { consumed };
+            sum = sum.saturating_add(mine);
             for input in &node.inputs {
-                copies[input.node] = copies[input.node].saturating_add(mine);
+                let copy = copies.entry(input.node).or_default();
+                *copy = copy.saturating_add(mine);
             }
         }
-        copies.iter().fold(0, |sum, c| sum.saturating_add(*c))
+        sum
     }
 }
 
 /// The indices of the job's nodes, each after those that its rows come from.
 fn sorted(job: &Job) -> Result<Vec<usize>, RunError> {
     let place: HashMap<&str, usize> = job.nodes.iter().enumerate().map(|(i, n)| (n.id.as_str(), i)).collect();
-    let mut waiting = vec![0_usize; job.nodes.len()];
-    let mut next: Vec<Vec<usize>> = vec![Vec::new(); job.nodes.len()];
+    let mut before: Vec<HashSet<usize>> = vec![HashSet::new(); job.nodes.len()];
     for edge in &job.edges {
         let (Some(source), Some(target)) = (place.get(edge.source.as_str()), place.get(edge.target.as_str())) else {
             return Err(RunError::new(
@@ -154,19 +158,24 @@ fn sorted(job: &Job) -> Result<Vec<usize>, RunError> {
                 format!("the edge from {:?} to {:?} meets a node that is not there", edge.source, edge.target),
             ));
         };
-        waiting[*target] += 1;
-        next[*source].push(*target);
-    }
-    let mut ready: std::collections::VecDeque<usize> = (0..job.nodes.len()).filter(|i| waiting[*i] == 0).collect();
-    let mut order = Vec::with_capacity(job.nodes.len());
-    while let Some(index) = ready.pop_front() {
-        order.push(index);
-        for target in &next[index] {
-            waiting[*target] -= 1;
-            if waiting[*target] == 0 {
-                ready.push_back(*target);
-            }
+        if let Some(before) = before.get_mut(*target) {
+            before.insert(*source);
         }
+    }
+    let mut order = Vec::with_capacity(job.nodes.len());
+    let mut done = HashSet::new();
+    loop {
+        let ready: Vec<usize> = before
+            .iter()
+            .enumerate()
+            .filter(|(index, before)| !done.contains(index) && before.is_subset(&done))
+            .map(|(index, _)| index)
+            .collect();
+        if ready.is_empty() {
+            break;
+        }
+        done.extend(&ready);
+        order.extend(ready);
     }
     if order.len() < job.nodes.len() {
         return Err(RunError::new(Kind::Definition, "the nodes go round in a circle, so none of them can be first"));

@@ -211,6 +211,7 @@ impl Run<'_> {
 
     async fn commit(&mut self, session: &SessionState) -> Result<Outcome, RunError> {
         let progress = &self.hooks.progress;
+        let nothing_ran = self.targets.iter().all(|open| open.target.already_committed());
         let mut outcome = Outcome { rows_in: accounting::rows_in(self.graph), ..Outcome::default() };
         for open in &mut self.targets {
             let Some(node) = self.graph.nodes.get(open.node) else { continue };
@@ -222,7 +223,9 @@ impl Run<'_> {
             progress.log("committing", story::committed(node, &self.job.schema.name, committed.rows_out, committed.version, ran, begun.elapsed()));
         }
         // A run that found everything in has read nothing: what its commits say is all that is known.
-        outcome.rows_in = outcome.rows_in.max(outcome.rows_out + outcome.skipped_rows * u64::from(outcome.rows_in == 0));
+        if nothing_ran {
+            outcome.rows_in = outcome.rows_out + outcome.skipped_rows;
+        }
         outcome.failed_rows = progress.rejected();
         outcome.errors = progress.finish_errors()?;
         Ok(outcome)

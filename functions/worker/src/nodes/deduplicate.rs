@@ -201,7 +201,7 @@ impl Firsts {
             first.push(before != Some(key));
             before = Some(key);
         }
-        if let Some(last) = keys.iter().last() {
+        if let Some(last) = keys.iter().next_back() {
             self.last = Some(last.owned());
         }
         let kept = filter_record_batch(batch, &BooleanArray::from(first)).map_err(failed)?;

@@ -67,9 +67,11 @@ impl Chunk {
     }
 }
 
-/// The start of what may be a long value, for a message.
-pub fn excerpt(bytes: &[u8]) -> String {
-    const EXCERPT_CHARS: usize = 200;
-    let start = bytes.get(..bytes.len().min(4 * EXCERPT_CHARS)).unwrap_or_default();
-    String::from_utf8_lossy(start).chars().take(EXCERPT_CHARS).collect()
+/// Characters of a value that a rejected row keeps.
+pub const VALUE_CHARS: usize = 200;
+
+/// The first `most` characters of what may be a long text.
+pub fn excerpt(bytes: &[u8], most: usize) -> String {
+    let start = bytes.get(..bytes.len().min(4 * most)).unwrap_or_default();
+    String::from_utf8_lossy(start).chars().take(most).collect()
 }

@@ -1,7 +1,7 @@
 //! Splits csv and tsv files into records.
 
 use super::InputFile;
-use super::chunk::{CHUNK_BYTES, Chunk, MAX_RECORD, Reject, excerpt};
+use super::chunk::{CHUNK_BYTES, Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt};
 use super::input::{self, Input};
 use super::place::{Place, fault};
 use crate::engine::progress::ROW_COLUMN;
@@ -205,7 +205,7 @@ impl CsvFile {
         if self.unclosed == Some(true) {
             let lines = record.iter().filter(|&&b| b == b'\n').count() + 1;
             let reason = format!("a quote is opened that is never closed: the row takes the {lines} lines to the end of the file");
-            return Reject { row: self.row, column: String::new(), value: Some(excerpt(record)), reason };
+            return Reject { row: self.row, column: String::new(), value: Some(excerpt(record, VALUE_CHARS)), reason };
         }
         if fields < width {
             let reason = format!("the row has {fields} fields instead of {width}; {column:?} is the first that is missing");
@@ -217,7 +217,7 @@ impl CsvFile {
         Reject {
             row: self.row,
             column: String::new(),
-            value: Some(excerpt(extra)),
+            value: Some(excerpt(extra, VALUE_CHARS)),
             reason: format!("the row has {fields} fields instead of {width}; a delimiter within a value needs quotes"),
         }
     }
@@ -230,13 +230,17 @@ impl CsvFile {
                 Ok(input) => input,
                 Err(e) => return Err(input::read_error(&self.place, &self.file, e)),
             };
-            if input.is_empty() && self.unclosed.is_none() {
-                self.unclosed = Some(is_in_quotes(&self.core));
-            }
+            // A line break at the end changes nothing, unless the file ends inside quotes: then it becomes part of the field.
+            let at_end = input.is_empty() && self.unclosed.is_none();
+            let input = if at_end { b"\n".as_slice() } else { input };
             let room = out.get_mut(from + used..).unwrap_or_default();
             let ends = self.ends.get_mut(fields..).unwrap_or_default();
             let (result, taken, written, ended) = self.core.read_record(input, room, ends);
-            self.input.reader.consume(taken);
+            match at_end {
+                false => self.input.reader.consume(taken),
+                true if taken == 1 => self.unclosed = Some(written == 1),
+                true => {}
+            }
             used += written;
             fields += ended;
             match result {
@@ -259,14 +263,6 @@ impl CsvFile {
             }
         }
     }
-}
-
-/// Whether a line break would be part of a quoted field.
-fn is_in_quotes(core: &Reader) -> bool {
-    let mut probe = core.clone();
-    let (mut out, mut ends) = ([0; 4], [0; 4]);
-    let (result, _, written, _) = probe.read_record(b"\n", &mut out, &mut ends);
-    result == ReadRecordResult::InputEmpty && written == 1
 }
 
 /// For each of `columns` its place among the file's names.

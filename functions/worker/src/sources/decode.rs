@@ -1,6 +1,6 @@
 //! Parses chunks of records into record batches, and says which records do not fit.
 
-use super::chunk::{Chunk, Reject, excerpt};
+use super::chunk::{Chunk, Reject, VALUE_CHARS, excerpt};
 use super::{fields, parse};
 use crate::engine::progress::RowId;
 use crate::error::{Kind, RunError};
@@ -64,7 +64,7 @@ impl Bad<'_> {
             _ => return,
         }
         let row = self.chunk.rows.get(record).copied().unwrap_or_default();
-        self.rejects.push(Reject { row, column: column.to_owned(), value: value.map(excerpt), reason });
+        self.rejects.push(Reject { row, column: column.to_owned(), value: value.map(|v| excerpt(v, VALUE_CHARS)), reason });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Splits json and jsonl files into the texts of their records.
 
 use super::InputFile;
-use super::chunk::{Chunk, MAX_RECORD, Reject, excerpt};
+use super::chunk::{Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt};
 use super::input::{self, Input};
 use super::place::{Place, fault};
 use crate::error::RunError;
@@ -91,7 +91,7 @@ impl JsonFile {
                 chunk.rows.push(self.row);
             } else {
                 let reason = "the record is not a JSON object, such as {\"id\": 1}".to_owned();
-                let value = Some(excerpt(record));
+                let value = Some(excerpt(record, VALUE_CHARS));
                 chunk.rejects.push(Reject { row: self.row, column: String::new(), value, reason });
                 chunk.bytes.truncate(start);
             }

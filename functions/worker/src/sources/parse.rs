@@ -4,11 +4,10 @@
 //! does not fit, apart from binary floating point, whose nearest value is taken, and digits of a second past the
 //! sixth, which are cut.
 
-use datafusion::arrow::array::{
-    ArrayRef, BooleanBuilder, Decimal128Builder, PrimitiveBuilder, StringBuilder, TimestampMicrosecondBuilder,
-};
+use datafusion::arrow::array::{ArrayRef, BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringBuilder};
 use datafusion::arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, TimeUnit, TimestampMicrosecondType,
 };
 use shared::models::node::DataTypeName;
 use shared::models::schema;
@@ -81,37 +80,21 @@ pub fn parse_column<'a>(
             }
             Arc::new(builder.finish())
         }
-        DataType::Int16 => primitive::<Int16Type>(rows, text, bad, |v| i16::try_from(whole(v, strict)?).ok()),
-        DataType::Int32 => primitive::<Int32Type>(rows, text, bad, |v| i32::try_from(whole(v, strict)?).ok()),
-        DataType::Int64 => primitive::<Int64Type>(rows, text, bad, |v| whole(v, strict)),
-        DataType::Float32 => primitive::<Float32Type>(rows, text, bad, |v| real(v)),
-        DataType::Float64 => primitive::<Float64Type>(rows, text, bad, |v| {
+        DataType::Int16 => Arc::new(numbers::<Int16Type>(rows, text, bad, |v| i16::try_from(whole(v, strict)?).ok())),
+        DataType::Int32 => Arc::new(numbers::<Int32Type>(rows, text, bad, |v| i32::try_from(whole(v, strict)?).ok())),
+        DataType::Int64 => Arc::new(numbers::<Int64Type>(rows, text, bad, |v| whole(v, strict))),
+        DataType::Float32 => Arc::new(numbers::<Float32Type>(rows, text, bad, real)),
+        DataType::Float64 => Arc::new(numbers::<Float64Type>(rows, text, bad, |v| {
             if strict && has_leading_zero(v.trim()) { None } else { double(v) }
-        }),
-        DataType::Date32 => primitive::<Date32Type>(rows, text, bad, date),
+        })),
+        DataType::Date32 => Arc::new(numbers::<Date32Type>(rows, text, bad, date)),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            let mut builder = TimestampMicrosecondBuilder::with_capacity(rows).with_timezone_opt(zone.clone());
-            for row in 0..rows {
-                let value = text(row);
-                let parsed = value.and_then(timestamp);
-                if let (Some(v), None) = (value, parsed) {
-                    bad(row, v);
-                }
-                builder.append_option(parsed);
-            }
-            Arc::new(builder.finish())
+            let instants = numbers::<TimestampMicrosecondType>(rows, text, bad, timestamp);
+            Arc::new(instants.with_timezone_opt(zone.clone()))
         }
         DataType::Decimal128(precision, scale) => {
-            let mut builder = Decimal128Builder::with_capacity(rows).with_data_type(data_type.clone());
-            for row in 0..rows {
-                let value = text(row);
-                let parsed = value.and_then(|v| decimal(v, *precision, *scale));
-                if let (Some(v), None) = (value, parsed) {
-                    bad(row, v);
-                }
-                builder.append_option(parsed);
-            }
-            Arc::new(builder.finish())
+            let units = numbers::<Decimal128Type>(rows, text, bad, |v| decimal(v, *precision, *scale));
+            Arc::new(units.with_data_type(data_type.clone()))
         }
         _ => {
             let mut builder = StringBuilder::with_capacity(rows, rows * 16);
@@ -123,26 +106,22 @@ pub fn parse_column<'a>(
     }
 }
 
-fn primitive<'a, T: ArrowPrimitiveType>(
+fn numbers<'a, T: ArrowPrimitiveType>(
     rows: usize,
     text: impl Fn(usize) -> Option<&'a str>,
     mut bad: impl FnMut(usize, &'a str),
     parse: impl Fn(&'a str) -> Option<T::Native>,
-) -> ArrayRef {
+) -> PrimitiveArray<T> {
     let mut builder = PrimitiveBuilder::<T>::with_capacity(rows);
     for row in 0..rows {
-        match text(row) {
-            None => builder.append_null(),
-            Some(value) => {
-                let parsed = parse(value);
-                if parsed.is_none() {
-                    bad(row, value);
-                }
-                builder.append_option(parsed);
-            }
+        let value = text(row);
+        let parsed = value.and_then(&parse);
+        if let (Some(value), None) = (value, parsed) {
+            bad(row, value);
         }
+        builder.append_option(parsed);
     }
-    Arc::new(builder.finish())
+    builder.finish()
 }
 
 fn whole(text: &str, strict: bool) -> Option<i64> {

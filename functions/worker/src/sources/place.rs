@@ -1,5 +1,6 @@
 //! Where a connector's files lie: one object store for a local folder and for S3, and what may not be read of it.
 
+use super::chunk::excerpt;
 use super::{InputFile, s3};
 use crate::engine::job::{Connector, Settings};
 use crate::error::{Kind, RunError};
@@ -276,10 +277,18 @@ impl Place {
                 format!("{place} was changed while it was read; run again when it is complete"),
             ),
             _ if self.is_local() => fault(format!("{place} cannot be read: {}", self.without_root(&error.to_string()))),
-            _ if error.to_string().contains("redirect") => {
-                fault(format!("{place} cannot be read: the bucket lies in another region; set the connector's region"))
+            _ => {
+                let text = error.to_string();
+                if text.contains("redirect") {
+                    let hint = "the bucket lies in another region; set the connector's region";
+                    return fault(format!("{place} cannot be read: {hint}"));
+                }
+                if text.contains("NoSuchBucket") {
+                    return fault(format!("{place} cannot be read: there is no such bucket"));
+                }
+                let kind = if is_refusal(&text) { Kind::Source } else { Kind::SourceUnavailable };
+                RunError::new(kind, format!("{place} cannot be read: {}", excerpt(text.as_bytes(), 500)))
             }
-            _ => RunError::new(Kind::SourceUnavailable, format!("{place} cannot be read: {error}")),
         }
     }
 
@@ -334,6 +343,12 @@ fn input_file(meta: ObjectMeta) -> InputFile {
 fn read_config<T: serde::de::DeserializeOwned>(connector: &Connector) -> Result<T, RunError> {
     serde_json::from_value(serde_json::Value::Object(connector.config.clone()))
         .map_err(|e| fault(format!("connector {:?}: its config does not fit: {e}", connector.name)))
+}
+
+/// Whether a store said no, and would say so again: a status of 4xx, but for too slow and too many requests.
+fn is_refusal(text: &str) -> bool {
+    let status = text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3));
+    status.is_some_and(|s| s.starts_with('4') && s != "408" && s != "429")
 }
 
 /// The source is not readable as it is.

@@ -112,10 +112,12 @@ fn raised(protocol: &Protocol, columns: &StructType) -> Result<Option<Protocol>,
     let readers = listed("readerFeatures", &[]);
     // What writer version 2 asks for without saying so.
     let writers = listed("writerFeatures", &["appendOnly", "invariants"]);
-    value["minReaderVersion"] = 3.into();
-    value["minWriterVersion"] = 7.into();
-    value["readerFeatures"] = readers;
-    value["writerFeatures"] = writers;
+    if let Some(protocol) = value.as_object_mut() {
+        protocol.insert("minReaderVersion".to_owned(), 3.into());
+        protocol.insert("minWriterVersion".to_owned(), 7.into());
+        protocol.insert("readerFeatures".to_owned(), readers);
+        protocol.insert("writerFeatures".to_owned(), writers);
+    }
     serde_json::from_value(value).map(Some)
 }
 

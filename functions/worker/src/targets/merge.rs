@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 const FILE: &str = "__flowgate_file";
 /// Bytes of files that are worth a partition of their own when they are rewritten.
 const PARTITION_BYTES: i64 = 64 * 1024 * 1024;
+/// The most rows in a batch that is sorted.
+const SORTED_ROWS: usize = 1024;
 
 /// The rows that are to be merged.
 pub struct Incoming<'a> {
@@ -130,20 +132,26 @@ impl<'a> Scan<'a> {
         }
         let keys = self.keys(&self.context).await?;
         let (left, right) = (self.names("l"), self.names("r"));
-        let batches = files
+        let mut rows = files
             .select(columns)?
             .join(keys, JoinType::LeftSemi, &strs(&left), &strs(&right), None)?
             .select(vec![ident("file")])?
-            .distinct()?
-            .collect()
+            .execute_stream()
             .await?;
-        let mut touched = HashSet::new();
-        for batch in batches {
-            let ids = cast(batch.column(0), &DataType::Utf8).map_err(arrow)?;
-            for id in ids.as_string::<i32>().iter().flatten() {
-                touched.insert(self.path_of(id, paths)?);
+        let mut ids: HashSet<String> = HashSet::new();
+        // An aggregate would ask for memory that the sorts of the join have taken.
+        while let Some(batch) = rows.next().await {
+            let files = cast(batch?.column(0), &DataType::Utf8).map_err(arrow)?;
+            for id in files.as_string::<i32>().iter().flatten() {
+                if !ids.contains(id) {
+                    ids.insert(id.to_owned());
+                }
+            }
+            if ids.len() == paths.len() {
+                break;
             }
         }
+        let touched = ids.iter().map(|id| self.path_of(id, paths)).collect::<Result<_, _>>()?;
         Ok(touched)
     }
 
@@ -257,6 +265,11 @@ fn tuned(incoming: &Incoming<'_>, partitions: Option<usize>) -> SessionContext {
     let mut config = state.config().clone();
     let table = incoming.key_bytes.saturating_mul(2).saturating_add(incoming.rows.saturating_mul(32));
     let small = table < (incoming.memory / 4) as u64;
+    if !small {
+        // Several sorts share the memory, and each must hold some batches at least.
+        let rows = config.batch_size().min(SORTED_ROWS);
+        config = config.with_batch_size(rows);
+    }
     let options = config.options_mut();
     options.optimizer.prefer_hash_join = small;
     if small {

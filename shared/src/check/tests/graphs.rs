@@ -259,3 +259,17 @@ fn what_cannot_be_judged_is_not_guessed() {
         ["/nodes/0/nodeType not_available"]
     );
 }
+
+#[test]
+fn a_far_too_long_array_is_told_with_its_length() {
+    let many = vec![json!(1); 5000];
+    let faults = create(&body(
+        json!({"name": "n", "connectorId": "c", "schemaId": "s", "nodes": many}),
+    ))
+    .1;
+    let length = faults
+        .iter()
+        .find(|f| f.pointer == "/nodes" && f.code == "length")
+        .unwrap();
+    assert_eq!(length.detail, "must have at most 100 entries, has 5000");
+}

@@ -125,3 +125,39 @@ fn what_the_checks_take_the_document_describes() {
         Vec::<String>::new()
     );
 }
+
+/// Where a schema has an array without a bound, or with one that is not looked at as a whole.
+fn unbounded(value: &Value, at: &str, all: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            let array = object.get("type").is_some_and(|t| {
+                t == "array" || t.as_array().is_some_and(|t| t.contains(&json!("array")))
+            });
+            if array
+                && object
+                    .get("maxItems")
+                    .and_then(Value::as_u64)
+                    .is_none_or(|most| most > 1000)
+            {
+                all.push(at.to_owned());
+            }
+            object
+                .iter()
+                .for_each(|(key, v)| unbounded(v, &format!("{at}/{key}"), all));
+        }
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(i, v)| unbounded(v, &format!("{at}/{i}"), all)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_array_of_a_body_is_bounded() {
+    let mut found = Vec::new();
+    for (name, schema) in crate::check::openapi::bodies() {
+        unbounded(&schema, &name, &mut found);
+    }
+    assert_eq!(found, Vec::<String>::new());
+}

@@ -22,7 +22,8 @@ fn garbage() -> Bench {
 
 #[tokio::test]
 async fn rejected_rows_are_counted_and_reported_with_their_place() {
-    let ran = garbage().run().await;
+    let bench = garbage();
+    let ran = bench.run().await;
     assert_eq!(ran.counts("source"), [5, 5, 0, 0, 0]);
     assert_eq!(ran.counts("step1"), [5, 3, 0, 2, 0]);
     assert_eq!(ran.counts("target"), [3, 3, 0, 0, 0]);

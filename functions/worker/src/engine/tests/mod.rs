@@ -175,7 +175,7 @@ impl Bench {
     async fn fault(&self) -> RunError {
         let ran = self.run().await;
         assert_eq!(ran.table, Vec::<Value>::new(), "a failed run leaves nothing");
-        ran.result.err().expect("the run should fail")
+        ran.result.expect_err("the run should fail")
     }
 }
 

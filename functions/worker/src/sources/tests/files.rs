@@ -103,7 +103,7 @@ async fn damaged_compression_is_a_fault_and_never_fewer_rows() {
     let middle = flipped.len() / 2;
     flipped[middle..middle + 64].fill(0x55);
     assert!(Root::with("a.csv.gz", flipped).fault().await.contains("a.csv.gz"));
-    let frame = zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let frame = zstd::encode_all(format!("a,b\n{text}").as_bytes(), 3).unwrap();
     assert!(Root::with("a.csv.zst", &frame[..frame.len() - 7]).fault().await.contains("ends in the middle"));
     let named = Root::with("a.csv.gz", "a\n1\n").fault().await;
     assert!(named.contains("named as gzip"), "{named}");
@@ -215,11 +215,13 @@ async fn one_partition_alone_can_read_everything() {
     let context = datafusion::prelude::SessionContext::new();
     let plan = source.provider(None, progress).scan(&context.state(), Some(&vec![0]), &[], None).await.unwrap();
     let mut streams: Vec<_> = (0..3).map(|p| plan.execute(p, context.task_ctx()).unwrap()).collect();
-    // The others have begun to wait, and are then left alone.
-    for stream in &mut streams {
-        assert!(futures::poll!(stream.next()).is_pending());
-    }
+    // The others have begun, mostly to wait, and are then left alone.
     let mut rows = 0;
+    for stream in &mut streams {
+        if let std::task::Poll::Ready(Some(batch)) = futures::poll!(stream.next()) {
+            rows += batch.unwrap().num_rows();
+        }
+    }
     while let Some(batch) = streams[1].next().await {
         rows += batch.unwrap().num_rows();
     }

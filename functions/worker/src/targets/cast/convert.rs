@@ -88,10 +88,10 @@ fn to_text(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 
 fn from_text(texts: &StringArray, field: &Field, to: &DataType) -> Result<ArrayRef, ArrowError> {
     Ok(match field.data_type {
-        DataTypeName::Real => parsed::<Float32Type>(texts, |t| parse::real(t)),
-        DataTypeName::Double => parsed::<Float64Type>(texts, |t| parse::double(t)),
+        DataTypeName::Real => parsed::<Float32Type>(texts, parse::real),
+        DataTypeName::Double => parsed::<Float64Type>(texts, parse::double),
         DataTypeName::Boolean => Arc::new(
-            texts.iter().map(|t| t.and_then(|t| parse::boolean(t))).collect::<BooleanArray>(),
+            texts.iter().map(|t| t.and_then(parse::boolean)).collect::<BooleanArray>(),
         ),
         _ => new_null_array(to, texts.len()),
     })
@@ -106,7 +106,8 @@ fn integers(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if array.data_type().is_floating() {
         let floats = safe(array, &DataType::Float64)?;
         // 2^63 itself is a float but no longer an `i64`.
-        let whole = |v: f64| (v.fract() == 0.0 && (-9.223_372_036_854_775_808e18..9.223_372_036_854_775_808e18).contains(&v)).then_some(v as i64);
+        let limit = 2_f64.powi(63);
+        let whole = |v: f64| (v.fract() == 0.0 && (-limit..limit).contains(&v)).then_some(v as i64);
         let whole: PrimitiveArray<Int64Type> =
             floats.as_primitive::<Float64Type>().iter().map(|v| v.and_then(whole)).collect();
         return Ok(Arc::new(whole));
@@ -191,7 +192,7 @@ fn dates(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
                 times.as_primitive::<TimestampMicrosecondType>().iter().map(|v| v.and_then(midnight)).collect();
             Ok(Arc::new(days))
         }
-        _ => Ok(parsed::<Date32Type>(to_text(array)?.as_string(), |t| parse::date(t))),
+        _ => Ok(parsed::<Date32Type>(to_text(array)?.as_string(), parse::date)),
     }
 }
 
@@ -202,7 +203,7 @@ fn times(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
         from if from == to => Ok(Arc::clone(array)),
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => safe(&safe(array, &utc)?, to),
         _ => {
-            let micros = parsed::<TimestampMicrosecondType>(to_text(array)?.as_string(), |t| parse::timestamp(t));
+            let micros = parsed::<TimestampMicrosecondType>(to_text(array)?.as_string(), parse::timestamp);
             safe(&safe(&micros, &utc)?, to)
         }
     }
@@ -223,7 +224,7 @@ fn uuids(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
             .collect(),
         _ => {
             let texts = to_text(array)?;
-            texts.as_string::<i32>().iter().map(|t| t.and_then(|t| text::uuid(t)).map(written)).collect()
+            texts.as_string::<i32>().iter().map(|t| t.and_then(text::uuid).map(written)).collect()
         }
     };
     Ok(Arc::new(ids))

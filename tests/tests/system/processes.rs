@@ -1,0 +1,151 @@
+//! The real program as a process of its own: killed in the middle of a run, and started again.
+
+use serde_json::json;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tests::{Api, DEADLINE};
+
+fn program() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.ancestors().nth(2).unwrap().join("flowgate");
+    assert!(path.exists(), "{} is not built: cargo build -p flowgate", path.display());
+    path
+}
+
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    fn start(data: &Path) -> Self {
+        let mut child = Command::new(program())
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("the program says where it listens").unwrap();
+            if let Some(at) = line.find("http://127.0.0.1:") {
+                let rest = &line[at..];
+                break rest.split(|c: char| c.is_whitespace()).next().unwrap().to_owned();
+            }
+        };
+        // What it prints later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let url = url.split("/api").next().unwrap().trim_end_matches('/').to_owned();
+        Self { child, url }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn token(data: &Path) -> String {
+    let output = Command::new(program()).args(["token", "--role", "editor", "--data-dir"]).arg(data).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
+}
+
+fn numbers(path: &Path, rows: u32) {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    writeln!(file, "n,text").unwrap();
+    for n in 0..rows {
+        writeln!(file, "{n},some text that makes the row longer {n}").unwrap();
+    }
+}
+
+async fn wait(what: &str, mut met: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !met().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stack_killed_in_the_middle_of_a_run_ends_it_after_a_restart_with_each_row_once() {
+    const ROWS: u32 = 300_000;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    numbers(&data.join("numbers.csv"), ROWS);
+    let mut stack = Process::start(&data);
+    let token = token(&data);
+    let api = Api::new(&stack.url, &token);
+    let connector = json!({"name": "n", "type": "local_fs", "config": {"path": "numbers.csv"}});
+    let connector = api.create("/connectors", &connector).await;
+    let fields = json!([{"name": "n", "dataType": "bigint"}, {"name": "text", "dataType": "text"}]);
+    let schema = api.create("/schemas", &json!({"name": "numbers", "fields": fields})).await;
+    // A sort reads everything before it gives anything, so that there is time to be killed in.
+    let nodes = json!([
+        {"id": "s", "nodeType": "source", "config": {}},
+        {"id": "o", "nodeType": "sort", "config": {"by": [{"field": "text", "direction": "desc"}]}},
+        {"id": "t", "nodeType": "target", "config": {}},
+    ]);
+    let edges = json!([{"source": "s", "target": "o"}, {"source": "o", "target": "t"}]);
+    let body = json!({"name": "p", "connectorId": connector, "schemaId": schema, "nodes": nodes, "edges": edges});
+    let pipeline = api.create("/pipelines", &body).await;
+    let run = api.run(&pipeline, json!({})).await;
+    let path = format!("/pipelines/{pipeline}/runs/{run}");
+    wait("the run runs", async || api.get(&path).await.json()["status"] == "running").await;
+    stack.kill_and_restart(&data);
+    let api = Api::new(&stack.url, &token);
+    let ended = api.finished(&pipeline, &run).await;
+    assert_eq!(ended["status"], "completed", "{ended}");
+    assert!(ended["attempt"].as_u64().unwrap() >= 2, "the kill came too late: {ended}");
+    assert_eq!((&ended["rowsIn"], &ended["rowsOut"]), (&json!(ROWS), &json!(ROWS)));
+    let page = api.get(&format!("/schemas/{schema}/data?limit=1&includeTotal=true")).await.expect(200).json();
+    assert_eq!(page["pagination"]["total"], ROWS);
+    stack.kill();
+}
+
+impl Process {
+    fn kill_and_restart(&mut self, data: &Path) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        *self = Self::start(data);
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_survives_and_a_second_stack_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = Process::start(folder.path());
+    let token = token(folder.path());
+    let schema = json!({"name": "s", "fields": [{"name": "a", "dataType": "text"}]});
+    let id = Api::new(&stack.url, &token).create("/schemas", &schema).await;
+    let second = Command::new(program())
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains(&stack.child.id().to_string()), "it does not name the process: {said}");
+    stack.kill_and_restart(folder.path());
+    Api::new(&stack.url, &token).get(&format!("/schemas/{id}")).await.expect(200);
+}
+
+#[test]
+fn the_demo_ends_well_and_shows_what_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(program()).args(["demo", "--data-dir"]).arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    assert!(said.contains("completed"), "{said}");
+}
