@@ -28,13 +28,19 @@ impl Caller {
     /// 401 for no token or a bad one, 403 for one without a tenant, 503 where the keys cannot be fetched.
     pub async fn from_token(verifier: &Verifier, authorization: Option<&str>, now: DateTime<Utc>) -> Result<Self> {
         let claims = verifier.verify(authorization, now).await.map_err(|error| match error {
-            TokenError::JwksUnavailable(source) => Error::Unavailable { what: "the token issuer's key set", source: source.into() },
+            TokenError::JwksUnavailable(source) => {
+                Error::Unavailable { what: "the token issuer's key set", source: source.into() }
+            }
             other => Error::Unauthenticated(other.to_string()),
         })?;
-        let tenant = claims.tenant.filter(|t| !t.is_empty()).ok_or_else(|| {
-            Error::Forbidden("the token names no tenant: the claim is missing or empty".to_owned())
-        })?;
-        if tenant.len() > 128 || !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c)) || tenant.starts_with('.') {
+        let tenant = claims
+            .tenant
+            .filter(|t| !t.is_empty())
+            .ok_or_else(|| Error::Forbidden("the token names no tenant: the claim is missing or empty".to_owned()))?;
+        if tenant.len() > 128
+            || !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
+            || tenant.starts_with('.')
+        {
             return Err(Error::Forbidden(
                 "the token's tenant is not usable: 1 to 128 ASCII letters, digits, '-', '_', '.' or '@' are".to_owned(),
             ));

@@ -97,6 +97,8 @@ pub struct WorkerConfig {
     pub scratch: std::path::PathBuf,
     /// `FLOWGATE_CONCURRENT_RUNS`: runs that one worker executes at once; 2.
     pub concurrent_runs: usize,
+    /// `ECS_AGENT_URI`, which ECS sets: where a task protects itself from being scaled in.
+    pub ecs_agent_uri: Option<String>,
 }
 
 fn optional(name: &'static str) -> Option<String> {
@@ -125,7 +127,11 @@ impl Config {
             shards: number("FLOWGATE_SHARDS", DEFAULT_SHARDS)?.max(1),
             cursor_key: text("FLOWGATE_CURSOR_KEY"),
             tokens: TokenConfig {
-                algorithms: text("FLOWGATE_JWT_ALGORITHMS").split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect(),
+                algorithms: text("FLOWGATE_JWT_ALGORITHMS")
+                    .split(',')
+                    .map(|a| a.trim().to_owned())
+                    .filter(|a| !a.is_empty())
+                    .collect(),
                 secret: optional("FLOWGATE_JWT_SECRET"),
                 jwks_url: optional("FLOWGATE_JWKS_URL"),
                 issuer: optional("FLOWGATE_JWT_ISSUER"),
@@ -164,6 +170,7 @@ impl WorkerConfig {
             memory_bytes: number("FLOWGATE_MEMORY_BYTES", 1 << 30)?,
             scratch: optional("FLOWGATE_SCRATCH").map_or_else(|| env::temp_dir().join("flowgate"), Into::into),
             concurrent_runs: number("FLOWGATE_CONCURRENT_RUNS", 2)?,
+            ecs_agent_uri: optional("ECS_AGENT_URI"),
         })
     }
 }

@@ -42,7 +42,8 @@ impl Cursors {
     /// An internal error, where the secret is missing or the position cannot be written as JSON.
     pub fn seal(&self, tenant: &str, route: &str, filters: &str, position: &impl Serialize) -> Result<String> {
         let text = serde_json::to_vec(position).map_err(Error::internal)?;
-        let sealed = sealing::seal(&self.keys()?.cursors, &bound_to(tenant, route, filters), &text).map_err(Error::internal)?;
+        let sealed =
+            sealing::seal(&self.keys()?.cursors, &bound_to(tenant, route, filters), &text).map_err(Error::internal)?;
         Ok(URL_SAFE_NO_PAD.encode(sealed))
     }
 
@@ -53,7 +54,13 @@ impl Cursors {
     /// secret is missing.
     pub fn open<T: DeserializeOwned>(&self, tenant: &str, route: &str, filters: &str, cursor: &str) -> Result<T> {
         let key = &self.keys()?.cursors;
-        let bad = || Error::fault("?cursor", "invalid", "the cursor is not one that this list gave with these filters; leave it out to begin anew");
+        let bad = || {
+            Error::fault(
+                "?cursor",
+                "invalid",
+                "the cursor is not one that this list gave with these filters; leave it out to begin anew",
+            )
+        };
         if cursor.len() > LONGEST {
             return Err(bad());
         }
@@ -72,7 +79,8 @@ impl Cursors {
     }
 
     fn keys(&self) -> Result<&Keys> {
-        let missing = || Error::internal(format!("FLOWGATE_CURSOR_KEY is not set, or shorter than {SHORTEST_SECRET} bytes"));
+        let missing =
+            || Error::internal(format!("FLOWGATE_CURSOR_KEY is not set, or shorter than {SHORTEST_SECRET} bytes"));
         self.0.as_ref().ok_or_else(missing)
     }
 }

@@ -113,11 +113,22 @@ impl Jwks {
         if parsed.scheme() != "https" && !(parsed.scheme() == "http" && is_loopback(&parsed)) {
             return Err(JwksError::Insecure(url.to_owned()));
         }
-        Ok(Self { url: parsed, timeout: TIMEOUT, client: OnceLock::new(), state: RwLock::default(), fetching: Mutex::default() })
+        Ok(Self {
+            url: parsed,
+            timeout: TIMEOUT,
+            client: OnceLock::new(),
+            state: RwLock::default(),
+            fetching: Mutex::default(),
+        })
     }
 
     /// The key that `kid` names, or the only one where it names none.
-    pub async fn key(&self, kid: Option<&str>, algorithm: Algorithm, now: DateTime<Utc>) -> Result<Arc<DecodingKey>, KeyError> {
+    pub async fn key(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<DecodingKey>, KeyError> {
         let state = self.state();
         let known = state.find(kid, algorithm);
         if !state.should_ask(known.is_ok(), now) {
@@ -152,7 +163,12 @@ impl Jwks {
             Ok(keys) => State { keys, fetched: Some(now), asked: Some(now), error: None },
             Err(error) => {
                 tracing::warn!(url = %self.url, error = %Chain::new(&error), "the token issuer's keys cannot be fetched");
-                State { keys: state.keys.clone(), fetched: state.fetched, asked: Some(now), error: Some(Arc::new(error)) }
+                State {
+                    keys: state.keys.clone(),
+                    fetched: state.fetched,
+                    asked: Some(now),
+                    error: Some(Arc::new(error)),
+                }
             }
         });
     }
@@ -213,7 +229,11 @@ impl State {
     }
 
     /// What was found, unless it is too old, or may be missing only because the issuer did not answer.
-    fn answer(&self, found: Result<Arc<DecodingKey>, KeyError>, now: DateTime<Utc>) -> Result<Arc<DecodingKey>, KeyError> {
+    fn answer(
+        &self,
+        found: Result<Arc<DecodingKey>, KeyError>,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<DecodingKey>, KeyError> {
         let unavailable = || KeyError::Unavailable(self.error.clone().unwrap_or_else(|| Arc::new(JwksError::NotAsked)));
         match found {
             _ if !self.usable(now) => Err(unavailable()),
@@ -250,7 +270,9 @@ fn public_key(jwk: Jwk) -> Option<PublicKey> {
     }
     let algorithm = match (&jwk.algorithm, jwk.common.key_algorithm) {
         (AlgorithmParameters::RSA(_), None | Some(KeyAlgorithm::RS256)) => Algorithm::RS256,
-        (AlgorithmParameters::EllipticCurve(key), None | Some(KeyAlgorithm::ES256)) if key.curve == EllipticCurve::P256 => {
+        (AlgorithmParameters::EllipticCurve(key), None | Some(KeyAlgorithm::ES256))
+            if key.curve == EllipticCurve::P256 =>
+        {
             Algorithm::ES256
         }
         _ => return None,

@@ -48,7 +48,12 @@ pub fn new_run(pipeline: &Pipeline, id: String, trigger: Trigger, by: &str, now:
 ///
 /// # Errors
 /// 409 where another run is live and the policy forbids two, 404 where the pipeline went away.
-pub async fn launch(context: &Context, run: &Run, policy: ConcurrencyPolicy, once: Option<&Idempotency>) -> Result<Created> {
+pub async fn launch(
+    context: &Context,
+    run: &Run,
+    policy: ConcurrencyPolicy,
+    once: Option<&Idempotency>,
+) -> Result<Created> {
     let alone = match policy {
         ConcurrencyPolicy::Allow => None,
         ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace => {

@@ -14,6 +14,7 @@ pub mod jwks;
 pub mod launch;
 pub mod models;
 pub mod pipelines;
+pub mod protection;
 pub mod queue;
 pub mod roles;
 pub mod runtime;

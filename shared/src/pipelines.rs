@@ -61,7 +61,12 @@ fn usable(id: &str) -> bool {
 }
 
 /// Nodes and edges with ids of their own. A node that was sent with the id of one in `stored` keeps it.
-pub fn stored_graph(nodes: Vec<NodeInput>, edges: Vec<EdgeInput>, stored: &[Node], now: Time) -> (Vec<Node>, Vec<Edge>) {
+pub fn stored_graph(
+    nodes: Vec<NodeInput>,
+    edges: Vec<EdgeInput>,
+    stored: &[Node],
+    now: Time,
+) -> (Vec<Node>, Vec<Edge>) {
     let mut ids = HashMap::with_capacity(nodes.len());
     let mut kept = Vec::with_capacity(nodes.len());
     for node in nodes {

@@ -47,7 +47,8 @@ impl Schedule {
             .map(|(days, weekdays)| {
                 let text = crate_expression(&fields, days, weekdays);
                 // Numbers only, all of them in bounds: the crate has nothing to refuse.
-                cron::Schedule::from_str(&text).map_err(|e| ScheduleError { position: 1, message: format!("cannot be evaluated: {e}") })
+                cron::Schedule::from_str(&text)
+                    .map_err(|e| ScheduleError { position: 1, message: format!("cannot be evaluated: {e}") })
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { source: expression.trim().to_owned(), either })
@@ -156,10 +157,14 @@ pub fn parse_timezone(name: &str) -> Result<Tz, String> {
     if name.chars().count() > 64 {
         return Err("a time zone is an IANA name such as `Europe/Berlin`, of at most 64 characters".to_owned());
     }
-    let city = |known: &&str| known.rsplit('/').next().is_some_and(|c| c.eq_ignore_ascii_case(&name.trim().replace(' ', "_")));
+    let city =
+        |known: &&str| known.rsplit('/').next().is_some_and(|c| c.eq_ignore_ascii_case(&name.trim().replace(' ', "_")));
     let known = || TZ_VARIANTS.iter().map(|zone| zone.name());
     let hint = known().find(city).or_else(|| crate::error::nearest(name.trim(), known()));
-    let hint = hint.map_or_else(|| "an IANA name such as `Europe/Berlin` is needed".to_owned(), |n| format!("did you mean {n:?}?"));
+    let hint = hint.map_or_else(
+        || "an IANA name such as `Europe/Berlin` is needed".to_owned(),
+        |n| format!("did you mean {n:?}?"),
+    );
     Err(format!("the time zone {name:?} is not known; {hint}"))
 }
 

@@ -44,7 +44,9 @@ pub enum SecretsError {
     #[error("encrypting the secret: {0}")]
     Seal(#[source] BoxError),
     /// The stored text is not what was sealed for this tenant and connector.
-    #[error("the stored secret cannot be decrypted: it was altered, sealed with another key, or belongs to another connector")]
+    #[error(
+        "the stored secret cannot be decrypted: it was altered, sealed with another key, or belongs to another connector"
+    )]
     Foreign,
 }
 
@@ -231,7 +233,9 @@ impl Wrapper {
                     .send()
                     .await
                     .map_err(|e| match e.as_service_error() {
-                        Some(e) if e.is_invalid_ciphertext_exception() || e.is_incorrect_key_exception() => SecretsError::Foreign,
+                        Some(e) if e.is_invalid_ciphertext_exception() || e.is_incorrect_key_exception() => {
+                            SecretsError::Foreign
+                        }
                         _ => SecretsError::Kms(Box::new(Chain::new(e))),
                     })?;
                 answer.plaintext().and_then(|key| key_of_bytes(key.as_ref())).ok_or(SecretsError::Foreign)

@@ -20,7 +20,8 @@ const LONGEST: usize = 16 * 1024;
 const SHORTEST_SECRET: usize = 32;
 
 /// What a deployment may accept, as tokens write it.
-const KNOWN: [(&str, Algorithm); 3] = [("HS256", Algorithm::HS256), ("RS256", Algorithm::RS256), ("ES256", Algorithm::ES256)];
+const KNOWN: [(&str, Algorithm); 3] =
+    [("HS256", Algorithm::HS256), ("RS256", Algorithm::RS256), ("ES256", Algorithm::ES256)];
 
 /// What is wrong with the settings for tokens.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +50,9 @@ pub enum TokenError {
     #[error("the Authorization header must be `Bearer`, a space and one token")]
     NotBearer,
     /// It has not the form of a signed JWT.
-    #[error("the token is not a signed JWT: that has a header, claims and a signature in base64url, with dots between them")]
+    #[error(
+        "the token is not a signed JWT: that has a header, claims and a signature in base64url, with dots between them"
+    )]
     Malformed,
     /// It is longer than any that is looked at.
     #[error("the token is longer than {LONGEST} bytes")]
@@ -160,7 +163,10 @@ impl Verifier {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             tenant_claim: config.tenant_claim.clone().unwrap_or_else(|| "tenantId".to_owned()),
-            role_claims: config.role_claim.clone().map_or_else(|| vec!["role".to_owned(), "roles".to_owned()], |name| vec![name]),
+            role_claims: config
+                .role_claim
+                .clone()
+                .map_or_else(|| vec!["role".to_owned(), "roles".to_owned()], |name| vec![name]),
         })
     }
 
@@ -203,7 +209,12 @@ impl Verifier {
         })
     }
 
-    async fn key(&self, algorithm: Algorithm, kid: Option<&str>, now: DateTime<Utc>) -> Result<Arc<DecodingKey>, TokenError> {
+    async fn key(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<DecodingKey>, TokenError> {
         match (algorithm, &self.secret, &self.jwks) {
             (Algorithm::HS256, Some(secret), _) => Ok(Arc::clone(secret)),
             (Algorithm::RS256 | Algorithm::ES256, _, Some(jwks)) => {
@@ -237,7 +248,8 @@ impl Verifier {
     }
 
     fn caller(&self, claims: &Map<String, Value>) -> Result<Claims, TokenError> {
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text =
+            |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
         Ok(Claims {
             sub: text("sub").ok_or(TokenError::Claim { claim: "sub", wanted: "a text that is not empty" })?,
             tenant: text(&self.tenant_claim),
@@ -252,7 +264,11 @@ fn bearer(authorization: Option<&str>) -> Result<&str, TokenError> {
     let mut words = header.split_ascii_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some(scheme), Some(token), None) if scheme.eq_ignore_ascii_case("bearer") => {
-            if token.len() > LONGEST { Err(TokenError::TooLong) } else { Ok(token) }
+            if token.len() > LONGEST {
+                Err(TokenError::TooLong)
+            } else {
+                Ok(token)
+            }
         }
         _ => Err(TokenError::NotBearer),
     }
@@ -298,7 +314,12 @@ fn role_names(claim: &Value) -> Vec<String> {
             let inner = text.trim();
             let inner = inner.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(inner);
             let between = |c: char| c == ',' || c.is_whitespace();
-            inner.split(between).map(|name| name.trim_matches('"')).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+            inner
+                .split(between)
+                .map(|name| name.trim_matches('"'))
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
         }
         _ => Vec::new(),
     }
@@ -329,7 +350,14 @@ struct Issued<'a> {
 ///
 /// # Errors
 /// Where the secret has fewer than 32 bytes.
-pub fn issue(secret: &[u8], sub: &str, tenant: &str, role: &str, ttl: Duration, now: DateTime<Utc>) -> Result<String, IssueError> {
+pub fn issue(
+    secret: &[u8],
+    sub: &str,
+    tenant: &str,
+    role: &str,
+    ttl: Duration,
+    now: DateTime<Utc>,
+) -> Result<String, IssueError> {
     if secret.len() < SHORTEST_SECRET {
         return Err(IssueError::Secret(secret.len()));
     }

@@ -55,7 +55,8 @@ fn field(min: u32, max: u32, names: &'static [&'static str]) -> BoxedStrategy<St
 fn expression() -> impl Strategy<Value = String> {
     const MONTHS: [&str; 12] = ["JAN", "feb", "MAR", "apr", "May", "JUN", "jul", "AUG", "Sep", "OCT", "nov", "DEC"];
     const WEEKDAYS: [&str; 7] = ["SUN", "mon", "TUE", "wed", "Thu", "FRI", "sat"];
-    let fields = (field(0, 59, &[]), field(0, 23, &[]), field(1, 31, &[]), field(1, 12, &MONTHS), field(0, 7, &WEEKDAYS));
+    let fields =
+        (field(0, 59, &[]), field(0, 23, &[]), field(1, 31, &[]), field(1, 12, &MONTHS), field(0, 7, &WEEKDAYS));
     prop_oneof![
         40 => fields.prop_map(|(a, b, c, d, e)| format!("{a} {b} {c} {d} {e}")),
         1 => select(vec!["@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually"]).prop_map(str::to_owned),
@@ -73,7 +74,13 @@ fn oracle(expression: &str) -> croner::Cron {
 
 /// Runs `cases` cases, always the same ones.
 fn check<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2000, max_global_rejects: 100_000, ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        max_global_rejects: 100_000,
+        ..Config::default()
+    };
     let rng = proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha);
     TestRunner::new_with_rng(config, rng).run(&strategy, test).unwrap();
 }
@@ -123,10 +130,24 @@ fn fires_are_those_of_croner_in_zones_away_from_clock_changes() {
             let before = actual - Duration::hours(1);
             let from = schedule.fires(before, zone).next().unwrap() - Duration::seconds(1);
             let expected = oracle.find_next_occurrence(&from.with_timezone(&zone), false).unwrap().with_timezone(&Utc);
-            prop_assert_eq!(schedule.next_after(from, zone), Some(expected), "{} in {} after {}", expression, zone, from);
+            prop_assert_eq!(
+                schedule.next_after(from, zone),
+                Some(expected),
+                "{} in {} after {}",
+                expression,
+                zone,
+                from
+            );
             // And it finds nothing between the last and this one.
             let between = oracle.find_next_occurrence(&before.with_timezone(&zone), false).unwrap().with_timezone(&Utc);
-            prop_assert_eq!(schedule.next_after(before, zone), Some(between), "{} in {} after {}", expression, zone, before);
+            prop_assert_eq!(
+                schedule.next_after(before, zone),
+                Some(between),
+                "{} in {} after {}",
+                expression,
+                zone,
+                before
+            );
         }
         Ok(())
     });
@@ -135,7 +156,8 @@ fn fires_are_those_of_croner_in_zones_away_from_clock_changes() {
 /// One time a day: `croner` then has our policy also at clock changes, as long as the gap leaves the day as it is.
 #[test]
 fn daily_fires_are_those_of_croner_at_clock_changes_too() {
-    let zones = select(vec![Tz::America__New_York, Tz::Europe__Berlin, Tz::Australia__Lord_Howe, Tz::Africa__Casablanca]);
+    let zones =
+        select(vec![Tz::America__New_York, Tz::Europe__Berlin, Tz::Australia__Lord_Howe, Tz::Africa__Casablanca]);
     let fields = (0..60u32, 0..5u32, field(1, 31, &[]), field(0, 7, &[]));
     check(2000, (fields, instant(), zones), |((minute, hour, day, weekday), start, zone)| {
         let expression = format!("{minute} {hour} {day} * {weekday}");
@@ -196,7 +218,11 @@ fn fires_at_clock_changes_are_those_of_a_walk_over_every_minute() {
     let all: Vec<_> = ZONES.iter().flat_map(|zone| changes(*zone).into_iter().map(|at| (*zone, at))).collect();
     assert!(all.len() > 1000, "{} clock changes", all.len());
     // Busy ones, so that something falls into the gap.
-    let dense = (field(0, 59, &[]), prop_oneof![Just("*".to_owned()), Just("0-4".to_owned()), field(0, 23, &[])], field(0, 7, &[]))
+    let dense = (
+        field(0, 59, &[]),
+        prop_oneof![Just("*".to_owned()), Just("0-4".to_owned()), field(0, 23, &[])],
+        field(0, 7, &[]),
+    )
         .prop_map(|(minute, hour, weekday)| format!("{minute} {hour} * * {weekday}"));
     let expressions = prop_oneof![3 => dense, 1 => expression()];
     check(800, (expressions, select(all), 0..240i64), |(expression, (zone, change), lead)| {
@@ -210,7 +236,14 @@ fn fires_at_clock_changes_are_those_of_a_walk_over_every_minute() {
         for minute in (0..(to - from).num_minutes()).step_by(7) {
             let after = from + Duration::minutes(minute);
             let next = expected.range(after + Duration::milliseconds(1)..).next().copied();
-            prop_assert_eq!(schedule.next_after(after, zone).filter(|at| *at <= to), next, "{} in {} after {}", expression, zone, after);
+            prop_assert_eq!(
+                schedule.next_after(after, zone).filter(|at| *at <= to),
+                next,
+                "{} in {} after {}",
+                expression,
+                zone,
+                after
+            );
         }
         Ok(())
     });

@@ -71,10 +71,8 @@ impl Api {
             request = request.bearer_auth(&self.token);
         }
         for (name, value) in headers {
-            request = request.header(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            request =
+                request.header(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         if let Some(body) = body {
             request = request.body(body);

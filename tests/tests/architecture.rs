@@ -1,5 +1,7 @@
 //! The visible rules of the house: who may know what, and where things lie.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says by them what it waited for")]
+
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -7,10 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the repository")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
 /// A source file, by its path from the top.
@@ -26,21 +25,13 @@ impl Source {
         let lines = self.text.lines().map(|line| {
             // By convention a file's tests are its last module, or a file of their own.
             in_tests |= line.starts_with("#[cfg(test)]");
-            if in_tests || line.trim_start().starts_with("//") {
-                ""
-            } else {
-                line
-            }
+            if in_tests || line.trim_start().starts_with("//") { "" } else { line }
         });
         lines.collect::<Vec<_>>().join("\n")
     }
 
     fn is_test(&self) -> bool {
-        self.path.starts_with("tests/")
-            || self
-                .path
-                .split('/')
-                .any(|part| part == "tests.rs" || part == "tests")
+        self.path.starts_with("tests/") || self.path.split('/').any(|part| part == "tests.rs" || part == "tests")
     }
 }
 
@@ -53,12 +44,7 @@ fn sources(folders: &[&str]) -> Vec<Source> {
                 walk(&path, found);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = fs::read_to_string(&path).expect("UTF-8");
-                let path = path
-                    .strip_prefix(root())
-                    .expect("below the top")
-                    .to_str()
-                    .expect("UTF-8")
-                    .to_owned();
+                let path = path.strip_prefix(root()).expect("below the top").to_str().expect("UTF-8").to_owned();
                 found.push(Source { path, text });
             }
         }
@@ -85,38 +71,20 @@ fn places(sources: &[Source], words: &[&str]) -> Vec<String> {
 }
 
 fn metadata() -> Metadata {
-    let version = Command::new("rustc")
-        .arg("-vV")
-        .output()
-        .expect("rustc -vV");
+    let version = Command::new("rustc").arg("-vV").output().expect("rustc -vV");
     let version = String::from_utf8(version.stdout).expect("UTF-8");
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .expect("rustc names its host");
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
         // Without it, crates of other systems would have to be downloaded.
-        .other_options(vec![
-            "--locked".to_owned(),
-            "--filter-platform".to_owned(),
-            host.to_owned(),
-        ])
+        .other_options(vec!["--locked".to_owned(), "--filter-platform".to_owned(), host.to_owned()])
         .exec()
         .expect("cargo metadata")
 }
 
 fn is_engine(name: &str) -> bool {
     let family = |prefix: &str| name == prefix || name.starts_with(&format!("{prefix}-"));
-    [
-        "datafusion",
-        "arrow",
-        "parquet",
-        "deltalake",
-        "object_store",
-    ]
-    .into_iter()
-    .any(family)
+    ["datafusion", "arrow", "parquet", "deltalake", "object_store"].into_iter().any(family)
 }
 
 #[test]
@@ -127,36 +95,20 @@ fn only_the_worker_declares_the_engine() {
         if ["worker", "tests"].contains(&package.name.as_str()) {
             continue;
         }
-        let declared: Vec<_> = package
-            .dependencies
-            .iter()
-            .map(|d| &d.name)
-            .filter(|name| is_engine(name))
-            .collect();
-        assert!(
-            declared.is_empty(),
-            "{} declares {declared:?}: only functions/worker knows the engine",
-            package.name
-        );
+        let declared: Vec<_> = package.dependencies.iter().map(|d| &d.name).filter(|name| is_engine(name)).collect();
+        assert!(declared.is_empty(), "{} declares {declared:?}: only functions/worker knows the engine", package.name);
     }
 }
 
 #[test]
 fn no_function_but_the_worker_carries_the_engine() {
     let metadata = metadata();
-    let names: HashMap<&PackageId, &str> = metadata
-        .packages
-        .iter()
-        .map(|p| (&p.id, p.name.as_str()))
-        .collect();
+    let names: HashMap<&PackageId, &str> = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();
     let nodes = &metadata.resolve.as_ref().expect("a resolved graph").nodes;
     let needs: HashMap<&PackageId, Vec<&PackageId>> = nodes
         .iter()
         .map(|node| {
-            let normal = node
-                .deps
-                .iter()
-                .filter(|d| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal));
+            let normal = node.deps.iter().filter(|d| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal));
             (&node.id, normal.map(|d| &d.pkg).collect())
         })
         .collect();
@@ -172,44 +124,20 @@ fn no_function_but_the_worker_carries_the_engine() {
             carriers.insert(package.name.to_string());
         }
     }
-    assert_eq!(
-        carriers,
-        ["flowgate", "tests", "worker"].map(str::to_owned).into(),
-        "packages that link the engine"
-    );
+    assert_eq!(carriers, ["flowgate", "tests", "worker"].map(str::to_owned).into(), "packages that link the engine");
 }
 
 #[test]
 fn a_handler_sees_neither_lambda_nor_the_aws_sdks() {
-    let functions: Vec<Source> = sources(&["functions"])
-        .into_iter()
-        .filter(|s| !s.path.starts_with("functions/worker/"))
-        .collect();
-    let seen = places(
-        &functions,
-        &[
-            "lambda_http",
-            "lambda_runtime",
-            "aws_sdk",
-            "aws_config",
-            "aws_smithy",
-        ],
-    );
+    let functions: Vec<Source> =
+        sources(&["functions"]).into_iter().filter(|s| !s.path.starts_with("functions/worker/")).collect();
+    let seen = places(&functions, &["lambda_http", "lambda_runtime", "aws_sdk", "aws_config", "aws_smithy"]);
     assert!(seen.is_empty(), "{seen:#?}");
     for package in metadata().workspace_packages() {
-        let is_function = package.manifest_path.as_str().contains("/functions/")
-            && package.name.as_str() != "worker";
-        let aws = package
-            .dependencies
-            .iter()
-            .map(|d| &d.name)
-            .filter(|n| n.starts_with("aws") || n.starts_with("lambda"));
-        assert!(
-            !is_function || aws.clone().count() == 0,
-            "{} declares {:?}",
-            package.name,
-            aws.collect::<Vec<_>>()
-        );
+        let is_function = package.manifest_path.as_str().contains("/functions/") && package.name.as_str() != "worker";
+        let aws =
+            package.dependencies.iter().map(|d| &d.name).filter(|n| n.starts_with("aws") || n.starts_with("lambda"));
+        assert!(!is_function || aws.clone().count() == 0, "{} declares {:?}", package.name, aws.collect::<Vec<_>>());
     }
 }
 
@@ -231,17 +159,9 @@ fn the_environment_is_read_in_one_file() {
         .filter(|s| s.path != "shared/src/config.rs" && !s.is_test())
         .collect();
     let seen = places(&others, &["env::var", "env::vars", "option_env!"]);
-    assert!(
-        seen.is_empty(),
-        "environment variables are read in shared/src/config.rs, not in {seen:#?}"
-    );
-    let config = sources(&["shared"])
-        .into_iter()
-        .find(|s| s.path == "shared/src/config.rs");
-    assert!(
-        !places(&config.into_iter().collect::<Vec<_>>(), &["env::var"]).is_empty(),
-        "config.rs reads it"
-    );
+    assert!(seen.is_empty(), "environment variables are read in shared/src/config.rs, not in {seen:#?}");
+    let config = sources(&["shared"]).into_iter().find(|s| s.path == "shared/src/config.rs");
+    assert!(!places(&config.into_iter().collect::<Vec<_>>(), &["env::var"]).is_empty(), "config.rs reads it");
 }
 
 #[test]
@@ -250,14 +170,8 @@ fn the_time_comes_from_the_clock() {
         .into_iter()
         .filter(|s| s.path != "shared/src/clock.rs" && !s.is_test())
         .collect();
-    let seen = places(
-        &others,
-        &["Utc::now", "Local::now", "SystemTime::now", "now_v7"],
-    );
-    assert!(
-        seen.is_empty(),
-        "the time comes from shared::clock::Clock, not from {seen:#?}"
-    );
+    let seen = places(&others, &["Utc::now", "Local::now", "SystemTime::now", "now_v7"]);
+    assert!(seen.is_empty(), "the time comes from shared::clock::Clock, not from {seen:#?}");
 }
 
 #[test]
@@ -267,36 +181,13 @@ fn keys_of_the_table_are_made_in_one_file() {
         .filter(|s| s.path != "shared/src/store/keys.rs" && !s.is_test())
         .collect();
     // The starts of partition and sort keys.
-    let starts = [
-        "\"T#",
-        "\"V#",
-        "\"R#",
-        "\"L#",
-        "\"E#",
-        "\"DUE#",
-        "\"RUN#",
-        "\"TOMBSTONE",
-        "#PIPELINE",
-        "#STATE",
-    ];
+    let starts = ["\"T#", "\"V#", "\"R#", "\"L#", "\"E#", "\"DUE#", "\"RUN#", "\"TOMBSTONE", "#PIPELINE", "#STATE"];
     let seen = places(&others, &starts);
-    assert!(
-        seen.is_empty(),
-        "keys are made in shared/src/store/keys.rs, not in {seen:#?}"
-    );
-    let keys = sources(&["shared"])
-        .into_iter()
-        .find(|s| s.path == "shared/src/store/keys.rs")
-        .expect("keys.rs");
-    assert!(
-        keys.text.starts_with("//!") && keys.text.contains("| GetItem `T#"),
-        "it begins with its access patterns"
-    );
+    assert!(seen.is_empty(), "keys are made in shared/src/store/keys.rs, not in {seen:#?}");
+    let keys = sources(&["shared"]).into_iter().find(|s| s.path == "shared/src/store/keys.rs").expect("keys.rs");
+    assert!(keys.text.starts_with("//!") && keys.text.contains("| GetItem `T#"), "it begins with its access patterns");
     let scans = places(&sources(&["shared", "functions"]), &[".scan()", "\"Scan\""]);
-    let scans: Vec<_> = scans
-        .into_iter()
-        .filter(|p| !p.starts_with("functions/worker/"))
-        .collect();
+    let scans: Vec<_> = scans.into_iter().filter(|p| !p.starts_with("functions/worker/")).collect();
     assert!(scans.is_empty(), "nothing scans the table: {scans:#?}");
 }
 
@@ -321,14 +212,8 @@ fn an_error_meets_its_status_in_one_file() {
         "INTERNAL_SERVER_ERROR",
         "SERVICE_UNAVAILABLE",
     ];
-    let seen: Vec<_> = places(&others, &refusals)
-        .into_iter()
-        .filter(|p| p.contains("StatusCode::"))
-        .collect();
-    assert!(
-        seen.is_empty(),
-        "an error gets its status in shared/src/http/problem.rs, not in {seen:#?}"
-    );
+    let seen: Vec<_> = places(&others, &refusals).into_iter().filter(|p| p.contains("StatusCode::")).collect();
+    assert!(seen.is_empty(), "an error gets its status in shared/src/http/problem.rs, not in {seen:#?}");
 }
 
 #[test]
@@ -347,20 +232,11 @@ fn the_top_level_is_what_was_agreed() {
     .into();
     let found: BTreeSet<String> = fs::read_dir(root())
         .expect("readable")
-        .map(|entry| {
-            entry
-                .expect("readable")
-                .file_name()
-                .into_string()
-                .expect("UTF-8")
-        })
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
         // `target` is where cargo builds.
         .filter(|name| !name.starts_with('.') && name != "target")
         .collect();
-    assert!(
-        found.iter().map(String::as_str).eq(agreed.iter().copied()),
-        "found {found:#?}\nagreed {agreed:#?}"
-    );
+    assert!(found.iter().map(String::as_str).eq(agreed.iter().copied()), "found {found:#?}\nagreed {agreed:#?}");
 }
 
 #[test]
@@ -369,24 +245,15 @@ fn every_module_says_what_it_is() {
         let first = source.text.lines().next().unwrap_or_default();
         first.strip_prefix("//! ").unwrap_or_default().len() <= 10
     };
-    let silent: Vec<String> = sources(&["shared", "functions", "infra", "tests"])
-        .into_iter()
-        .filter(silent)
-        .map(|s| s.path)
-        .collect();
-    assert!(
-        silent.is_empty(),
-        "these do not begin with `//! ` and a sentence: {silent:#?}"
-    );
+    let silent: Vec<String> =
+        sources(&["shared", "functions", "infra", "tests"]).into_iter().filter(silent).map(|s| s.path).collect();
+    assert!(silent.is_empty(), "these do not begin with `//! ` and a sentence: {silent:#?}");
 }
 
 #[test]
 fn nothing_is_called_by_what_it_does_not_say() {
     for source in sources(&["shared", "functions", "infra", "tests"]) {
-        let vague = source
-            .path
-            .split(['/', '.'])
-            .find(|part| ["utils", "util", "common", "helpers"].contains(part));
+        let vague = source.path.split(['/', '.']).find(|part| ["utils", "util", "common", "helpers"].contains(part));
         assert_eq!(vague, None, "{}", source.path);
     }
 }
@@ -395,11 +262,9 @@ fn nothing_is_called_by_what_it_does_not_say() {
 fn the_rules_can_be_broken() {
     let bad = Source {
         path: "shared/src/bad.rs".to_owned(),
-        text: "//! Bad.\n// Utc::now in a comment\nlet t = Utc::now();\n#[cfg(test)]\nmod tests { Utc::now(); }\n".to_owned(),
+        text: "//! Bad.\n// Utc::now in a comment\nlet t = Utc::now();\n#[cfg(test)]\nmod tests { Utc::now(); }\n"
+            .to_owned(),
     };
-    assert_eq!(
-        places(&[bad], &["Utc::now"]),
-        ["shared/src/bad.rs:3 (Utc::now)"]
-    );
+    assert_eq!(places(&[bad], &["Utc::now"]), ["shared/src/bad.rs:3 (Utc::now)"]);
     assert!(is_engine("arrow-schema") && is_engine("datafusion") && !is_engine("arrowhead"));
 }

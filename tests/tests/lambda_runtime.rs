@@ -1,5 +1,7 @@
 //! Functions as they are deployed: the real binaries, through the Lambda Runtime API, against the embedded table and queue.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says by them what it waited for")]
+
 mod deployed;
 mod emulator;
 mod python;
@@ -52,117 +54,54 @@ impl Cloud {
         let emulator = Tools::install(&what)?.runtime_emulator();
         let folder = tempfile::tempdir().expect("a folder");
         let template = Template::embedded().expect("template.yaml");
-        let dynamodb = DynamoDb::start(&folder.path().join("table"), &template.table)
-            .await
-            .expect("a table");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        let sqs =
-            Sqs::start(listener, &folder.path().join("queues"), Clock::default()).expect("queues");
+        let dynamodb = DynamoDb::start(&folder.path().join("table"), &template.table).await.expect("a table");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let sqs = Sqs::start(listener, &folder.path().join("queues"), Clock::default()).expect("queues");
         for queue in &template.queues {
-            sqs.ensure_queue(&queue.name, &queue.attributes)
-                .expect("a queue");
+            sqs.ensure_queue(&queue.name, &queue.attributes).expect("a queue");
         }
-        let url = |variable: &str| {
-            sqs.queue_url(
-                template
-                    .resource(variable)
-                    .expect("a queue of template.yaml"),
-            )
-        };
-        let (runs, ticks) = (
-            url("FLOWGATE_RUNS_QUEUE_URL"),
-            url("FLOWGATE_TICKS_QUEUE_URL"),
-        );
+        let url = |variable: &str| sqs.queue_url(template.resource(variable).expect("a queue of template.yaml"));
+        let (runs, ticks) = (url("FLOWGATE_RUNS_QUEUE_URL"), url("FLOWGATE_TICKS_QUEUE_URL"));
         let client = aws_sdk_dynamodb::Client::new(&local_config(&dynamodb.endpoint()));
         let store = Store::new(client, &template.table.name, 8);
-        Some(Self {
-            binaries: emulator::build(functions),
-            folder,
-            emulator,
-            dynamodb,
-            sqs,
-            store,
-            runs,
-            ticks,
-        })
+        Some(Self { binaries: emulator::build(functions), folder, emulator, dynamodb, sqs, store, runs, ticks })
     }
 
     /// A function with the environment that template.yaml gives it.
     async fn function(&self, name: &str) -> Function {
-        let of = deployed::lambdas()
-            .into_iter()
-            .find(|f| f.binary == name)
-            .expect("a function of template.yaml");
+        let of = deployed::lambdas().into_iter().find(|f| f.binary == name).expect("a function of template.yaml");
         let template = deployed::template("template.yaml");
         let both = [&template["Globals"]["Function"], &of.properties]
             .map(|p| deployed::entries(&p["Environment"]["Variables"]));
         let variables: Vec<String> = both.into_iter().flatten().map(|(name, _)| name).collect();
         let known = [
-            (
-                "FLOWGATE_TABLE",
-                Template::embedded().expect("template.yaml").table.name,
-            ),
+            ("FLOWGATE_TABLE", Template::embedded().expect("template.yaml").table.name),
             ("FLOWGATE_RUNS_QUEUE_URL", self.runs.clone()),
             ("FLOWGATE_TICKS_QUEUE_URL", self.ticks.clone()),
             ("FLOWGATE_JWT_ALGORITHMS", "HS256".to_owned()),
             ("FLOWGATE_JWT_SECRET", JWT_SECRET.to_owned()),
-            (
-                "FLOWGATE_CURSOR_KEY",
-                "another secret of thirty-two characters".to_owned(),
-            ),
+            ("FLOWGATE_CURSOR_KEY", "another secret of thirty-two characters".to_owned()),
         ];
         // Only what template.yaml sets, so that a variable that is missing there is missing here.
-        let environment: Vec<_> = known
-            .into_iter()
-            .filter(|(name, _)| variables.contains(&(*name).to_owned()))
-            .collect();
-        let services = [
-            ("DYNAMODB", self.dynamodb.endpoint()),
-            ("SQS", self.sqs.endpoint()),
-        ];
-        Function::start(
-            &self.emulator,
-            &self.binaries[name],
-            self.folder.path(),
-            &environment,
-            &services,
-        )
-        .await
+        let environment: Vec<_> =
+            known.into_iter().filter(|(name, _)| variables.contains(&(*name).to_owned())).collect();
+        let services = [("DYNAMODB", self.dynamodb.endpoint()), ("SQS", self.sqs.endpoint())];
+        Function::start(&self.emulator, &self.binaries[name], self.folder.path(), &environment, &services).await
     }
 
     /// A message of a queue, in the form of an event's record; it stays hidden for the time of the queue.
     async fn receive(&self, queue: &str) -> Option<Value> {
         let client = aws_sdk_sqs::Client::new(&local_config(&self.sqs.endpoint()));
-        let answer = client
-            .receive_message()
-            .queue_url(queue)
-            .wait_time_seconds(1)
-            .send()
-            .await
-            .expect("an answer");
+        let answer = client.receive_message().queue_url(queue).wait_time_seconds(1).send().await.expect("an answer");
         let message = answer.messages.unwrap_or_default().into_iter().next()?;
-        Some(
-            json!({"messageId": message.message_id, "body": message.body, "eventSource": "aws:sqs"}),
-        )
+        Some(json!({"messageId": message.message_id, "body": message.body, "eventSource": "aws:sqs"}))
     }
 
     async fn waiting(&self, queue: &str) -> String {
         let client = aws_sdk_sqs::Client::new(&local_config(&self.sqs.endpoint()));
         let name = QueueAttributeName::ApproximateNumberOfMessages;
-        let answer = client
-            .get_queue_attributes()
-            .queue_url(queue)
-            .attribute_names(name.clone())
-            .send()
-            .await;
-        answer
-            .expect("an answer")
-            .attributes
-            .expect("attributes")
-            .remove(&name)
-            .expect("a number")
+        let answer = client.get_queue_attributes().queue_url(queue).attribute_names(name.clone()).send().await;
+        answer.expect("an answer").attributes.expect("attributes").remove(&name).expect("a number")
     }
 
     /// The connector and the schema that tests/events/ name.
@@ -174,9 +113,7 @@ impl Cloud {
             name: "Customer files".to_owned(),
             r#type: ConnectorType::AwsS3,
             description: None,
-            config: JsonText(
-                serde_json::from_value(json!({"bucket": "acme-exports"})).expect("an object"),
-            ),
+            config: JsonText(serde_json::from_value(json!({"bucket": "acme-exports"})).expect("an object")),
             auth_method: AuthMethod::None,
             secret: None,
             version: 1,
@@ -187,12 +124,8 @@ impl Cloud {
             created_at: now,
             updated_at: now,
         };
-        self.store
-            .create_connector(&connector, None)
-            .await
-            .expect("a connector");
-        let fields =
-            json!([{"name": "id", "dataType": "bigint"}, {"name": "age", "dataType": "integer"}]);
+        self.store.create_connector(&connector, None).await.expect("a connector");
+        let fields = json!([{"name": "id", "dataType": "bigint"}, {"name": "age", "dataType": "integer"}]);
         let schema = Schema {
             id: SCHEMA.to_owned(),
             tenant_id: TENANT.to_owned(),
@@ -205,10 +138,7 @@ impl Cloud {
             created_at: now,
             updated_at: now,
         };
-        self.store
-            .create_schema(&schema, None)
-            .await
-            .expect("a schema");
+        self.store.create_schema(&schema, None).await.expect("a schema");
     }
 
     async fn shutdown(self) {
@@ -220,13 +150,9 @@ impl Cloud {
 /// An event of tests/events/ with a token of this role in it.
 fn event(name: &str, role: &str) -> Value {
     let ttl = Duration::hours(1);
-    let token = shared::token::issue(JWT_SECRET.as_bytes(), "ada", TENANT, role, ttl, Utc::now())
-        .expect("a token");
+    let token = shared::token::issue(JWT_SECRET.as_bytes(), "ada", TENANT, role, ttl, Utc::now()).expect("a token");
     let text = deployed::read(&format!("tests/events/{name}.json"));
-    assert!(
-        text.contains("Bearer TOKEN") || !text.contains("authorization"),
-        "{name} has no place for a token"
-    );
+    assert!(text.contains("Bearer TOKEN") || !text.contains("authorization"), "{name} has no place for a token");
     serde_json::from_str(&text.replace("Bearer TOKEN", &format!("Bearer {token}"))).expect("JSON")
 }
 
@@ -241,18 +167,12 @@ fn answer(answer: &Value) -> (u64, Value) {
 
 /// Fails where a function did what template.yaml does not allow it.
 fn assert_allowed(function: &Function, name: &str) {
-    let of = deployed::lambdas()
-        .into_iter()
-        .find(|f| f.binary == name)
-        .expect("a function of template.yaml");
+    let of = deployed::lambdas().into_iter().find(|f| f.binary == name).expect("a function of template.yaml");
     let allowed = deployed::actions(&of);
     let used = function.used();
     assert!(!used.is_empty(), "{name} asked nothing of AWS");
     let more: Vec<_> = used.difference(&allowed).collect();
-    assert!(
-        more.is_empty(),
-        "{name} needs {more:?}, which template.yaml does not allow it"
-    );
+    assert!(more.is_empty(), "{name} needs {more:?}, which template.yaml does not allow it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,69 +181,33 @@ async fn a_pipeline_is_created_and_run_by_the_real_binaries() {
         return;
     };
     cloud.keep_connector_and_schema().await;
-    let (create, run) = (
-        cloud.function("create_pipeline").await,
-        cloud.function("run_pipeline").await,
-    );
+    let (create, run) = (cloud.function("create_pipeline").await, cloud.function("run_pipeline").await);
 
     let (status, refused) = answer(&create.invoke(&event("create_pipeline", "viewer")).await);
-    assert_eq!(
-        (status, &refused["status"]),
-        (403, &json!(403)),
-        "{refused:#}"
-    );
+    assert_eq!((status, &refused["status"]), (403, &json!(403)), "{refused:#}");
 
     let created = create.invoke(&event("create_pipeline", "editor")).await;
     let (status, pipeline) = answer(&created);
     assert_eq!(status, 201, "{pipeline:#}\n{}", create.logged());
     let id = pipeline["id"].as_str().expect("an id").to_owned();
-    assert_eq!(
-        created["headers"]["location"],
-        format!("/api/v1/pipelines/{id}")
-    );
+    assert_eq!(created["headers"]["location"], format!("/api/v1/pipelines/{id}"));
     assert_eq!(pipeline["tenantId"], TENANT);
     assert_eq!(pipeline["connector"]["name"], "Customer files");
     let (status, again) = answer(&create.invoke(&event("create_pipeline", "editor")).await);
-    assert_eq!(
-        (status, &again["id"]),
-        (201, &json!(id)),
-        "the same Idempotency-Key makes one pipeline"
-    );
-    let kept: Pipeline = cloud
-        .store
-        .resource(TENANT, Kind::Pipeline, &id)
-        .await
-        .expect("it is in the table");
-    assert_eq!(
-        (kept.name.as_str(), kept.nodes.0.len()),
-        ("Customer import", 3)
-    );
+    assert_eq!((status, &again["id"]), (201, &json!(id)), "the same Idempotency-Key makes one pipeline");
+    let kept: Pipeline = cloud.store.resource(TENANT, Kind::Pipeline, &id).await.expect("it is in the table");
+    assert_eq!((kept.name.as_str(), kept.nodes.0.len()), ("Customer import", 3));
 
     let (status, nothing) = answer(&run.invoke(&event("run_pipeline", "editor")).await);
-    assert_eq!(
-        (status, &nothing["code"]),
-        (404, &json!("NOT_FOUND")),
-        "{nothing:#}"
-    );
+    assert_eq!((status, &nothing["code"]), (404, &json!("NOT_FOUND")), "{nothing:#}");
 
-    let mine = event("run_pipeline", "editor")
-        .to_string()
-        .replace(PIPELINE, &id);
+    let mine = event("run_pipeline", "editor").to_string().replace(PIPELINE, &id);
     let mine: Value = serde_json::from_str(&mine).expect("JSON");
     let (status, first) = answer(&run.invoke(&mine).await);
-    assert_eq!(
-        (status, &first["status"]),
-        (201, &json!("pending")),
-        "{first:#}\n{}",
-        run.logged()
-    );
-    let message = cloud
-        .receive(&cloud.runs)
-        .await
-        .expect("a message on the queue");
+    assert_eq!((status, &first["status"]), (201, &json!("pending")), "{first:#}\n{}", run.logged());
+    let message = cloud.receive(&cloud.runs).await.expect("a message on the queue");
     let body: Value = serde_json::from_str(message["body"].as_str().expect("text")).expect("JSON");
-    let expected =
-        json!({"task": "run", "tenantId": TENANT, "pipelineId": id, "runId": first["id"]});
+    let expected = json!({"task": "run", "tenantId": TENANT, "pipelineId": id, "runId": first["id"]});
     assert_eq!(body, expected, "a message carries ids only");
 
     assert_allowed(&create, "create_pipeline");
@@ -356,20 +240,12 @@ async fn a_due_pipeline_is_fired_once_by_the_real_binary() {
         created_at: before,
         updated_at: before,
     };
-    cloud
-        .store
-        .create_pipeline(&pipeline, None)
-        .await
-        .expect("a pipeline that is due");
+    cloud.store.create_pipeline(&pipeline, None).await.expect("a pipeline that is due");
     let tick = cloud.function("on_schedule").await;
 
     let answer = tick.invoke(&event("on_schedule", "admin")).await;
     assert_eq!(answer["shards"], 8, "{answer:#}");
-    assert_eq!(
-        cloud.waiting(&cloud.ticks).await,
-        "8",
-        "one message a shard"
-    );
+    assert_eq!(cloud.waiting(&cloud.ticks).await, "8", "one message a shard");
     let mut shards = vec![];
     while let Some(record) = cloud.receive(&cloud.ticks).await {
         shards.push(record);
@@ -377,40 +253,14 @@ async fn a_due_pipeline_is_fired_once_by_the_real_binary() {
     // At least once: the whole batch comes twice.
     for _ in 0..2 {
         let answer = tick.invoke(&json!({ "Records": shards })).await;
-        assert_eq!(
-            answer,
-            json!({ "batchItemFailures": [] }),
-            "{}",
-            tick.logged()
-        );
+        assert_eq!(answer, json!({ "batchItemFailures": [] }), "{}", tick.logged());
     }
-    let slice = Slice {
-        limit: 20,
-        ..Slice::default()
-    };
-    let runs = cloud
-        .store
-        .runs(TENANT, PIPELINE, None, &slice)
-        .await
-        .expect("runs")
-        .items;
-    assert_eq!(
-        runs.len(),
-        1,
-        "only the latest of the missed fires, and it once: {runs:#?}\n{}",
-        tick.logged()
-    );
+    let slice = Slice { limit: 20, ..Slice::default() };
+    let runs = cloud.store.runs(TENANT, PIPELINE, None, &slice).await.expect("runs").items;
+    assert_eq!(runs.len(), 1, "only the latest of the missed fires, and it once: {runs:#?}\n{}", tick.logged());
     assert_eq!(runs[0].trigger, Trigger::Schedule);
-    let message = cloud
-        .receive(&cloud.runs)
-        .await
-        .expect("a message on the queue");
-    assert!(
-        message["body"]
-            .as_str()
-            .is_some_and(|body| body.contains(&runs[0].id)),
-        "{message:#}"
-    );
+    let message = cloud.receive(&cloud.runs).await.expect("a message on the queue");
+    assert!(message["body"].as_str().is_some_and(|body| body.contains(&runs[0].id)), "{message:#}");
     assert!(cloud.receive(&cloud.runs).await.is_none(), "one message");
 
     assert_allowed(&tick, "on_schedule");

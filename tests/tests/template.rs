@@ -1,5 +1,7 @@
 //! template.yaml against the rest: folders, binaries, routes, environment, rights, and what AWS's linters say.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says by them what it waited for")]
+
 mod deployed;
 mod python;
 
@@ -13,13 +15,7 @@ use std::path::{Path, PathBuf};
 fn folders() -> BTreeSet<String> {
     fs::read_dir(root().join("functions"))
         .expect("there is functions/")
-        .map(|entry| {
-            entry
-                .expect("readable")
-                .file_name()
-                .into_string()
-                .expect("UTF-8")
-        })
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
         .filter(|name| !name.starts_with('.'))
         .collect()
 }
@@ -33,47 +29,21 @@ fn a_folder_is_a_package_a_binary_and_a_resource() {
         .expect("cargo metadata");
     let mut deployed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for function in functions() {
-        let new = deployed
-            .entry(function.folder.clone())
-            .or_default()
-            .insert(function.binary.clone());
-        assert!(
-            new,
-            "{} of functions/{} is deployed twice",
-            function.binary, function.folder
-        );
+        let new = deployed.entry(function.folder.clone()).or_default().insert(function.binary.clone());
+        assert!(new, "{} of functions/{} is deployed twice", function.binary, function.folder);
     }
     let mut built: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in &metadata.packages {
-        let folder = package
-            .manifest_path
-            .parent()
-            .expect("a manifest lies in a folder");
+        let folder = package.manifest_path.parent().expect("a manifest lies in a folder");
         let Ok(folder) = folder.strip_prefix(metadata.workspace_root.join("functions")) else {
             continue;
         };
-        assert_eq!(
-            package.name.as_str(),
-            folder.as_str(),
-            "a package has the name of its folder"
-        );
-        let binaries = package
-            .targets
-            .iter()
-            .filter(|t| t.is_bin())
-            .map(|t| t.name.clone())
-            .collect();
+        assert_eq!(package.name.as_str(), folder.as_str(), "a package has the name of its folder");
+        let binaries = package.targets.iter().filter(|t| t.is_bin()).map(|t| t.name.clone()).collect();
         built.insert(folder.to_string(), binaries);
     }
-    assert_eq!(
-        built.keys().cloned().collect::<BTreeSet<_>>(),
-        folders(),
-        "packages and folders"
-    );
-    assert_eq!(
-        deployed, built,
-        "what template.yaml deploys (left) and what cargo builds (right)"
-    );
+    assert_eq!(built.keys().cloned().collect::<BTreeSet<_>>(), folders(), "packages and folders");
+    assert_eq!(deployed, built, "what template.yaml deploys (left) and what cargo builds (right)");
     for (folder, binaries) in built {
         let expected: BTreeSet<String> = match folder.as_str() {
             "worker" => ["worker".to_owned(), "worker_http".to_owned()].into(),
@@ -89,43 +59,19 @@ fn every_function_runs_on_what_it_is_built_for() {
     assert_eq!(texts(&globals["Architectures"]), ["arm64"]);
     for function in lambdas() {
         let (name, of) = (&function.resource, &function.properties);
-        let own = |key: &str| {
-            of[key]
-                .as_u64()
-                .unwrap_or_else(|| panic!("{name} has no {key} of its own"))
-        };
-        assert!(
-            (128..=3008).contains(&own("MemorySize")),
-            "{name}: MemorySize {}",
-            own("MemorySize")
-        );
+        let own = |key: &str| of[key].as_u64().unwrap_or_else(|| panic!("{name} has no {key} of its own"));
+        assert!((128..=3008).contains(&own("MemorySize")), "{name}: MemorySize {}", own("MemorySize"));
         // API Gateway waits for 30 s and no longer.
-        assert!(
-            (1..=30).contains(&own("Timeout")),
-            "{name}: Timeout {}",
-            own("Timeout")
-        );
-        assert!(
-            of["Architectures"].is_null(),
-            "{name} has an architecture of its own"
-        );
+        assert!((1..=30).contains(&own("Timeout")), "{name}: Timeout {}", own("Timeout"));
+        assert!(of["Architectures"].is_null(), "{name} has an architecture of its own");
         if function.folder == "worker" {
             assert_eq!(of["PackageType"], "Image", "{name}");
-            assert_eq!(
-                texts(&of["ImageConfig"]["EntryPoint"]),
-                [format!("/usr/local/bin/{}", function.binary)]
-            );
-            assert_eq!(
-                function.metadata["DockerContext"], ".",
-                "{name} is built from the whole workspace"
-            );
+            assert_eq!(texts(&of["ImageConfig"]["EntryPoint"]), [format!("/usr/local/bin/{}", function.binary)]);
+            assert_eq!(function.metadata["DockerContext"], ".", "{name} is built from the whole workspace");
         } else {
             assert_eq!(of["Runtime"], "provided.al2023", "{name}");
             assert_eq!(of["Handler"], "bootstrap", "{name}");
-            assert_eq!(
-                function.metadata["BuildMethod"], "rust-cargolambda",
-                "{name}"
-            );
+            assert_eq!(function.metadata["BuildMethod"], "rust-cargolambda", "{name}");
         }
     }
 }
@@ -139,11 +85,7 @@ fn every_route_has_its_function_and_every_function_its_route() {
                 continue;
             }
             let of = &event_of["Properties"];
-            assert_eq!(
-                of["ApiId"], "Api",
-                "{} {event} hangs at an API of its own",
-                function.resource
-            );
+            assert_eq!(of["ApiId"], "Api", "{} {event} hangs at an API of its own", function.resource);
             let key = match (of["Method"].as_str(), of["Path"].as_str()) {
                 (Some(method), Some(path)) => format!("{method} {path}"),
                 (None, None) => "$default".to_owned(),
@@ -165,10 +107,7 @@ fn every_route_has_its_function_and_every_function_its_route() {
         })
         .collect();
     known.insert("$default".to_owned(), "not_found".to_owned());
-    assert_eq!(
-        deployed, known,
-        "template.yaml (left) and shared/src/http/routes.rs (right)"
-    );
+    assert_eq!(deployed, known, "template.yaml (left) and shared/src/http/routes.rs (right)");
 }
 
 #[test]
@@ -176,26 +115,16 @@ fn every_function_has_a_log_that_is_forgotten_in_time() {
     let template = template("template.yaml");
     for function in lambdas() {
         let log = function.properties["LoggingConfig"]["LogGroup"].as_str();
-        let log =
-            log.unwrap_or_else(|| panic!("{} has no log group of its own", function.resource));
+        let log = log.unwrap_or_else(|| panic!("{} has no log group of its own", function.resource));
         let group = &template["Resources"][log];
         assert_eq!(group["Type"], "AWS::Logs::LogGroup", "{log}");
-        let name = group["Properties"]["LogGroupName"]
-            .as_str()
-            .unwrap_or_default();
-        assert!(
-            name.ends_with(&format!("/{}", function.binary)),
-            "{} logs to {name}",
-            function.resource
-        );
+        let name = group["Properties"]["LogGroupName"].as_str().unwrap_or_default();
+        assert!(name.ends_with(&format!("/{}", function.binary)), "{} logs to {name}", function.resource);
     }
     for path in ["template.yaml", "infra/worker.yaml"] {
         for (name, resource) in entries(&self::template(path)["Resources"]) {
             if resource["Type"] == "AWS::Logs::LogGroup" {
-                assert_eq!(
-                    resource["Properties"]["RetentionInDays"], "LogRetentionDays",
-                    "{path}: {name}"
-                );
+                assert_eq!(resource["Properties"]["RetentionInDays"], "LogRetentionDays", "{path}: {name}");
             }
         }
     }
@@ -203,22 +132,13 @@ fn every_function_has_a_log_that_is_forgotten_in_time() {
 
 #[test]
 fn nobody_may_more_than_it_needs() {
-    let worker =
-        template("infra/worker.yaml")["Resources"]["TaskRole"]["Properties"]["Policies"].clone();
-    let all = lambdas()
-        .into_iter()
-        .map(|f| (f.resource, statements(&f.properties["Policies"])));
+    let worker = template("infra/worker.yaml")["Resources"]["TaskRole"]["Properties"]["Policies"].clone();
+    let all = lambdas().into_iter().map(|f| (f.resource, statements(&f.properties["Policies"])));
     for (who, statements) in all.chain([("the worker's task".to_owned(), statements(&worker))]) {
         for (actions, resources) in statements {
-            assert!(
-                !actions.is_empty() && !resources.is_empty(),
-                "{who} has an empty statement"
-            );
+            assert!(!actions.is_empty() && !resources.is_empty(), "{who} has an empty statement");
             for action in actions {
-                assert!(
-                    !action.contains('*') && action != "dynamodb:Scan",
-                    "{who} may {action}"
-                );
+                assert!(!action.contains('*') && action != "dynamodb:Scan", "{who} may {action}");
             }
             for resource in resources {
                 // A table's item, a bucket's object or a cluster's task, never everything.
@@ -231,28 +151,15 @@ fn nobody_may_more_than_it_needs() {
 #[test]
 fn only_the_worker_opens_secrets_and_only_connectors_seal_them() {
     for function in lambdas() {
-        let may: BTreeSet<_> = actions(&function)
-            .into_iter()
-            .filter(|a| a.starts_with("kms:"))
-            .collect();
+        let may: BTreeSet<_> = actions(&function).into_iter().filter(|a| a.starts_with("kms:")).collect();
         let expected: &[&str] = match function.binary.as_str() {
             "create_connector" | "update_connector" => &["kms:GenerateDataKey"],
             "worker_http" => &["kms:Decrypt"],
             _ => &[],
         };
-        assert!(
-            may.iter().eq(expected.iter()),
-            "{} may {may:?}",
-            function.binary
-        );
-        let has_key =
-            !function.properties["Environment"]["Variables"]["FLOWGATE_KMS_KEY_ID"].is_null();
-        assert_eq!(
-            has_key,
-            !expected.is_empty(),
-            "{}: the key and the right to use it go together",
-            function.binary
-        );
+        assert!(may.iter().eq(expected.iter()), "{} may {may:?}", function.binary);
+        let has_key = !function.properties["Environment"]["Variables"]["FLOWGATE_KMS_KEY_ID"].is_null();
+        assert_eq!(has_key, !expected.is_empty(), "{}: the key and the right to use it go together", function.binary);
     }
 }
 
@@ -263,22 +170,11 @@ fn who_sends_messages_may_send_them() {
         if function.folder == "worker" {
             continue;
         }
-        let code: String = sources(&folder)
-            .iter()
-            .map(|p| fs::read_to_string(p).expect("readable"))
-            .collect();
-        let code = code
-            .split("#[cfg(test)]")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let code: String = sources(&folder).iter().map(|p| fs::read_to_string(p).expect("readable")).collect();
+        let code = code.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
         let sends = ["queue.send", "launch::launch(", "launch::send("];
         if sends.iter().any(|call| code.contains(call)) {
-            assert!(
-                actions(&function).contains("sqs:SendMessage"),
-                "{} sends",
-                function.binary
-            );
+            assert!(actions(&function).contains("sqs:SendMessage"), "{} sends", function.binary);
         }
     }
 }
@@ -301,37 +197,17 @@ fn every_variable_that_is_set_is_one_that_is_read() {
     let config = read("shared/src/config.rs");
     let mut set: BTreeSet<String> = BTreeSet::new();
     let main = template("template.yaml");
-    set.extend(
-        entries(&main["Globals"]["Function"]["Environment"]["Variables"])
-            .into_iter()
-            .map(|(name, _)| name),
-    );
+    set.extend(entries(&main["Globals"]["Function"]["Environment"]["Variables"]).into_iter().map(|(name, _)| name));
     for function in lambdas() {
-        set.extend(
-            entries(&function.properties["Environment"]["Variables"])
-                .into_iter()
-                .map(|(name, _)| name),
-        );
+        set.extend(entries(&function.properties["Environment"]["Variables"]).into_iter().map(|(name, _)| name));
     }
     let worker = template("infra/worker.yaml");
     let container = &worker["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0];
-    let task = container["Environment"]
-        .as_sequence()
-        .cloned()
-        .unwrap_or_default();
-    set.extend(
-        task.iter()
-            .filter_map(|v| Some(v["Name"].as_str()?.to_owned())),
-    );
-    assert!(
-        set.contains("FLOWGATE_TABLE") && set.contains("FLOWGATE_LAKE_URL"),
-        "{set:?}"
-    );
+    let task = container["Environment"].as_sequence().cloned().unwrap_or_default();
+    set.extend(task.iter().filter_map(|v| Some(v["Name"].as_str()?.to_owned())));
+    assert!(set.contains("FLOWGATE_TABLE") && set.contains("FLOWGATE_LAKE_URL"), "{set:?}");
     for name in &set {
-        assert!(
-            config.contains(&format!("\"{name}\"")),
-            "{name} is set, but shared/src/config.rs does not read it"
-        );
+        assert!(config.contains(&format!("\"{name}\"")), "{name} is set, but shared/src/config.rs does not read it");
     }
 }
 
@@ -340,18 +216,10 @@ fn the_table_is_the_one_that_the_store_needs_and_cannot_be_lost() {
     let table = template("template.yaml")["Resources"]["Table"].clone();
     let of = &table["Properties"];
     let keys = |schema: &Value| -> Vec<String> {
-        schema
-            .as_sequence()
-            .into_iter()
-            .flatten()
-            .flat_map(|k| texts(&k["AttributeName"]))
-            .collect()
+        schema.as_sequence().into_iter().flatten().flat_map(|k| texts(&k["AttributeName"])).collect()
     };
     assert_eq!(keys(&of["KeySchema"]), ["PK", "SK"]);
-    assert_eq!(
-        of["GlobalSecondaryIndexes"].as_sequence().map(Vec::len),
-        Some(1)
-    );
+    assert_eq!(of["GlobalSecondaryIndexes"].as_sequence().map(Vec::len), Some(1));
     let index = &of["GlobalSecondaryIndexes"][0];
     assert_eq!(index["IndexName"], "GSI1");
     assert_eq!(keys(&index["KeySchema"]), ["GSI1PK", "GSI1SK"]);
@@ -359,10 +227,7 @@ fn the_table_is_the_one_that_the_store_needs_and_cannot_be_lost() {
     assert_eq!(of["BillingMode"], "PAY_PER_REQUEST");
     assert_eq!(of["TimeToLiveSpecification"]["AttributeName"], "expiresAt");
     assert_eq!(of["TimeToLiveSpecification"]["Enabled"], true);
-    assert_eq!(
-        of["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"],
-        true
-    );
+    assert_eq!(of["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
     assert_eq!(of["DeletionProtectionEnabled"], true);
     assert_eq!(table["DeletionPolicy"], "Retain");
 }
@@ -374,41 +239,23 @@ fn a_run_comes_back_in_twenty_seconds_and_is_given_up_after_twenty_times() {
     let runs = &resources["RunsQueue"]["Properties"];
     assert_eq!(runs["VisibilityTimeout"], 20);
     assert_eq!(runs["RedrivePolicy"]["maxReceiveCount"], 20);
-    assert_eq!(
-        runs["RedrivePolicy"]["deadLetterTargetArn"],
-        "DeadLetterQueue.Arn"
-    );
-    let retention = |queue: &str| {
-        resources[queue]["Properties"]["MessageRetentionPeriod"]
-            .as_u64()
-            .unwrap_or_default()
-    };
-    assert!(
-        retention("DeadLetterQueue") > retention("RunsQueue"),
-        "a message keeps its age when it moves"
-    );
+    assert_eq!(runs["RedrivePolicy"]["deadLetterTargetArn"], "DeadLetterQueue.Arn");
+    let retention = |queue: &str| resources[queue]["Properties"]["MessageRetentionPeriod"].as_u64().unwrap_or_default();
+    assert!(retention("DeadLetterQueue") > retention("RunsQueue"), "a message keeps its age when it moves");
     for function in lambdas() {
         for (_, event) in entries(&function.properties["Events"]) {
             if event["Type"] != "SQS" {
                 continue;
             }
-            let queue = event["Properties"]["Queue"]
-                .as_str()
-                .unwrap_or_default()
-                .trim_end_matches(".Arn");
-            let hidden = resources[queue]["Properties"]["VisibilityTimeout"]
-                .as_u64()
-                .unwrap_or_default();
+            let queue = event["Properties"]["Queue"].as_str().unwrap_or_default().trim_end_matches(".Arn");
+            let hidden = resources[queue]["Properties"]["VisibilityTimeout"].as_u64().unwrap_or_default();
             let timeout = function.properties["Timeout"].as_u64().unwrap_or_default();
             assert!(
                 hidden >= 6 * timeout,
                 "{queue} hides a message for {hidden} s, {} works for {timeout} s",
                 function.binary
             );
-            assert_eq!(
-                texts(&event["Properties"]["FunctionResponseTypes"]),
-                ["ReportBatchItemFailures"]
-            );
+            assert_eq!(texts(&event["Properties"]["FunctionResponseTypes"]), ["ReportBatchItemFailures"]);
         }
     }
     let minute = &resources["OnSchedule"]["Properties"]["Events"]["Minute"];
@@ -417,53 +264,29 @@ fn a_run_comes_back_in_twenty_seconds_and_is_given_up_after_twenty_times() {
 
 #[test]
 fn there_is_one_event_for_each_function() {
-    let known: BTreeSet<String> = lambdas()
-        .into_iter()
-        .map(|f| format!("{}.json", f.binary))
-        .collect();
+    let known: BTreeSet<String> = lambdas().into_iter().map(|f| format!("{}.json", f.binary)).collect();
     let found: BTreeSet<String> = fs::read_dir(root().join("tests/events"))
         .expect("there is tests/events/")
-        .map(|entry| {
-            entry
-                .expect("readable")
-                .file_name()
-                .into_string()
-                .expect("UTF-8")
-        })
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
         .collect();
-    assert_eq!(
-        found, known,
-        "tests/events/ (left) and template.yaml (right)"
-    );
+    assert_eq!(found, known, "tests/events/ (left) and template.yaml (right)");
     for function in lambdas() {
         let path = format!("tests/events/{}.json", function.binary);
-        let event: serde_json::Value =
-            serde_json::from_str(&read(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let event: serde_json::Value = serde_json::from_str(&read(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         let routes = entries(&function.properties["Events"]);
         let keys: BTreeSet<String> = routes
             .iter()
             .filter(|(_, e)| e["Type"] == "HttpApi")
-            .map(|(_, e)| {
-                match (
-                    e["Properties"]["Method"].as_str(),
-                    e["Properties"]["Path"].as_str(),
-                ) {
-                    (Some(method), Some(path)) => format!("{method} {path}"),
-                    _ => "$default".to_owned(),
-                }
+            .map(|(_, e)| match (e["Properties"]["Method"].as_str(), e["Properties"]["Path"].as_str()) {
+                (Some(method), Some(path)) => format!("{method} {path}"),
+                _ => "$default".to_owned(),
             })
             .collect();
         if keys.is_empty() {
-            assert!(
-                event["Records"].is_array() || event["source"] == "aws.events",
-                "{path} triggers nothing"
-            );
+            assert!(event["Records"].is_array() || event["source"] == "aws.events", "{path} triggers nothing");
         } else {
             let key = event["routeKey"].as_str().unwrap_or_default();
-            assert!(
-                keys.contains(key),
-                "{path} has the route {key:?}, not one of {keys:?}"
-            );
+            assert!(keys.contains(key), "{path} has the route {key:?}, not one of {keys:?}");
             assert_eq!(event["version"], "2.0", "{path}");
             assert_eq!(event["requestContext"]["routeKey"], key, "{path}");
         }
@@ -488,21 +311,11 @@ fn sam_and_cfn_lint_find_nothing() {
                 "infra/dashboard.yaml",
             ],
         ),
-        (
-            "sam",
-            &["validate", "--lint", "--template", "template.yaml"],
-        ),
+        ("sam", &["validate", "--lint", "--template", "template.yaml"]),
     ];
     for (name, arguments) in checks {
-        let output = tools
-            .command(name)
-            .args(arguments)
-            .current_dir(root())
-            .output()
-            .expect(name);
-        let said = [&output.stdout[..], &output.stderr[..]]
-            .map(String::from_utf8_lossy)
-            .concat();
+        let output = tools.command(name).args(arguments).current_dir(root()).output().expect(name);
+        let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
         assert!(output.status.success(), "{name} {arguments:?}:\n{said}");
     }
 }

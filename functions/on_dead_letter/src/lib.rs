@@ -35,7 +35,10 @@ async fn one(services: &Services, body: &str) -> Result<()> {
         return Ok(());
     };
     if message.task == Task::Purge {
-        tracing::error!(pipeline = message.pipeline_id, "a deleted pipeline could not be purged; the tick will ask again");
+        tracing::error!(
+            pipeline = message.pipeline_id,
+            "a deleted pipeline could not be purged; the tick will ask again"
+        );
         return Ok(());
     }
     let (tenant, pipeline, id) = (&message.tenant_id, &message.pipeline_id, &message.run_id);
@@ -54,7 +57,9 @@ async fn one(services: &Services, body: &str) -> Result<()> {
         message: format!(
             "the run was given to workers too often without an end ({} attempts); {}",
             run.attempt,
-            run.error.as_ref().map_or("no worker reported why".to_owned(), |e| format!("the last error was: {}", e.0.message))
+            run.error
+                .as_ref()
+                .map_or("no worker reported why".to_owned(), |e| format!("the last error was: {}", e.0.message))
         ),
         node_id: None,
         retryable: false,

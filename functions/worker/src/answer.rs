@@ -29,7 +29,9 @@ pub fn function(worker: Arc<Worker>) -> Function {
         vec![
             (
                 "POST /api/v1/connectors/{id}/test",
-                Function::new(Action::TestConnector, read_id, move |context, id| test(Arc::clone(&tester), context, id)),
+                Function::new(Action::TestConnector, read_id, move |context, id| {
+                    test(Arc::clone(&tester), context, id)
+                }),
             ),
             (
                 "GET /api/v1/schemas/{id}/data",
@@ -80,8 +82,8 @@ async fn rows(worker: Arc<Worker>, context: Context, input: RowsInput) -> Result
     let schema: Schema = context.store.resource(context.tenant(), Kind::Schema, &input.id).await?;
     let table = TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 };
     let page = PageRequest { limit: input.list.limit, position, include_total: input.list.total };
-    let page = targets::read_page(context.tenant(), &table, &worker.settings, page).await.map_err(|error| {
-        Error::Unavailable { what: "the table", source: error.into() }
-    })?;
+    let page = targets::read_page(context.tenant(), &table, &worker.settings, page)
+        .await
+        .map_err(|error| Error::Unavailable { what: "the table", source: error.into() })?;
     input.list.page(&context, &page.rows, page.next.as_ref(), page.total.map(|total| (total, false)))
 }

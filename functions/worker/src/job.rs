@@ -19,7 +19,10 @@ pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError>
     let store = &worker.services.store;
     let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await;
     let pipeline = version.map_err(away)?.ok_or_else(|| {
-        RunError::new(Kind::Definition, format!("version {} of the pipeline is not there any more", run.pipeline_version))
+        RunError::new(
+            Kind::Definition,
+            format!("version {} of the pipeline is not there any more", run.pipeline_version),
+        )
     })?;
     let schema = table_schema(worker, &run.tenant_id, &pipeline.schema_id).await?;
     let connectors = connectors(worker, &pipeline).await?;
@@ -46,14 +49,13 @@ fn away(error: shared::Error) -> RunError {
 
 /// The schema of a run's target.
 pub(crate) async fn table_schema(worker: &Worker, tenant: &str, id: &str) -> Result<TableSchema, RunError> {
-    let schema: Schema = worker.services.store.resource(tenant, keys::Kind::Schema, id).await.map_err(|error| {
-        match error {
+    let schema: Schema =
+        worker.services.store.resource(tenant, keys::Kind::Schema, id).await.map_err(|error| match error {
             shared::Error::NotFound { .. } => {
                 RunError::new(Kind::Definition, format!("the schema {id} of the pipeline does not exist any more"))
             }
             other => away(other),
-        }
-    })?;
+        })?;
     Ok(TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 })
 }
 
@@ -113,7 +115,6 @@ fn graph(pipeline: &Pipeline) -> (Vec<Node>, Vec<Edge>) {
         config: Map::new(),
         position: None,
     };
-    let edge =
-        Edge { id: "copy".to_owned(), source: "source".to_owned(), target: "target".to_owned(), label: None };
+    let edge = Edge { id: "copy".to_owned(), source: "source".to_owned(), target: "target".to_owned(), label: None };
     (vec![node("source", NodeType::Source), node("target", NodeType::Target)], vec![edge])
 }

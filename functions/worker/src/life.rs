@@ -11,11 +11,13 @@ use shared::context::Services;
 use shared::models::pipeline::Retry;
 use shared::models::run::{Rows, Run, RunStatus};
 use shared::models::time::Time;
+use shared::protection::Protection;
 use shared::queue::Task;
 use shared::secrets::Opener;
 use shared::store::runs::{End, Ender, LEASE_SECONDS};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,8 @@ pub struct Worker {
     pub name: String,
     /// Set when this worker shuts down.
     pub shutdown: CancellationToken,
+    /// Keeps the task from being scaled in while it has work.
+    pub protection: Protection,
 }
 
 /// What is to become of a message.
@@ -47,8 +51,13 @@ impl Worker {
     /// runs, for `grace` at most. What is cut off is delivered again, and its run goes on elsewhere.
     pub async fn poll(self: Arc<Self>, concurrent: usize, grace: Duration) {
         let mut tasks = JoinSet::new();
+        let mut protected = false;
         while !self.shutdown.is_cancelled() {
             while tasks.try_join_next().is_some() {}
+            if tasks.is_empty() && protected {
+                self.protection.set(false).await;
+                protected = false;
+            }
             if tasks.len() >= concurrent.max(1) {
                 tokio::select! {
                     _ = tasks.join_next() => {}
@@ -63,6 +72,10 @@ impl Worker {
             };
             match received {
                 Ok(deliveries) => {
+                    if !deliveries.is_empty() && !protected {
+                        self.protection.set(true).await;
+                        protected = true;
+                    }
                     for delivery in deliveries {
                         let worker = Arc::clone(&self);
                         tasks.spawn(async move { worker.handle(delivery).await });
@@ -103,6 +116,8 @@ struct Attempt {
     stop: Stop,
     spool: PathBuf,
     retry: Retry,
+    /// Whether it came to its commit.
+    committing: Arc<AtomicBool>,
 }
 
 /// Lives a claimed run to its end, or to the end of this attempt.
@@ -119,7 +134,8 @@ pub(crate) async fn live(worker: &Worker, run: Run, task: Task, receipt: &str) -
         return end(worker, &run, End::cancelled()).await;
     }
     if heartbeat::past_timeout(&run, now) {
-        return end(worker, &run, End::failed(report::failure(&RunError::new(Kind::Timeout, timeout_text(&run))))).await;
+        return end(worker, &run, End::failed(report::failure(&RunError::new(Kind::Timeout, timeout_text(&run)))))
+            .await;
     }
     let attempt = attempt(worker, &run, receipt).await;
     let done = conclude(worker, &run, &attempt).await;
@@ -138,16 +154,22 @@ async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
     let execution = job.as_ref().map(|j| j.execution.clone()).unwrap_or_default();
     let progress = Progress::new(execution.errors(), spool.clone(), worker.services.clock.clone());
     let retry = execution.retry.unwrap_or_default();
+    let committing = Arc::new(AtomicBool::new(false));
     let result = match job {
         Err(error) => Err(error),
         Ok(job) => {
             progress.log("starting", format!("attempt {} on worker {}", run.attempt, worker.name));
-            let gate = Gate { services: Arc::clone(&worker.services), run: run.clone(), progress: Arc::clone(&progress) };
+            let gate = Gate {
+                services: Arc::clone(&worker.services),
+                run: run.clone(),
+                progress: Arc::clone(&progress),
+                entered: Arc::clone(&committing),
+            };
             let hooks = Hooks { progress: Arc::clone(&progress), stop: stop.token.clone(), gate: Arc::new(gate) };
             execute(worker, run, receipt, job, hooks, &stop).await
         }
     };
-    Attempt { result, progress, stop, spool, retry }
+    Attempt { result, progress, stop, spool, retry, committing }
 }
 
 /// Executes beside a heartbeat; a panic of the engine is an error of the run.
@@ -186,6 +208,10 @@ async fn execute(
 /// Writes down what an attempt came to.
 async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done> {
     let error = match &attempt.result {
+        // An attempt before this one committed; it left what it came to.
+        Ok(_) if !attempt.committing.load(Relaxed) && run.committing && run.rows.is_some() => {
+            return end(worker, run, succeeded(run.rows.unwrap_or_default(), None)).await;
+        }
         Ok(outcome) => {
             let rows = Rows {
                 rows_in: outcome.rows_in,
@@ -261,7 +287,8 @@ async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
     let current = store.run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
     let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await?;
     let Some(version) = version else { return Ok(Done::Delete) };
-    let schema = job::table_schema(worker, &run.tenant_id, &version.schema_id).await.map_err(shared::Error::internal)?;
+    let schema =
+        job::table_schema(worker, &run.tenant_id, &version.schema_id).await.map_err(shared::Error::internal)?;
     let settled = targets::settle(&run.tenant_id, &schema, &run.id, &worker.settings).await;
     let committed = settled.map_err(shared::Error::internal)?;
     tracing::warn!(run = run.id, committed, "the run was settled at its target");
@@ -291,6 +318,7 @@ struct Gate {
     services: Arc<Services>,
     run: Run,
     progress: Arc<Progress>,
+    entered: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -305,6 +333,7 @@ impl CommitGate for Gate {
         let errors = report::keep_errors(store, &self.run, spool.as_deref()).await.map_err(away)?;
         let (rows, progress) = (report::rows(&self.progress, 0), report::progress(&self.progress));
         if store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)? {
+            self.entered.store(true, Relaxed);
             return Ok(());
         }
         Err(RunError::new(Kind::Superseded, "the run was cancelled, or is another worker's: nothing was written"))

@@ -4,6 +4,7 @@ use crate::engine::job::{Lake, Settings};
 use crate::life::Worker;
 use shared::config::{SecretsConfig, WorkerConfig};
 use shared::context::Services;
+use shared::protection::Protection;
 use shared::secrets::Opener;
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -32,7 +33,8 @@ pub async fn from_env(services: Arc<Services>) -> Result<(Arc<Worker>, WorkerCon
         scratch: config.scratch.clone(),
         cores: std::thread::available_parallelism().map_or(2, usize::from),
     };
-    let worker = worker(services, opener, settings)?;
+    let protection = Protection::new(config.ecs_agent_uri.as_deref());
+    let worker = worker(services, opener, settings, protection)?;
     Ok((worker, config))
 }
 
@@ -40,14 +42,19 @@ pub async fn from_env(services: Arc<Services>) -> Result<(Arc<Worker>, WorkerCon
 ///
 /// # Errors
 /// Where the scratch folder cannot be made.
-pub fn worker(services: Arc<Services>, opener: Opener, settings: Settings) -> Result<Arc<Worker>, BoxError> {
+pub fn worker(
+    services: Arc<Services>,
+    opener: Opener,
+    settings: Settings,
+    protection: Protection,
+) -> Result<Arc<Worker>, BoxError> {
     match std::fs::remove_dir_all(&settings.scratch) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
     std::fs::create_dir_all(&settings.scratch)?;
     let name = format!("worker-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-    Ok(Arc::new(Worker { services, opener, settings, name, shutdown: CancellationToken::new() }))
+    Ok(Arc::new(Worker { services, opener, settings, name, shutdown: CancellationToken::new(), protection }))
 }
 
 /// Runs `main` on all cores, with logs as JSON lines.
@@ -77,7 +84,7 @@ pub async fn poll() -> Result<(), BoxError> {
         tracing::info!("asked to stop: no new runs are taken");
         shutdown.cancel();
     });
-    // Fargate gives 30 s, of which the last are kept for the end.
-    worker.poll(config.concurrent_runs, Duration::from_secs(25)).await;
+    // The task definition gives 120 s, of which the last are kept for the end.
+    worker.poll(config.concurrent_runs, Duration::from_secs(110)).await;
     Ok(())
 }

@@ -66,8 +66,8 @@ fn open(file: &str, table: &Table) -> Result<Database, String> {
     if database.get_table_metadata(&table.name).map_err(|e| e.to_string())?.is_some() {
         return Ok(database);
     }
-    let request: CreateTableRequest =
-        serde_json::from_value(table.definition.clone()).map_err(|e| format!("its definition in template.yaml: {e}"))?;
+    let request: CreateTableRequest = serde_json::from_value(table.definition.clone())
+        .map_err(|e| format!("its definition in template.yaml: {e}"))?;
     database.create_table(request).map_err(|e| e.to_string())?;
     if let Some(attribute) = &table.ttl {
         let request = UpdateTimeToLiveRequest {

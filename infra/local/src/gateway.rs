@@ -50,9 +50,9 @@ impl Gateway {
         let mut bound = Vec::with_capacity(routes.len());
         let mut fallback = None;
         for route in routes {
-            let function = functions
-                .http(&route.function)
-                .ok_or_else(|| format!("template.yaml routes {:?} to functions/{}, which is not linked in", route.key, route.function))?;
+            let function = functions.http(&route.function).ok_or_else(|| {
+                format!("template.yaml routes {:?} to functions/{}, which is not linked in", route.key, route.function)
+            })?;
             match route.key.split_once(' ') {
                 None => fallback = Some(function),
                 Some((method, path)) => bound.push(Bound {
@@ -262,7 +262,13 @@ mod tests {
         let parts = parts(
             "POST",
             "/api/v1/pipelines/a%2Fb/run?x=1&x=2",
-            &[("Host", "h:1"), ("X-A", "1"), ("X-A", "2"), ("Content-Type", "application/json"), ("Cookie", "a=1; b=2")],
+            &[
+                ("Host", "h:1"),
+                ("X-A", "1"),
+                ("X-A", "2"),
+                ("Content-Type", "application/json"),
+                ("Cookie", "a=1; b=2"),
+            ],
         );
         let params = json!({ "id": "a/b" }).as_object().cloned().unwrap();
         let event = event(&parts, &Bytes::from_static(b"{}"), peer(), "POST /api/v1/pipelines/{id}/run", params);

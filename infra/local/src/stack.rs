@@ -13,6 +13,7 @@ use shared::clock::Clock;
 use shared::config::{Config, DEFAULT_SHARDS, SecretsConfig, TokenConfig};
 use shared::context::Services;
 use shared::error::BoxError;
+use shared::protection::Protection;
 use shared::roles::Role;
 use shared::{cursor::Cursors, queue::Queue, secrets::Sealer, store::Store, token::Verifier};
 use std::collections::HashMap;
@@ -146,7 +147,7 @@ impl Stack {
     pub async fn start(options: Options) -> Result<Self, StackError> {
         let template = Template::embedded()?;
         let folder = DataFolder::open(&options.data_dir)?;
-        let lock = folder.lock()?;
+        let lock = lock(&folder).await?;
         // The address comes first: whoever has it taken wants to know before anything else is written.
         let listener = listen(options.listen).await?;
         let address = listener.local_addr().map_err(part("the gateway"))?;
@@ -163,8 +164,7 @@ impl Stack {
         let triggers =
             Triggers::new(&template, &functions, Arc::clone(&services), client, |queue| sqs.queue_url(queue))
                 .map_err(part("a trigger"))?;
-        let gateway =
-            Gateway::new(&template.routes, &functions, Arc::clone(&services)).map_err(part("the gateway"))?;
+        let gateway = Gateway::new(&template.routes, &functions, Arc::clone(&services)).map_err(part("the gateway"))?;
 
         let gateway_stop = CancellationToken::new();
         let mut gateway_tasks = JoinSet::new();
@@ -285,6 +285,19 @@ async fn finish(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
+/// Takes the data folder. A killed stack holds it a moment longer than it lives, so a restart waits for that moment.
+async fn lock(folder: &DataFolder) -> Result<Lock, DataFolderError> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    loop {
+        match folder.lock() {
+            Err(DataFolderError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, StackError> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => StackError::PortTaken { ip: address.ip(), port: address.port() },
@@ -371,7 +384,7 @@ fn start_worker(
         scratch: folder.scratch(),
         cores: std::thread::available_parallelism().map_or(2, usize::from),
     };
-    worker::start::worker(Arc::clone(services), opener, settings).map_err(part(what))
+    worker::start::worker(Arc::clone(services), opener, settings, Protection::default()).map_err(part(what))
 }
 
 async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {

@@ -174,7 +174,8 @@ impl Template {
     }
 
     fn check(self) -> Result<Self, TemplateError> {
-        let fault = |resource: &str, reason: String| Err(TemplateError::Resource { resource: resource.to_owned(), reason });
+        let fault =
+            |resource: &str, reason: String| Err(TemplateError::Resource { resource: resource.to_owned(), reason });
         if self.table.name.is_empty() {
             return fault("Resources", "there is no AWS::DynamoDB::Table".to_owned());
         }

@@ -123,7 +123,13 @@ async fn visibility_can_be_prolonged_and_given_up() {
     let message = bench.receive(&url, 1).await.remove(0);
     let change = |seconds| {
         let receipt = message.receipt_handle().unwrap();
-        bench.client.change_message_visibility().queue_url(&url).receipt_handle(receipt).visibility_timeout(seconds).send()
+        bench
+            .client
+            .change_message_visibility()
+            .queue_url(&url)
+            .receipt_handle(receipt)
+            .visibility_timeout(seconds)
+            .send()
     };
     bench.pass(15);
     change(20).await.unwrap();
@@ -240,9 +246,11 @@ async fn a_poll_that_is_given_up_keeps_no_message() {
 async fn a_batch_answers_for_each_entry() {
     let bench = bench().await;
     let url = bench.queue("runs", &[]).await;
-    let entry = |id: &str, body: &str| SendMessageBatchRequestEntry::builder().id(id).message_body(body).build().unwrap();
+    let entry =
+        |id: &str, body: &str| SendMessageBatchRequestEntry::builder().id(id).message_body(body).build().unwrap();
     let batch = bench.client.send_message_batch().queue_url(&url);
-    let sent = batch.entries(entry("a", "1")).entries(entry("b", "\u{1}")).entries(entry("c", "3")).send().await.unwrap();
+    let sent =
+        batch.entries(entry("a", "1")).entries(entry("b", "\u{1}")).entries(entry("c", "3")).send().await.unwrap();
     let ids: Vec<&str> = sent.successful().iter().map(|entry| entry.id()).collect();
     assert_eq!(ids, ["a", "c"]);
     assert_eq!((sent.failed()[0].id(), sent.failed()[0].code()), ("b", "InvalidMessageContents"));
@@ -311,7 +319,8 @@ async fn message_attributes_come_back_as_they_were() {
     let bench = bench().await;
     let url = bench.queue("runs", &[]).await;
     let attribute = MessageAttributeValue::builder().data_type("String").string_value("acme").build().unwrap();
-    let send = bench.client.send_message().queue_url(&url).message_body("x").message_attributes("tenant", attribute.clone());
+    let send =
+        bench.client.send_message().queue_url(&url).message_body("x").message_attributes("tenant", attribute.clone());
     let sent = send.send().await.unwrap();
     let receive = bench.client.receive_message().queue_url(&url).message_attribute_names("All").send().await.unwrap();
     let message = &receive.messages()[0];

@@ -20,10 +20,7 @@ pub struct Body {
 impl Body {
     /// A body made by hand, without faults of its own.
     pub fn new(value: Value) -> Self {
-        Self {
-            value,
-            faults: Vec::new(),
-        }
+        Self { value, faults: Vec::new() }
     }
 
     /// The object as it was sent.
@@ -44,34 +41,19 @@ impl Body {
 /// Keys that are there twice are kept in the [`Body`], so that they are reported beside all other faults.
 pub fn json(bytes: &[u8]) -> Result<Body, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Error::Malformed(
-            "the body is empty; a JSON object is expected".into(),
-        ));
+        return Err(Error::Malformed("the body is empty; a JSON object is expected".into()));
     }
-    let reading = Reading {
-        faults: RefCell::new(Vec::new()),
-    };
+    let reading = Reading { faults: RefCell::new(Vec::new()) };
     let mut input = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed {
-        reading: &reading,
-        pointer: String::new(),
-        depth: 0,
-    }
-    .deserialize(&mut input)
-    .and_then(|value| input.end().map(|()| value))
-    .map_err(|e| Error::Malformed(format!("the body is no JSON: {e}")))?;
+    let value = Seed { reading: &reading, pointer: String::new(), depth: 0 }
+        .deserialize(&mut input)
+        .and_then(|value| input.end().map(|()| value))
+        .map_err(|e| Error::Malformed(format!("the body is no JSON: {e}")))?;
     if !value.is_object() {
         let found = verdict::kind_of(&value);
-        return Err(Error::fault(
-            "",
-            "type",
-            format!("the body must be a JSON object, found {found}"),
-        ));
+        return Err(Error::fault("", "type", format!("the body must be a JSON object, found {found}")));
     }
-    Ok(Body {
-        value,
-        faults: reading.faults.into_inner(),
-    })
+    Ok(Body { value, faults: reading.faults.into_inner() })
 }
 
 /// Reads a body that may be left out.
@@ -79,11 +61,7 @@ pub fn json(bytes: &[u8]) -> Result<Body, Error> {
 /// # Errors
 /// Those of [`json`].
 pub fn optional_json(bytes: &[u8]) -> Result<Body, Error> {
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        Ok(Body::new(Value::Object(Map::new())))
-    } else {
-        json(bytes)
-    }
+    if bytes.iter().all(u8::is_ascii_whitespace) { Ok(Body::new(Value::Object(Map::new()))) } else { json(bytes) }
 }
 
 /// What is noticed while a body is read.
@@ -94,11 +72,7 @@ struct Reading {
 impl Reading {
     fn text(&self, pointer: &str, text: &str) {
         if text.contains('\0') {
-            let fault = Fault::new(
-                pointer,
-                "characters",
-                "must not contain the character U+0000",
-            );
+            let fault = Fault::new(pointer, "characters", "must not contain the character U+0000");
             self.faults.borrow_mut().push(fault);
         }
     }
@@ -115,11 +89,7 @@ impl<'r> Seed<'r> {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom(format!("nested deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Seed {
-            reading: self.reading,
-            pointer,
-            depth: self.depth + 1,
-        })
+        Ok(Seed { reading: self.reading, pointer, depth: self.depth + 1 })
     }
 }
 
@@ -149,9 +119,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(v.into())
     }
     fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
-        serde_json::Number::from_f64(v)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+        serde_json::Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
         self.reading.text(&self.pointer, v);
@@ -159,9 +127,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) =
-            access.next_element_seed(self.below(pointer::at(&self.pointer, items.len()))?)?
-        {
+        while let Some(item) = access.next_element_seed(self.below(pointer::at(&self.pointer, items.len()))?)? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -173,14 +139,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
             self.reading.text(&pointer, &key);
             let value = access.next_value_seed(self.below(pointer.clone())?)?;
             if object.contains_key(&key) {
-                let detail = format!(
-                    "the key {} is there twice in this object",
-                    verdict::quote(&key)
-                );
-                self.reading
-                    .faults
-                    .borrow_mut()
-                    .push(Fault::new(pointer, "duplicate", detail));
+                let detail = format!("the key {} is there twice in this object", verdict::quote(&key));
+                self.reading.faults.borrow_mut().push(Fault::new(pointer, "duplicate", detail));
             } else {
                 object.insert(key, value);
             }

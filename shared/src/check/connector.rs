@@ -10,16 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Fields of a connector's answer that a client may send back on PUT; they change nothing.
-pub const READ_ONLY: &[&str] = &[
-    "id",
-    "tenantId",
-    "version",
-    "status",
-    "lastTestedAt",
-    "lastError",
-    "createdAt",
-    "updatedAt",
-];
+pub const READ_ONLY: &[&str] =
+    &["id", "tenantId", "version", "status", "lastTestedAt", "lastError", "createdAt", "updatedAt"];
 
 /// A new connector. It has no `Debug`: `auth` is secret.
 #[derive(Clone, PartialEq)]
@@ -108,20 +100,8 @@ pub fn create(body: &Body) -> (Option<ConnectorInput>, Vec<Fault>) {
 pub fn update(body: &Body, stored: Stored) -> (Option<ConnectorPatch>, Vec<Fault>) {
     let mut faults = body.faults();
     let value = &shape::without(body.value(), READ_ONLY);
-    shape::check::<ConnectorBody>(
-        value,
-        "",
-        Mode {
-            partial: true,
-            secret: false,
-        },
-        &mut faults,
-    );
-    let kind = if value.get("type").is_some() {
-        parsed(value, "type")
-    } else {
-        Some(stored.kind)
-    };
+    shape::check::<ConnectorBody>(value, "", Mode { partial: true, secret: false }, &mut faults);
+    let kind = if value.get("type").is_some() { parsed(value, "type") } else { Some(stored.kind) };
     let method = match value.get("authMethod") {
         None => Some(stored.auth_method),
         Some(Value::Null) => Some(AuthMethod::None),
@@ -130,11 +110,7 @@ pub fn update(body: &Body, stored: Stored) -> (Option<ConnectorPatch>, Vec<Fault
     match (kind, value.get("config")) {
         (Some(kind), Some(config)) => check_config(kind, config, &mut faults),
         (Some(kind), None) if kind != stored.kind => {
-            faults.push(Fault::new(
-                "/config",
-                "required",
-                "the type changes, so the field \"config\" is required",
-            ));
+            faults.push(Fault::new("/config", "required", "the type changes, so the field \"config\" is required"));
         }
         _ => {}
     }
@@ -169,22 +145,14 @@ fn check_config(kind: ConnectorType, config: &Value, faults: &mut Vec<Fault>) {
             let Ok(config) = LocalFsConfig::deserialize(config) else {
                 return;
             };
-            (
-                config.format,
-                config.options,
-                Some(("/config/path", config.path)),
-            )
+            (config.format, config.options, Some(("/config/path", config.path)))
         }
         ConnectorType::AwsS3 => {
             shape::check::<AwsS3Config>(config, "/config", Mode::default(), faults);
             let Ok(config) = AwsS3Config::deserialize(config) else {
                 return;
             };
-            (
-                config.format,
-                config.options,
-                config.prefix.map(|prefix| ("/config/prefix", prefix)),
-            )
+            (config.format, config.options, config.prefix.map(|prefix| ("/config/prefix", prefix)))
         }
     };
     if let Some((at, path)) = path {
@@ -219,8 +187,7 @@ fn check_auth(
             }
             let Some(auth) = auth else {
                 if !kept || value.get("authConfig").is_some() {
-                    let detail =
-                        "the method access_key needs {accessKeyId, secretAccessKey, sessionToken?}";
+                    let detail = "the method access_key needs {accessKeyId, secretAccessKey, sessionToken?}";
                     faults.push(Fault::new("/authConfig", "required", detail));
                 }
                 return None;
@@ -228,12 +195,8 @@ fn check_auth(
             if !auth.is_object() {
                 return None;
             }
-            let secret = Mode {
-                partial: false,
-                secret: true,
-            };
-            shape::read::<AccessKey>(auth, &pointer::push("", "authConfig"), secret, faults)
-                .map(Some)
+            let secret = Mode { partial: false, secret: true };
+            shape::read::<AccessKey>(auth, &pointer::push("", "authConfig"), secret, faults).map(Some)
         }
     }
 }

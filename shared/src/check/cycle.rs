@@ -18,20 +18,10 @@ pub(super) fn check(
     for (index, source, target) in links {
         match path(&next, *target, *source) {
             Some(path) if told.insert((*source, *target)) => {
-                let names: Vec<String> = path
-                    .iter()
-                    .chain(path.first())
-                    .map(|node| name(*node))
-                    .collect();
+                let names: Vec<String> = path.iter().chain(path.first()).map(|node| name(*node)).collect();
                 let detail = match path.len() {
-                    1 => format!(
-                        "the node {} feeds itself; a graph must not have cycles",
-                        name(*source)
-                    ),
-                    _ => format!(
-                        "closes the cycle {}; a graph must not have cycles",
-                        names.join(" → ")
-                    ),
+                    1 => format!("the node {} feeds itself; a graph must not have cycles", name(*source)),
+                    _ => format!("closes the cycle {}; a graph must not have cycles", names.join(" → ")),
                 };
                 faults.push(Fault::new(pointer::at("/edges", *index), "cycle", detail));
                 on_cycles.extend(path);

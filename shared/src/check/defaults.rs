@@ -26,33 +26,19 @@ pub(super) fn fits(value: &Value, column: Column) -> Result<(), String> {
     }
     match column.data_type {
         T::Json => Ok(()),
-        T::Boolean => value
-            .as_bool()
-            .map(drop)
-            .ok_or_else(|| expected("true or false", value)),
+        T::Boolean => value.as_bool().map(drop).ok_or_else(|| expected("true or false", value)),
         T::Smallint => whole(value, i64::from(i16::MIN), i64::from(i16::MAX)),
         T::Integer => whole(value, i64::from(i32::MIN), i64::from(i32::MAX)),
         T::Bigint => whole(value, i64::MIN, i64::MAX),
-        T::Real | T::Double => value
-            .as_number()
-            .map(drop)
-            .ok_or_else(|| expected("a number", value)),
+        T::Real | T::Double => value.as_number().map(drop).ok_or_else(|| expected("a number", value)),
         T::Decimal => decimal(value, column.decimal),
         T::Varchar | T::Text => text(value, column.length),
         T::Uuid => parsed(value, "a UUID", |t| uuid::Uuid::try_parse(t).is_ok()),
-        T::Date => parsed(value, "a date such as \"2026-01-31\"", |t| {
-            NaiveDate::parse_from_str(t, "%Y-%m-%d").is_ok()
+        T::Date => parsed(value, "a date such as \"2026-01-31\"", |t| NaiveDate::parse_from_str(t, "%Y-%m-%d").is_ok()),
+        T::Timestamp => parsed(value, "a time without zone such as \"2026-01-31T09:00:00\"", is_local_time),
+        T::Timestamptz => parsed(value, "a time with zone such as \"2026-01-31T09:00:00Z\"", |t| {
+            DateTime::parse_from_rfc3339(t).is_ok()
         }),
-        T::Timestamp => parsed(
-            value,
-            "a time without zone such as \"2026-01-31T09:00:00\"",
-            is_local_time,
-        ),
-        T::Timestamptz => parsed(
-            value,
-            "a time with zone such as \"2026-01-31T09:00:00Z\"",
-            |t| DateTime::parse_from_rfc3339(t).is_ok(),
-        ),
     }
 }
 
@@ -69,10 +55,7 @@ fn expected(what: &str, value: &Value) -> String {
 fn parsed(value: &Value, what: &str, ok: impl Fn(&str) -> bool) -> Result<(), String> {
     match value.as_str() {
         Some(text) if ok(text) => Ok(()),
-        Some(text) => Err(format!(
-            "expected {what}, found {}",
-            super::verdict::quote(text)
-        )),
+        Some(text) => Err(format!("expected {what}, found {}", super::verdict::quote(text))),
         None => Err(expected(what, value)),
     }
 }
@@ -92,9 +75,7 @@ fn text(value: &Value, length: Option<u32>) -> Result<(), String> {
     let text = value.as_str().ok_or_else(|| expected("a string", value))?;
     let has = text.chars().count();
     match length {
-        Some(most) if has > most as usize => {
-            Err(format!("must have at most {most} characters, has {has}"))
-        }
+        Some(most) if has > most as usize => Err(format!("must have at most {most} characters, has {has}")),
         _ => Ok(()),
     }
 }
@@ -110,10 +91,7 @@ fn decimal(value: &Value, (precision, scale): (u8, i8)) -> Result<(), String> {
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
-        return Err(format!(
-            "expected a decimal such as \"12.50\", found {}",
-            super::verdict::quote(&text)
-        ));
+        return Err(format!("expected a decimal such as \"12.50\", found {}", super::verdict::quote(&text)));
     }
     let scale = usize::try_from(scale).unwrap_or(0);
     let before = usize::from(precision).saturating_sub(scale);

@@ -1,8 +1,7 @@
 //! SQL expressions, checked for syntax when a pipeline is saved; the worker checks them again against the columns.
 
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Value, ValueWithSpan,
-    Visit, Visitor,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Value, ValueWithSpan, Visit, Visitor,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
@@ -99,35 +98,29 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
     let length = text.chars().count();
     if length > MAX_LENGTH {
-        return Err(format!(
-            "has {length} characters; an expression has {MAX_LENGTH} at most"
-        ));
+        return Err(format!("has {length} characters; an expression has {MAX_LENGTH} at most"));
     }
     let masked = mask(text)?;
     let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, &masked)
-        .tokenize_with_location()
-        .map_err(|e| format!("no valid SQL: {e}"))?;
+    let tokens =
+        Tokenizer::new(&dialect, &masked).tokenize_with_location().map_err(|e| format!("no valid SQL: {e}"))?;
     let weight = tokens.iter().filter(|t| weighs(&t.token)).count();
     if weight > MAX_TOKENS {
-        return Err(format!(
-            "has {weight} words and operators; an expression has {MAX_TOKENS} at most"
-        ));
+        return Err(format!("has {weight} words and operators; an expression has {MAX_TOKENS} at most"));
     }
     if forms(&tokens) > MAX_FORMS {
         return Err(format!(
             "nests more than {MAX_FORMS} of CASE, CAST, NOT, TRIM and the like in brackets; take it apart"
         ));
     }
-    let mut parser = Parser::new(&dialect)
-        .with_recursion_limit(MAX_DEPTH)
-        .with_tokens_with_locations(tokens);
+    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
     let expression = parser.parse_expr().map_err(|e| match e {
         sqlparser::parser::ParserError::RecursionLimitExceeded => {
             format!("is nested deeper than {MAX_DEPTH} levels")
         }
-        sqlparser::parser::ParserError::ParserError(e)
-        | sqlparser::parser::ParserError::TokenizerError(e) => format!("no valid SQL: {e}"),
+        sqlparser::parser::ParserError::ParserError(e) | sqlparser::parser::ParserError::TokenizerError(e) => {
+            format!("no valid SQL: {e}")
+        }
     })?;
     ends(&parser.next_token())?;
     match expression.visit(&mut Allowed) {
@@ -143,9 +136,7 @@ fn mask(text: &str) -> Result<String, String> {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         if quote.is_none() && rest.starts_with("${") {
-            let end = rest
-                .find('}')
-                .ok_or("a \"${\" without its \"}\"; a parameter is written ${name}")?;
+            let end = rest.find('}').ok_or("a \"${\" without its \"}\"; a parameter is written ${name}")?;
             let name = rest.get(2..end).unwrap_or_default();
             if !is_parameter(name) {
                 return Err(format!(
@@ -196,18 +187,12 @@ fn forms(tokens: &[TokenWithSpan]) -> usize {
     let mut open = Vec::new();
     let (mut deepest, mut intervals) = (0, 0);
     let mut before = &Token::EOF;
-    for token in tokens
-        .iter()
-        .map(|t| &t.token)
-        .filter(|t| !matches!(t, Token::Whitespace(_)))
-    {
+    for token in tokens.iter().map(|t| &t.token).filter(|t| !matches!(t, Token::Whitespace(_))) {
         match token {
             Token::LParen | Token::LBracket | Token::LBrace => open.push(is_form(before)),
             Token::RParen | Token::RBracket | Token::RBrace => drop(open.pop()),
             // An interval needs no bracket around what it holds.
-            Token::Word(word) if word.keyword == Keyword::INTERVAL && is_form(before) => {
-                intervals += 1
-            }
+            Token::Word(word) if word.keyword == Keyword::INTERVAL && is_form(before) => intervals += 1,
             _ => {}
         }
         deepest = deepest.max(open.iter().filter(|form| **form).count() + intervals);
@@ -221,14 +206,12 @@ fn ends(next: &TokenWithSpan) -> Result<(), String> {
     let place = next.span.start;
     match &next.token {
         Token::EOF => Ok(()),
-        Token::SemiColon => Err(format!(
-            "one expression is expected, without \";\" (line {}, column {})",
-            place.line, place.column
-        )),
-        Token::Comma => Err(format!(
-            "one expression is expected, not several (line {}, column {})",
-            place.line, place.column
-        )),
+        Token::SemiColon => {
+            Err(format!("one expression is expected, without \";\" (line {}, column {})", place.line, place.column))
+        }
+        Token::Comma => {
+            Err(format!("one expression is expected, not several (line {}, column {})", place.line, place.column))
+        }
         other => Err(format!(
             "one SQL expression is expected; unexpected {other} at line {}, column {}",
             place.line, place.column
@@ -248,9 +231,9 @@ impl Visitor for Allowed {
 
     fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<String> {
         match &value.value {
-            Value::Placeholder(name) => ControlFlow::Break(format!(
-                "the placeholder {name} is not allowed; a parameter is written ${{name}}"
-            )),
+            Value::Placeholder(name) => {
+                ControlFlow::Break(format!("the placeholder {name} is not allowed; a parameter is written ${{name}}"))
+            }
             _ => ControlFlow::Continue(()),
         }
     }
@@ -272,22 +255,15 @@ impl Visitor for Allowed {
 fn function_allowed(function: &Function) -> ControlFlow<String> {
     let name = function.name.to_string().to_lowercase();
     if function.over.is_some() {
-        return ControlFlow::Break(format!(
-            "{name}(…) OVER is a window function; an expression sees one row only"
-        ));
+        return ControlFlow::Break(format!("{name}(…) OVER is a window function; an expression sees one row only"));
     }
-    let many_rows = function.filter.is_some()
-        || !function.within_group.is_empty()
-        || AGGREGATES.contains(&name.as_str());
+    let many_rows =
+        function.filter.is_some() || !function.within_group.is_empty() || AGGREGATES.contains(&name.as_str());
     if many_rows {
-        return ControlFlow::Break(format!(
-            "{name} is an aggregate function; use an aggregate node"
-        ));
+        return ControlFlow::Break(format!("{name} is an aggregate function; use an aggregate node"));
     }
     match &function.args {
-        FunctionArguments::Subquery(_) => {
-            ControlFlow::Break("subqueries are not allowed; use a join node".into())
-        }
+        FunctionArguments::Subquery(_) => ControlFlow::Break("subqueries are not allowed; use a join node".into()),
         FunctionArguments::List(list) if list.args.iter().any(is_wildcard) => {
             ControlFlow::Break("\"*\" is no value; name a column".into())
         }
@@ -296,8 +272,5 @@ fn function_allowed(function: &Function) -> ControlFlow<String> {
 }
 
 fn is_wildcard(argument: &FunctionArg) -> bool {
-    matches!(
-        argument,
-        FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::QualifiedWildcard(_))
-    )
+    matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Wildcard | FunctionArgExpr::QualifiedWildcard(_)))
 }

@@ -10,9 +10,7 @@ type Check = fn(&str) -> Option<String>;
 pub(super) const ALL: &[(&str, Check)] = &[
     ("name", name),
     ("column", column),
-    ("cron", |text| {
-        Schedule::parse(text).err().map(|e| e.to_string())
-    }),
+    ("cron", |text| Schedule::parse(text).err().map(|e| e.to_string())),
     ("timezone", |text| parse_timezone(text).err()),
     ("sql-expression", |text| expression::check(text).err()),
     ("file-path", path),
@@ -21,18 +19,14 @@ pub(super) const ALL: &[(&str, Check)] = &[
 
 /// What is wrong with `text` as a `format`; None where nothing is, or the format is not ours.
 pub(super) fn explain(format: &str, text: &str) -> Option<String> {
-    ALL.iter()
-        .find(|(name, _)| *name == format)
-        .and_then(|(_, check)| check(text))
+    ALL.iter().find(|(name, _)| *name == format).and_then(|(_, check)| check(text))
 }
 
 fn name(text: &str) -> Option<String> {
     match text.trim().chars().count() {
         1..=200 => None,
         0 => Some("must have 1 to 200 characters after trimming, has none".into()),
-        n => Some(format!(
-            "must have 1 to 200 characters after trimming, has {n}"
-        )),
+        n => Some(format!("must have 1 to 200 characters after trimming, has {n}")),
     }
 }
 
@@ -47,18 +41,14 @@ fn column(text: &str) -> Option<String> {
     if text.to_ascii_lowercase().starts_with("__flowgate") {
         return Some("names that start with \"__flowgate\" are kept for the engine".into());
     }
-    text.chars()
-        .any(char::is_control)
-        .then(|| "a field's name must not contain control characters".into())
+    text.chars().any(char::is_control).then(|| "a field's name must not contain control characters".into())
 }
 
 fn path(text: &str) -> Option<String> {
     if text.split(['/', '\\']).any(|part| part == "..") {
         return Some("must not contain \"..\"".into());
     }
-    text.chars()
-        .any(char::is_control)
-        .then(|| "must not contain control characters".into())
+    text.chars().any(char::is_control).then(|| "must not contain control characters".into())
 }
 
 /// Never shows the text: people put passwords into URLs.
@@ -72,6 +62,5 @@ fn http_url(text: &str) -> Option<String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Some("must not contain a user or a password; use authConfig".into());
     }
-    (url.query().is_some() || url.fragment().is_some())
-        .then(|| "must not have a query or a fragment".into())
+    (url.query().is_some() || url.fragment().is_some()).then(|| "must not have a query or a fragment".into())
 }

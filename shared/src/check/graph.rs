@@ -40,23 +40,14 @@ pub(super) struct Graph<'v> {
 }
 
 /// Adds the faults of the graph; `connector` is the pipeline's own, which counts, too.
-pub(super) fn check(
-    nodes: &[Value],
-    edges: &[Value],
-    connector: Option<&str>,
-    faults: &mut Vec<Fault>,
-) {
+pub(super) fn check(nodes: &[Value], edges: &[Value], connector: Option<&str>, faults: &mut Vec<Fault>) {
     // Their number is a fault already, and the rules below take time that grows with the product of both.
     if nodes.len() > MAX_NODES || edges.len() > MAX_EDGES {
         return;
     }
     count_connectors(nodes, connector, faults);
-    let mut graph = Graph {
-        nodes: read_nodes(nodes, faults),
-        edges: Vec::new(),
-        starved: HashSet::new(),
-        cyclic: HashSet::new(),
-    };
+    let mut graph =
+        Graph { nodes: read_nodes(nodes, faults), edges: Vec::new(), starved: HashSet::new(), cyclic: HashSet::new() };
     graph.edges = read_edges(&graph.nodes, edges, faults);
     repeated_edges(&graph, faults);
     ends(&graph, faults);
@@ -69,11 +60,7 @@ pub(super) fn check(
 impl Graph<'_> {
     /// Index of an edge with its ends, where both are known.
     fn links(&self) -> Vec<(usize, usize, usize)> {
-        self.edges
-            .iter()
-            .enumerate()
-            .filter_map(|(i, e)| Some((i, e.source?, e.target?)))
-            .collect()
+        self.edges.iter().enumerate().filter_map(|(i, e)| Some((i, e.source?, e.target?))).collect()
     }
 
     fn kind(&self, node: usize) -> Option<NodeType> {
@@ -97,10 +84,7 @@ fn count_connectors(nodes: &[Value], own: Option<&str>, faults: &mut Vec<Fault>)
             faults.push(Fault::new(
                 at,
                 "too_many",
-                format!(
-                    "a pipeline names {MAX_CONNECTORS} connectors at most; this is number {}",
-                    seen.len()
-                ),
+                format!("a pipeline names {MAX_CONNECTORS} connectors at most; this is number {}", seen.len()),
             ));
         }
     }
@@ -119,20 +103,12 @@ fn read_nodes<'v>(nodes: &'v [Value], faults: &mut Vec<Fault>) -> Vec<Node<'v>> 
                 format!("the id {} is there twice", verdict::quote(id)),
             ));
         }
-        read.push(Node {
-            id,
-            kind: nodes::type_of(node),
-            first,
-        });
+        read.push(Node { id, kind: nodes::type_of(node), first });
     }
     read
 }
 
-fn read_edges<'v>(
-    nodes: &[Node<'v>],
-    edges: &'v [Value],
-    faults: &mut Vec<Fault>,
-) -> Vec<Edge<'v>> {
+fn read_edges<'v>(nodes: &[Node<'v>], edges: &'v [Value], faults: &mut Vec<Fault>) -> Vec<Edge<'v>> {
     let mut by_id = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
         if let Some(id) = node.id {
@@ -144,20 +120,9 @@ fn read_edges<'v>(
         let id = edge.get(side)?.as_str()?;
         let node = by_id.get(id).copied();
         if node.is_none() {
-            let near = if complete {
-                verdict::near(id, by_id.keys().copied())
-            } else {
-                String::new()
-            };
-            let detail = format!(
-                "no node of this body has the id {}{near}",
-                verdict::quote(id)
-            );
-            faults.push(Fault::new(
-                format!("/edges/{index}/{side}"),
-                "not_found",
-                detail,
-            ));
+            let near = if complete { verdict::near(id, by_id.keys().copied()) } else { String::new() };
+            let detail = format!("no node of this body has the id {}{near}", verdict::quote(id));
+            faults.push(Fault::new(format!("/edges/{index}/{side}"), "not_found", detail));
         }
         node
     };
@@ -176,22 +141,10 @@ fn read_edges<'v>(
 fn repeated_edges(graph: &Graph<'_>, faults: &mut Vec<Fault>) {
     let mut seen = HashSet::new();
     for (index, source, target) in graph.links() {
-        let label = graph
-            .edges
-            .get(index)
-            .and_then(|e| e.label)
-            .filter(|_| graph.kind(target) == Some(NodeType::Join));
+        let label = graph.edges.get(index).and_then(|e| e.label).filter(|_| graph.kind(target) == Some(NodeType::Join));
         if !seen.insert((source, target, label)) {
-            let detail = format!(
-                "an edge from {} to {} is there already",
-                graph.name(source),
-                graph.name(target)
-            );
-            faults.push(Fault::new(
-                pointer::at("/edges", index),
-                "duplicate",
-                detail,
-            ));
+            let detail = format!("an edge from {} to {} is there already", graph.name(source), graph.name(target));
+            faults.push(Fault::new(pointer::at("/edges", index), "duplicate", detail));
         }
     }
 }
@@ -199,33 +152,13 @@ fn repeated_edges(graph: &Graph<'_>, faults: &mut Vec<Fault>) {
 /// Sources take nothing, targets give nothing.
 fn ends(graph: &Graph<'_>, faults: &mut Vec<Fault>) {
     for (index, edge) in graph.edges.iter().enumerate() {
-        if let Some(node) = edge
-            .target
-            .filter(|n| graph.kind(*n) == Some(NodeType::Source))
-        {
-            let detail = format!(
-                "the node {} is a source, which takes no input",
-                graph.name(node)
-            );
-            faults.push(Fault::new(
-                format!("/edges/{index}/target"),
-                "inputs",
-                detail,
-            ));
+        if let Some(node) = edge.target.filter(|n| graph.kind(*n) == Some(NodeType::Source)) {
+            let detail = format!("the node {} is a source, which takes no input", graph.name(node));
+            faults.push(Fault::new(format!("/edges/{index}/target"), "inputs", detail));
         }
-        if let Some(node) = edge
-            .source
-            .filter(|n| graph.kind(*n) == Some(NodeType::Target))
-        {
-            let detail = format!(
-                "the node {} is a target, which gives no rows on",
-                graph.name(node)
-            );
-            faults.push(Fault::new(
-                format!("/edges/{index}/source"),
-                "outputs",
-                detail,
-            ));
+        if let Some(node) = edge.source.filter(|n| graph.kind(*n) == Some(NodeType::Target)) {
+            let detail = format!("the node {} is a target, which gives no rows on", graph.name(node));
+            faults.push(Fault::new(format!("/edges/{index}/source"), "outputs", detail));
         }
     }
 }
@@ -238,71 +171,34 @@ fn flow(graph: &Graph<'_>, faults: &mut Vec<Fault>) {
     let anything = graph.nodes.iter().any(|n| n.kind.is_none());
     let links: Vec<(usize, usize)> = graph.links().into_iter().map(|(_, s, t)| (s, t)).collect();
     // An edge whose other end is unknown may come from or lead to anywhere.
-    let fed = graph
-        .edges
-        .iter()
-        .filter(|e| e.source.is_none())
-        .filter_map(|e| e.target);
-    let drained = graph
-        .edges
-        .iter()
-        .filter(|e| e.target.is_none())
-        .filter_map(|e| e.source);
+    let fed = graph.edges.iter().filter(|e| e.source.is_none()).filter_map(|e| e.target);
+    let drained = graph.edges.iter().filter(|e| e.target.is_none()).filter_map(|e| e.source);
     let all = || 0..graph.nodes.len();
-    let may_be =
-        |n: usize, kind| graph.kind(n).is_none_or(|k| k == kind) || graph.cyclic.contains(&n);
+    let may_be = |n: usize, kind| graph.kind(n).is_none_or(|k| k == kind) || graph.cyclic.contains(&n);
 
     let has = |kind| anything || graph.nodes.iter().any(|n| n.kind == Some(kind));
     let (has_source, has_target) = (has(NodeType::Source), has(NodeType::Target));
     if !has_source {
-        faults.push(Fault::new(
-            "/nodes",
-            "no_source",
-            "a graph needs a source node at least",
-        ));
+        faults.push(Fault::new("/nodes", "no_source", "a graph needs a source node at least"));
     }
     if !has_target {
-        faults.push(Fault::new(
-            "/nodes",
-            "no_target",
-            "a graph needs a target node at least",
-        ));
+        faults.push(Fault::new("/nodes", "no_target", "a graph needs a target node at least"));
     }
-    let reached = closure(
-        all()
-            .filter(|n| may_be(*n, NodeType::Source) || graph.starved.contains(n))
-            .chain(fed),
-        &links,
-    );
+    let reached =
+        closure(all().filter(|n| may_be(*n, NodeType::Source) || graph.starved.contains(n)).chain(fed), &links);
     let back: Vec<(usize, usize)> = links.iter().map(|(s, t)| (*t, *s)).collect();
-    let reaching = closure(
-        all()
-            .filter(|n| may_be(*n, NodeType::Target))
-            .chain(drained),
-        &back,
-    );
+    let reaching = closure(all().filter(|n| may_be(*n, NodeType::Target)).chain(drained), &back);
     for (index, node) in graph.nodes.iter().enumerate() {
         if !node.first || node.id.is_none() {
             continue;
         }
         if has_source && !reached.contains(&index) {
-            let detail = format!(
-                "the node {} is not reached from any source",
-                graph.name(index)
-            );
-            faults.push(Fault::new(
-                pointer::at("/nodes", index),
-                "unreachable",
-                detail,
-            ));
+            let detail = format!("the node {} is not reached from any source", graph.name(index));
+            faults.push(Fault::new(pointer::at("/nodes", index), "unreachable", detail));
         }
         if has_target && !reaching.contains(&index) {
             let detail = format!("the rows of the node {} reach no target", graph.name(index));
-            faults.push(Fault::new(
-                pointer::at("/nodes", index),
-                "leads_nowhere",
-                detail,
-            ));
+            faults.push(Fault::new(pointer::at("/nodes", index), "leads_nowhere", detail));
         }
     }
 }
@@ -324,18 +220,8 @@ fn closure(start: impl Iterator<Item = usize>, links: &[(usize, usize)]) -> Hash
 
 /// Every target is the table of the pipeline's schema, and two may not write one table.
 fn one_table(graph: &Graph<'_>, faults: &mut Vec<Fault>) {
-    for (index, _) in graph
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(_, n)| n.kind == Some(NodeType::Target))
-        .skip(1)
-    {
+    for (index, _) in graph.nodes.iter().enumerate().filter(|(_, n)| n.kind == Some(NodeType::Target)).skip(1) {
         let detail = "two target nodes may not write one table, and every target is the table of the pipeline's schema; put a union before one target";
-        faults.push(Fault::new(
-            pointer::at("/nodes", index),
-            "duplicate_target",
-            detail,
-        ));
+        faults.push(Fault::new(pointer::at("/nodes", index), "duplicate_target", detail));
     }
 }

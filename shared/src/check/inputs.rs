@@ -12,38 +12,20 @@ pub(super) fn check(graph: &Graph<'_>, faults: &mut Vec<Fault>) -> HashSet<usize
     // An edge whose target cannot be read may be the one that is missed elsewhere.
     let lost = graph.edges.iter().any(|e| e.target.is_none());
     for node in 0..graph.nodes.len() {
-        let Some(kind) = graph
-            .nodes
-            .get(node)
-            .filter(|n| n.first)
-            .and_then(|n| n.kind)
-        else {
+        let Some(kind) = graph.nodes.get(node).filter(|n| n.first).and_then(|n| n.kind) else {
             continue;
         };
-        let into: Vec<(usize, Option<&str>)> = graph
-            .edges
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| e.target == Some(node))
-            .map(|(i, e)| (i, e.label))
-            .collect();
+        let into: Vec<(usize, Option<&str>)> =
+            graph.edges.iter().enumerate().filter(|(_, e)| e.target == Some(node)).map(|(i, e)| (i, e.label)).collect();
         let missing = match kind {
             NodeType::Source => continue,
             NodeType::Join => join_inputs(graph, node, &into, faults),
-            NodeType::Union => into
-                .is_empty()
-                .then(|| "at least one input, has none".to_owned()),
+            NodeType::Union => into.is_empty().then(|| "at least one input, has none".to_owned()),
             _ => {
                 for (index, _) in into.iter().skip(1) {
-                    let detail = format!(
-                        "the node {} takes one input; put a union or a join before it",
-                        graph.name(node)
-                    );
-                    faults.push(Fault::new(
-                        format!("/edges/{index}/target"),
-                        "inputs",
-                        detail,
-                    ));
+                    let detail =
+                        format!("the node {} takes one input; put a union or a join before it", graph.name(node));
+                    faults.push(Fault::new(format!("/edges/{index}/target"), "inputs", detail));
                 }
                 into.is_empty().then(|| "one input, has none".to_owned())
             }
@@ -78,26 +60,14 @@ fn join_inputs(
             }
             other => {
                 odd = true;
-                let code = if other.is_some() {
-                    "unknown"
-                } else {
-                    "required"
-                };
-                let found = other
-                    .map(|label| format!(", found {}", verdict::quote(label)))
-                    .unwrap_or_default();
-                let detail = format!(
-                    "the edges into the join {} are labelled left and right{found}",
-                    graph.name(node)
-                );
+                let code = if other.is_some() { "unknown" } else { "required" };
+                let found = other.map(|label| format!(", found {}", verdict::quote(label))).unwrap_or_default();
+                let detail = format!("the edges into the join {} are labelled left and right{found}", graph.name(node));
                 faults.push(Fault::new(at, code, detail));
             }
         }
     }
-    let missing: Vec<&str> = ["left", "right"]
-        .into_iter()
-        .filter(|side| !sides.contains(side))
-        .collect();
+    let missing: Vec<&str> = ["left", "right"].into_iter().filter(|side| !sides.contains(side)).collect();
     // An edge with another label is a fault of its own, and most likely the one that is missed.
     if missing.is_empty() || odd && into.len() >= 2 {
         return None;
@@ -107,8 +77,5 @@ fn join_inputs(
         1 => "one",
         _ => "others",
     };
-    Some(format!(
-        "two inputs, labelled left and right, has {has}: {} is missing",
-        missing.join(" and ")
-    ))
+    Some(format!("two inputs, labelled left and right, has {has}: {} is missing", missing.join(" and ")))
 }

@@ -43,11 +43,7 @@ pub fn finish<T>(input: Option<T>, mut faults: Vec<Fault>) -> Result<T, Error> {
     let over = faults.len().saturating_sub(MAX_FAULTS);
     if over > 0 {
         faults.truncate(MAX_FAULTS);
-        faults.push(Fault::new(
-            "",
-            "too_many",
-            format!("there are {over} more faults, which are not listed"),
-        ));
+        faults.push(Fault::new("", "too_many", format!("there are {over} more faults, which are not listed")));
     }
     match input {
         Some(input) if faults.is_empty() => Ok(input),
@@ -64,15 +60,7 @@ pub fn id(body: &Body) -> Result<String, Fault> {
     match body.value().get("id") {
         Some(serde_json::Value::String(id)) if !id.trim().is_empty() => Ok(id.clone()),
         Some(serde_json::Value::String(_)) => Err(Fault::new("/id", "length", "must not be empty")),
-        Some(other) => Err(Fault::new(
-            "/id",
-            "type",
-            format!("expected a string, found {}", verdict::kind_of(other)),
-        )),
-        None => Err(Fault::new(
-            "/id",
-            "required",
-            "this field is required: the id of what to change",
-        )),
+        Some(other) => Err(Fault::new("/id", "type", format!("expected a string, found {}", verdict::kind_of(other)))),
+        None => Err(Fault::new("/id", "required", "this field is required: the id of what to change")),
     }
 }

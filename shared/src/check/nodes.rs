@@ -4,8 +4,8 @@ use super::shape::{self, Mode};
 use super::{files, ops, pointer, verdict};
 use crate::Fault;
 use crate::models::node::{
-    AggregateConfig, AggregateFn, DeduplicateConfig, FilterConfig, JoinConfig, LoadMode, NodeType,
-    SortConfig, SortKey, SourceConfig, TargetConfig, TransformConfig, UnionConfig,
+    AggregateConfig, AggregateFn, DeduplicateConfig, FilterConfig, JoinConfig, LoadMode, NodeType, SortConfig, SortKey,
+    SourceConfig, TargetConfig, TransformConfig, UnionConfig,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,25 +14,13 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 /// Node types that this version has, as `nodeType` names them.
-pub(super) const AVAILABLE: &[&str] = &[
-    "source",
-    "filter",
-    "transform",
-    "join",
-    "union",
-    "aggregate",
-    "sort",
-    "deduplicate",
-    "target",
-];
+pub(super) const AVAILABLE: &[&str] =
+    &["source", "filter", "transform", "join", "union", "aggregate", "sort", "deduplicate", "target"];
 
 /// The node type that a raw node names, where it is one of this version.
 pub(super) fn type_of(node: &Value) -> Option<NodeType> {
     let name = node.get("nodeType")?;
-    AVAILABLE
-        .contains(&name.as_str()?)
-        .then(|| NodeType::deserialize(name).ok())
-        .flatten()
+    AVAILABLE.contains(&name.as_str()?).then(|| NodeType::deserialize(name).ok()).flatten()
 }
 
 /// Adds the faults of the type and the config of the node at `at` (such as `/nodes/2`).
@@ -41,11 +29,7 @@ pub(super) fn check(node: &Value, at: &str, faults: &mut Vec<Fault>) {
         return;
     };
     let Some(node_type) = type_of(node) else {
-        faults.push(verdict::word(
-            pointer::push(at, "nodeType"),
-            name,
-            AVAILABLE,
-        ));
+        faults.push(verdict::word(pointer::push(at, "nodeType"), name, AVAILABLE));
         return;
     };
     let Some(config) = node.get("config").filter(|config| config.is_object()) else {
@@ -59,16 +43,12 @@ pub(super) fn check(node: &Value, at: &str, faults: &mut Vec<Fault>) {
         NodeType::Join => meaning(config, at, faults, join),
         NodeType::Union => meaning(config, at, faults, |_: &UnionConfig, _, _| ()),
         NodeType::Aggregate => meaning(config, at, faults, aggregate),
-        NodeType::Sort => meaning(config, at, faults, |c: &SortConfig, at, faults| {
-            sort_keys(&c.by, &pointer::push(at, "by"), faults)
-        }),
+        NodeType::Sort => {
+            meaning(config, at, faults, |c: &SortConfig, at, faults| sort_keys(&c.by, &pointer::push(at, "by"), faults))
+        }
         NodeType::Deduplicate => meaning(config, at, faults, deduplicate),
         NodeType::Target => meaning(config, at, faults, target),
-        NodeType::Pivot
-        | NodeType::Unpivot
-        | NodeType::Branch
-        | NodeType::Sql
-        | NodeType::Validate => {}
+        NodeType::Pivot | NodeType::Unpivot | NodeType::Branch | NodeType::Sql | NodeType::Validate => {}
     }
 }
 
@@ -89,13 +69,7 @@ fn meaning<T: JsonSchema + DeserializeOwned + 'static>(
 fn transform(config: &Value, at: &str, faults: &mut Vec<Fault>) {
     shape::check::<TransformConfig>(config, at, Mode::default(), faults);
     let at = pointer::push(at, "ops");
-    for (index, op) in config
-        .get("ops")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    for (index, op) in config.get("ops").and_then(Value::as_array).into_iter().flatten().enumerate() {
         if let Ok(op) = Deserialize::deserialize(op) {
             ops::check(&op, &pointer::at(&at, index), faults);
         }
@@ -107,12 +81,7 @@ fn source(config: &SourceConfig, at: &str, faults: &mut Vec<Fault>) {
         files::path(path, &pointer::push(at, "path"), faults);
     }
     if let Some(options) = &config.options {
-        files::options(
-            options,
-            config.format,
-            &pointer::push(at, "options"),
-            faults,
-        );
+        files::options(options, config.format, &pointer::push(at, "options"), faults);
     }
 }
 
@@ -120,16 +89,9 @@ fn join(config: &JoinConfig, at: &str, faults: &mut Vec<Fault>) {
     let mut seen = HashSet::new();
     for (index, pair) in config.on.iter().enumerate() {
         if !seen.insert((&pair.left, &pair.right)) {
-            let detail = format!(
-                "the pair {} and {} is there twice",
-                verdict::quote(&pair.left),
-                verdict::quote(&pair.right)
-            );
-            faults.push(Fault::new(
-                pointer::at(&pointer::push(at, "on"), index),
-                "duplicate",
-                detail,
-            ));
+            let detail =
+                format!("the pair {} and {} is there twice", verdict::quote(&pair.left), verdict::quote(&pair.right));
+            faults.push(Fault::new(pointer::at(&pointer::push(at, "on"), index), "duplicate", detail));
         }
     }
 }
@@ -146,17 +108,10 @@ fn aggregate(config: &AggregateConfig, at: &str, faults: &mut Vec<Fault>) {
         let at = pointer::at(&at, index);
         if measure.field == "*" && measure.r#fn != AggregateFn::Count {
             let detail = "\"*\" counts rows, with the function count only; name a field";
-            faults.push(Fault::new(
-                pointer::push(&at, "field"),
-                "contradiction",
-                detail,
-            ));
+            faults.push(Fault::new(pointer::push(&at, "field"), "contradiction", detail));
         }
         if !names.insert(&measure.r#as) {
-            let detail = format!(
-                "the name {} is there already",
-                verdict::quote(&measure.r#as)
-            );
+            let detail = format!("the name {} is there already", verdict::quote(&measure.r#as));
             faults.push(Fault::new(pointer::push(&at, "as"), "duplicate", detail));
         }
     }
@@ -189,20 +144,12 @@ fn target(config: &TargetConfig, at: &str, faults: &mut Vec<Fault>) {
         let at = pointer::push(at, "upsertKey");
         duplicates(key, &at, faults);
         if mode != LoadMode::Upsert {
-            faults.push(Fault::new(
-                at,
-                "contradiction",
-                "upsertKey means something with the load mode upsert only",
-            ));
+            faults.push(Fault::new(at, "contradiction", "upsertKey means something with the load mode upsert only"));
         }
     }
     if config.allow_empty == Some(true) && mode != LoadMode::Truncate {
         let detail = "allowEmpty means something with the load mode truncate only";
-        faults.push(Fault::new(
-            pointer::push(at, "allowEmpty"),
-            "contradiction",
-            detail,
-        ));
+        faults.push(Fault::new(pointer::push(at, "allowEmpty"), "contradiction", detail));
     }
 }
 

@@ -8,8 +8,8 @@ use super::schema::SchemaInput;
 use super::{connector, nodes, pipeline, schema};
 use crate::models::connector::{AccessKey, AwsS3Config, ConnectorView, LocalFsConfig};
 use crate::models::node::{
-    AggregateConfig, DeduplicateConfig, FilterConfig, JoinConfig, SortConfig, SourceConfig,
-    TargetConfig, TransformConfig, UnionConfig,
+    AggregateConfig, DeduplicateConfig, FilterConfig, JoinConfig, SortConfig, SourceConfig, TargetConfig,
+    TransformConfig, UnionConfig,
 };
 use crate::models::pipeline::PipelineView;
 use crate::models::run::{ProgressView, RowError, RunView};
@@ -37,18 +37,8 @@ pub fn schemas() -> Map<String, Value> {
     );
     node_configs(&mut all);
     connector_configs(&mut all);
-    change(
-        &mut all,
-        "PipelineInput",
-        "PipelineUpdate",
-        pipeline::READ_ONLY,
-    );
-    change(
-        &mut all,
-        "ConnectorInput",
-        "ConnectorUpdate",
-        connector::READ_ONLY,
-    );
+    change(&mut all, "PipelineInput", "PipelineUpdate", pipeline::READ_ONLY);
+    change(&mut all, "ConnectorInput", "ConnectorUpdate", connector::READ_ONLY);
     change(&mut all, "SchemaInput", "SchemaUpdate", schema::READ_ONLY);
     resent_graph(&mut all);
     for name in ["Pipeline", "Connector", "Schema", "Run", "RowError"] {
@@ -59,9 +49,7 @@ pub fn schemas() -> Map<String, Value> {
 }
 
 fn generator(settings: SchemaSettings) -> SchemaGenerator {
-    settings
-        .with(|s| s.definitions_path = PATH.into())
-        .into_generator()
+    settings.with(|s| s.definitions_path = PATH.into()).into_generator()
 }
 
 /// The components of what is sent.
@@ -143,10 +131,7 @@ fn connector_configs(all: &mut Map<String, Value>) {
             connector.insert("oneOf".into(), branches.clone());
         }
     }
-    if let Some(secret) = all
-        .get_mut("ConnectorInput")
-        .and_then(|c| c.pointer_mut("/properties/authConfig"))
-    {
+    if let Some(secret) = all.get_mut("ConnectorInput").and_then(|c| c.pointer_mut("/properties/authConfig")) {
         *secret = json!({
             "description": "Write-only: never in an answer, a log or an error. For the method access_key.",
             "anyOf": [reference("AccessKey"), {"type": "null"}],
@@ -163,22 +148,14 @@ fn change(all: &mut Map<String, Value>, input: &str, name: &str, read_only: &[&s
     change.remove("required");
     // A change may bring a config without its type, which is the stored one then.
     if change.remove("oneOf").is_some()
-        && let Some(config) = change
-            .get_mut("properties")
-            .and_then(|p| p.get_mut("config"))
+        && let Some(config) = change.get_mut("properties").and_then(|p| p.get_mut("config"))
     {
         *config = json!({"anyOf": [reference("LocalFsConfig"), reference("AwsS3Config")]});
     }
-    change.insert(
-        "description".into(),
-        json!("Fields that are left out stay; null clears an optional one."),
-    );
+    change.insert("description".into(), json!("Fields that are left out stay; null clears an optional one."));
     if let Some(Value::Object(properties)) = change.get_mut("properties") {
         for field in read_only {
-            properties.insert(
-                (*field).into(),
-                json!({"description": "Accepted and ignored."}),
-            );
+            properties.insert((*field).into(), json!({"description": "Accepted and ignored."}));
         }
         if properties.contains_key("id") {
             let id = "Names what is changed where the path does not; ignored where it does.";
@@ -190,28 +167,18 @@ fn change(all: &mut Map<String, Value>, input: &str, name: &str, read_only: &[&s
 
 /// Nodes and edges of an update may carry what an answer has.
 fn resent_graph(all: &mut Map<String, Value>) {
-    for (input, name, ignored) in [
-        ("NodeInput", "NodeUpdate", "clientId"),
-        ("EdgeInput", "EdgeUpdate", "id"),
-    ] {
+    for (input, name, ignored) in [("NodeInput", "NodeUpdate", "clientId"), ("EdgeInput", "EdgeUpdate", "id")] {
         let Some(mut item) = all.get(input).cloned() else {
             continue;
         };
-        if let Some(properties) = item
-            .pointer_mut("/properties")
-            .and_then(Value::as_object_mut)
-        {
-            properties.insert(
-                ignored.into(),
-                json!({"description": "Accepted and ignored."}),
-            );
+        if let Some(properties) = item.pointer_mut("/properties").and_then(Value::as_object_mut) {
+            properties.insert(ignored.into(), json!({"description": "Accepted and ignored."}));
         }
         all.insert(name.into(), item);
     }
     for (list, item) in [("nodes", "NodeUpdate"), ("edges", "EdgeUpdate")] {
-        if let Some(items) = all
-            .get_mut("PipelineUpdate")
-            .and_then(|u| u.pointer_mut(&format!("/properties/{list}/items")))
+        if let Some(items) =
+            all.get_mut("PipelineUpdate").and_then(|u| u.pointer_mut(&format!("/properties/{list}/items")))
         {
             *items = reference(item);
         }

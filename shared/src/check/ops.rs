@@ -12,33 +12,21 @@ use std::collections::HashSet;
 /// Adds the faults of the op at `at` (such as `/nodes/2/config/ops/0`).
 pub(super) fn check(op: &TransformOp, at: &str, faults: &mut Vec<Fault>) {
     match op {
-        TransformOp::Cast {
-            r#type,
-            format,
-            precision,
-            scale,
-            ..
-        } => {
+        TransformOp::Cast { r#type, format, precision, scale, .. } => {
             digits(*r#type, *precision, *scale, at, faults);
             if let Some(format) = format {
                 time_format(*r#type, format, &pointer::push(at, "format"), faults);
             }
         }
-        TransformOp::Rename { mappings } => {
-            renames(mappings, &pointer::push(at, "mappings"), faults)
-        }
+        TransformOp::Rename { mappings } => renames(mappings, &pointer::push(at, "mappings"), faults),
         TransformOp::Drop { fields }
         | TransformOp::Select { fields }
         | TransformOp::Trim { fields }
         | TransformOp::Merge { fields, .. } => {
             nodes::duplicates(fields, &pointer::push(at, "fields"), faults);
         }
-        TransformOp::Split { into, .. } => {
-            nodes::duplicates(into, &pointer::push(at, "into"), faults)
-        }
-        TransformOp::AddField { value, r#type, .. } => {
-            added(value, *r#type, &pointer::push(at, "value"), faults)
-        }
+        TransformOp::Split { into, .. } => nodes::duplicates(into, &pointer::push(at, "into"), faults),
+        TransformOp::AddField { value, r#type, .. } => added(value, *r#type, &pointer::push(at, "value"), faults),
         TransformOp::FillNull { value, .. } => {
             if value.is_null() {
                 faults.push(Fault::new(
@@ -49,16 +37,13 @@ pub(super) fn check(op: &TransformOp, at: &str, faults: &mut Vec<Fault>) {
             }
             scalar(value, &pointer::push(at, "value"), faults);
         }
-        TransformOp::MapValues {
-            mapping, default, ..
-        } => mapped(mapping, default.as_ref(), at, faults),
+        TransformOp::MapValues { mapping, default, .. } => mapped(mapping, default.as_ref(), at, faults),
         TransformOp::ParseJson { path, .. } => {
             if let Err(wrong) = json_path(path) {
                 faults.push(Fault::new(pointer::push(at, "path"), "format", wrong));
             }
         }
-        TransformOp::Expression { .. } | TransformOp::Hash { .. } | TransformOp::MaskPii { .. } => {
-        }
+        TransformOp::Expression { .. } | TransformOp::Hash { .. } | TransformOp::MaskPii { .. } => {}
     }
 }
 
@@ -71,10 +56,7 @@ pub(super) fn digits(
     faults: &mut Vec<Fault>,
 ) {
     if data_type != DataTypeName::Decimal {
-        for (name, given) in [
-            ("precision", precision.is_some()),
-            ("scale", scale.is_some()),
-        ] {
+        for (name, given) in [("precision", precision.is_some()), ("scale", scale.is_some())] {
             if given {
                 faults.push(Fault::new(
                     pointer::push(at, name),
@@ -87,29 +69,18 @@ pub(super) fn digits(
     }
     let (most, after) = decimal(precision, scale);
     if i16::from(after) > i16::from(most) {
-        let detail =
-            format!("a decimal of {most} digits cannot have {after} of them after the point");
+        let detail = format!("a decimal of {most} digits cannot have {after} of them after the point");
         faults.push(Fault::new(pointer::push(at, "scale"), "range", detail));
     }
 }
 
 fn time_format(data_type: DataTypeName, format: &str, at: &str, faults: &mut Vec<Fault>) {
-    if !matches!(
-        data_type,
-        DataTypeName::Date | DataTypeName::Timestamp | DataTypeName::Timestamptz
-    ) {
-        faults.push(Fault::new(
-            at,
-            "contradiction",
-            "format means something for date, timestamp and timestamptz only",
-        ));
+    if !matches!(data_type, DataTypeName::Date | DataTypeName::Timestamp | DataTypeName::Timestamptz) {
+        faults.push(Fault::new(at, "contradiction", "format means something for date, timestamp and timestamptz only"));
     } else if format.is_empty() {
         faults.push(Fault::new(at, "length", "must not be empty"));
     } else if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {
-        let detail = format!(
-            "{} is no time format; it is written like %d.%m.%Y %H:%M:%S",
-            verdict::quote(format)
-        );
+        let detail = format!("{} is no time format; it is written like %d.%m.%Y %H:%M:%S", verdict::quote(format));
         faults.push(Fault::new(at, "format", detail));
     }
 }
@@ -134,24 +105,12 @@ fn added(value: &Value, data_type: DataTypeName, at: &str, faults: &mut Vec<Faul
     if value.as_str().is_some_and(|text| text.contains("${")) {
         return;
     }
-    if let Err(wrong) = defaults::fits(
-        value,
-        Column {
-            data_type,
-            length: None,
-            decimal: decimal(None, None),
-        },
-    ) {
+    if let Err(wrong) = defaults::fits(value, Column { data_type, length: None, decimal: decimal(None, None) }) {
         faults.push(Fault::new(at, "type", wrong));
     }
 }
 
-fn mapped(
-    mapping: &Map<String, Value>,
-    default: Option<&Value>,
-    at: &str,
-    faults: &mut Vec<Fault>,
-) {
+fn mapped(mapping: &Map<String, Value>, default: Option<&Value>, at: &str, faults: &mut Vec<Fault>) {
     let mapping_at = pointer::push(at, "mapping");
     for (key, value) in mapping {
         scalar(value, &pointer::push(&mapping_at, key), faults);
@@ -163,22 +122,14 @@ fn mapped(
 
 fn scalar(value: &Value, at: &str, faults: &mut Vec<Fault>) {
     if value.is_object() || value.is_array() {
-        let detail = format!(
-            "expected a string, a number or a boolean, found {}",
-            verdict::kind_of(value)
-        );
+        let detail = format!("expected a string, a number or a boolean, found {}", verdict::kind_of(value));
         faults.push(Fault::new(at, "type", detail));
     }
 }
 
 /// `a.b[0]`: names with points between them, and indices in brackets.
 fn json_path(path: &str) -> Result<(), String> {
-    let wrong = || {
-        format!(
-            "{} is no path; it is written like a.b[0]",
-            verdict::quote(path)
-        )
-    };
+    let wrong = || format!("{} is no path; it is written like a.b[0]", verdict::quote(path));
     for step in path.strip_prefix("$.").unwrap_or(path).split('.') {
         let (name, indices) = step.split_at(step.find('[').unwrap_or(step.len()));
         if (name.is_empty() && indices.is_empty()) || name.contains(']') {
@@ -186,10 +137,7 @@ fn json_path(path: &str) -> Result<(), String> {
         }
         let mut rest = indices;
         while !rest.is_empty() {
-            let (index, after) = rest
-                .strip_prefix('[')
-                .and_then(|r| r.split_once(']'))
-                .ok_or_else(wrong)?;
+            let (index, after) = rest.strip_prefix('[').and_then(|r| r.split_once(']')).ok_or_else(wrong)?;
             if index.is_empty() || !index.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(wrong());
             }

@@ -127,12 +127,10 @@ pub fn create(body: &Body) -> (Option<PipelineInput>, Vec<Fault>) {
     if !faults.is_empty() {
         return (None, faults);
     }
-    let input = shape::of_checked::<PipelineInput>(value, "", Mode::default(), &mut faults).map(
-        |mut input| {
-            input.name = input.name.trim().to_owned();
-            input
-        },
-    );
+    let input = shape::of_checked::<PipelineInput>(value, "", Mode::default(), &mut faults).map(|mut input| {
+        input.name = input.name.trim().to_owned();
+        input
+    });
     (input, faults)
 }
 
@@ -140,15 +138,7 @@ pub fn create(body: &Body) -> (Option<PipelineInput>, Vec<Fault>) {
 pub fn update(body: &Body) -> (Option<PipelinePatch>, Vec<Fault>) {
     let mut faults = body.faults();
     let value = written(body.value());
-    shape::check::<PipelineInput>(
-        &value,
-        "",
-        Mode {
-            partial: true,
-            secret: false,
-        },
-        &mut faults,
-    );
+    shape::check::<PipelineInput>(&value, "", Mode { partial: true, secret: false }, &mut faults);
     meaning(&value, &mut faults);
     if value.get("nodes").is_none() && value.get("edges").is_some() {
         faults.push(edges_alone());
@@ -167,9 +157,7 @@ pub fn update(body: &Body) -> (Option<PipelinePatch>, Vec<Fault>) {
         execution_config: field(&value, "executionConfig", &mut faults),
         graph: field::<Option<Vec<NodeInput>>>(&value, "nodes", &mut faults).map(|nodes| Graph {
             nodes: nodes.unwrap_or_default(),
-            edges: field::<Option<Vec<EdgeInput>>>(&value, "edges", &mut faults)
-                .flatten()
-                .unwrap_or_default(),
+            edges: field::<Option<Vec<EdgeInput>>>(&value, "edges", &mut faults).flatten().unwrap_or_default(),
         }),
     };
     (faults.is_empty().then_some(patch), faults)
@@ -180,19 +168,10 @@ pub fn references(body: &Body) -> References {
     let value = body.value();
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let own = text(value, "connectorId").map(|id| ("/connectorId".to_owned(), id));
-    let of_nodes = array(value, "nodes")
-        .iter()
-        .enumerate()
-        .take(graph::MAX_NODES)
-        .filter_map(|(index, node)| {
-            let config = node
-                .get("config")
-                .filter(|_| nodes::type_of(node) == Some(NodeType::Source))?;
-            Some((
-                format!("/nodes/{index}/config/connectorId"),
-                text(config, "connectorId")?,
-            ))
-        });
+    let of_nodes = array(value, "nodes").iter().enumerate().take(graph::MAX_NODES).filter_map(|(index, node)| {
+        let config = node.get("config").filter(|_| nodes::type_of(node) == Some(NodeType::Source))?;
+        Some((format!("/nodes/{index}/config/connectorId"), text(config, "connectorId")?))
+    });
     References {
         connectors: own.into_iter().chain(of_nodes).collect(),
         schema: text(value, "schemaId").map(|id| ("/schemaId".to_owned(), id)),
@@ -206,11 +185,7 @@ pub fn against_schema<'a>(
     fields: &[Field],
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (index, (_, config)) in nodes
-        .into_iter()
-        .enumerate()
-        .filter(|(_, (kind, _))| *kind == NodeType::Target)
-    {
+    for (index, (_, config)) in nodes.into_iter().enumerate().filter(|(_, (kind, _))| *kind == NodeType::Target) {
         let Ok(config) = TargetConfig::deserialize(config) else {
             continue;
         };
@@ -219,11 +194,7 @@ pub fn against_schema<'a>(
             && config.upsert_key.is_none()
             && !fields.iter().any(|f| f.is_primary_key == Some(true))
         {
-            faults.push(Fault::new(
-                &at,
-                "required",
-                "the schema has no primary key, so upsert needs an upsertKey",
-            ));
+            faults.push(Fault::new(&at, "required", "the schema has no primary key, so upsert needs an upsertKey"));
         }
         for (position, name) in config.upsert_key.iter().flatten().enumerate() {
             if !fields.iter().any(|field| field.name == *name) {
@@ -240,12 +211,7 @@ pub fn against_schema<'a>(
 fn written(value: &Value) -> Value {
     let mut value = shape::without(value, READ_ONLY);
     for (list, ignored) in [("nodes", "clientId"), ("edges", "id")] {
-        for item in value
-            .get_mut(list)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
+        for item in value.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             if let Some(object) = item.as_object_mut() {
                 object.shift_remove(ignored);
             }
@@ -262,12 +228,7 @@ fn meaning(value: &Value, faults: &mut Vec<Fault>) {
         nodes::check(node, &pointer::at("/nodes", index), faults);
     }
     if value.get("nodes").is_some_and(Value::is_array) {
-        graph::check(
-            all,
-            array(value, "edges"),
-            value.get("connectorId").and_then(Value::as_str),
-            faults,
-        );
+        graph::check(all, array(value, "edges"), value.get("connectorId").and_then(Value::as_str), faults);
     }
     if let Some(config) = value.get("executionConfig") {
         execution(config, faults);
@@ -275,60 +236,28 @@ fn meaning(value: &Value, faults: &mut Vec<Fault>) {
 }
 
 fn execution(config: &Value, faults: &mut Vec<Fault>) {
-    if let Some(Ok(Partitioning::Hash { columns, .. })) =
-        config.get("partitioning").map(Partitioning::deserialize)
-    {
+    if let Some(Ok(Partitioning::Hash { columns, .. })) = config.get("partitioning").map(Partitioning::deserialize) {
         nodes::duplicates(&columns, "/executionConfig/partitioning/columns", faults);
     }
     if let Some(Ok(retry)) = config.get("retry").map(Retry::deserialize) {
-        let (first, longest) = (
-            retry.initial_delay_seconds.unwrap_or(5),
-            retry.max_delay_seconds.unwrap_or(300),
-        );
+        let (first, longest) = (retry.initial_delay_seconds.unwrap_or(5), retry.max_delay_seconds.unwrap_or(300));
         if first > longest {
-            let key = if retry.max_delay_seconds.is_some() {
-                "maxDelaySeconds"
-            } else {
-                "initialDelaySeconds"
-            };
-            let detail = format!(
-                "the first delay, {first} seconds, is longer than the longest, {longest} seconds"
-            );
-            faults.push(Fault::new(
-                pointer::push("/executionConfig/retry", key),
-                "contradiction",
-                detail,
-            ));
+            let key = if retry.max_delay_seconds.is_some() { "maxDelaySeconds" } else { "initialDelaySeconds" };
+            let detail = format!("the first delay, {first} seconds, is longer than the longest, {longest} seconds");
+            faults.push(Fault::new(pointer::push("/executionConfig/retry", key), "contradiction", detail));
         }
     }
 }
 
 fn edges_alone() -> Fault {
-    Fault::new(
-        "/edges",
-        "contradiction",
-        "edges are given without nodes; send both, they are replaced together",
-    )
+    Fault::new("/edges", "contradiction", "edges are given without nodes; send both, they are replaced together")
 }
 
 /// A field of a checked body: None where it is left out.
-pub(super) fn field<T: DeserializeOwned>(
-    value: &Value,
-    key: &str,
-    faults: &mut Vec<Fault>,
-) -> Option<T> {
-    shape::of_checked(
-        value.get(key)?,
-        &pointer::push("", key),
-        Mode::default(),
-        faults,
-    )
+pub(super) fn field<T: DeserializeOwned>(value: &Value, key: &str, faults: &mut Vec<Fault>) -> Option<T> {
+    shape::of_checked(value.get(key)?, &pointer::push("", key), Mode::default(), faults)
 }
 
 fn array<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value
-        .get(key)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }

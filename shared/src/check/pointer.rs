@@ -16,9 +16,7 @@ pub(super) fn at(parent: &str, index: usize) -> String {
 /// Sorts by pointer, array indices as numbers, and drops what is there twice.
 pub(super) fn sort(faults: &mut Vec<Fault>) {
     faults.sort_by(|a, b| {
-        compare(&a.pointer, &b.pointer)
-            .then_with(|| a.code.cmp(&b.code))
-            .then_with(|| a.detail.cmp(&b.detail))
+        compare(&a.pointer, &b.pointer).then_with(|| a.code.cmp(&b.code)).then_with(|| a.detail.cmp(&b.detail))
     });
     faults.dedup();
 }

@@ -21,18 +21,10 @@ pub fn create(body: &Body) -> (Option<RunInput>, Vec<Fault>) {
     let mut faults = body.faults();
     let value = body.value();
     shape::check::<RunInput>(value, "", Mode::default(), &mut faults);
-    for (name, parameter) in value
-        .get("parameters")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    for (name, parameter) in value.get("parameters").and_then(Value::as_object).into_iter().flatten() {
         let at = pointer::push("/parameters", name);
         if !expression::is_parameter(name) {
-            let detail = format!(
-                "{} is no parameter's name; it has letters, digits and _",
-                verdict::quote(name)
-            );
+            let detail = format!("{} is no parameter's name; it has letters, digits and _", verdict::quote(name));
             faults.push(Fault::new(&at, "pattern", detail));
         }
         if parameter.is_object() || parameter.is_array() {
@@ -44,10 +36,6 @@ pub fn create(body: &Body) -> (Option<RunInput>, Vec<Fault>) {
             ));
         }
     }
-    let input = if faults.is_empty() {
-        shape::of_checked(value, "", Mode::default(), &mut faults)
-    } else {
-        None
-    };
+    let input = if faults.is_empty() { shape::of_checked(value, "", Mode::default(), &mut faults) } else { None };
     (input, faults)
 }

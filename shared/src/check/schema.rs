@@ -45,11 +45,7 @@ pub fn create(body: &Body) -> (Option<SchemaInput>, Vec<Fault>) {
     let value = body.value();
     shape::check::<SchemaInput>(value, "", Mode::default(), &mut faults);
     check_fields(value, &mut faults);
-    let input = if faults.is_empty() {
-        shape::of_checked(value, "", Mode::default(), &mut faults)
-    } else {
-        None
-    };
+    let input = if faults.is_empty() { shape::of_checked(value, "", Mode::default(), &mut faults) } else { None };
     (input, faults)
 }
 
@@ -57,15 +53,7 @@ pub fn create(body: &Body) -> (Option<SchemaInput>, Vec<Fault>) {
 pub fn update(body: &Body) -> (Option<SchemaPatch>, Vec<Fault>) {
     let mut faults = body.faults();
     let value = &shape::without(body.value(), READ_ONLY);
-    shape::check::<SchemaInput>(
-        value,
-        "",
-        Mode {
-            partial: true,
-            secret: false,
-        },
-        &mut faults,
-    );
+    shape::check::<SchemaInput>(value, "", Mode { partial: true, secret: false }, &mut faults);
     check_fields(value, &mut faults);
     if !faults.is_empty() {
         return (None, faults);
@@ -80,11 +68,7 @@ pub fn update(body: &Body) -> (Option<SchemaPatch>, Vec<Fault>) {
 }
 
 fn check_fields(value: &Value, faults: &mut Vec<Fault>) {
-    let fields = value
-        .get("fields")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let fields = value.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut seen: HashMap<String, &str> = HashMap::new();
     for (index, field) in fields.iter().enumerate() {
         let at = pointer::at("/fields", index);
@@ -127,18 +111,10 @@ fn check_field(field: &Field, at: &str, faults: &mut Vec<Fault>) {
     }
     ops::digits(field.data_type, field.precision, field.scale, at, faults);
     if field.is_primary_key == Some(true) && field.is_nullable == Some(true) {
-        faults.push(Fault::new(
-            pointer::push(at, "isNullable"),
-            "contradiction",
-            "a primary key is never nullable",
-        ));
+        faults.push(Fault::new(pointer::push(at, "isNullable"), "contradiction", "a primary key is never nullable"));
     }
     if let Some(value) = &field.default_value {
-        let column = Column {
-            data_type: field.data_type,
-            length: field.length,
-            decimal: field.decimal(),
-        };
+        let column = Column { data_type: field.data_type, length: field.length, decimal: field.decimal() };
         if let Err(wrong) = defaults::fits(value, column) {
             faults.push(Fault::new(pointer::push(at, "defaultValue"), "type", wrong));
         }
@@ -150,19 +126,16 @@ pub fn evolution(old: &[Field], new: &[Field]) -> Vec<String> {
     let mut reasons = Vec::new();
     for before in old {
         match new.iter().find(|after| after.name == before.name) {
-            None => reasons.push(format!(
-                "the field {:?} would be dropped with its data",
-                before.name
-            )),
+            None => reasons.push(format!("the field {:?} would be dropped with its data", before.name)),
             Some(after) => reasons.extend(change(before, after)),
         }
     }
-    for added in new
-        .iter()
-        .filter(|field| !old.iter().any(|before| before.name == field.name))
-    {
+    for added in new.iter().filter(|field| !old.iter().any(|before| before.name == field.name)) {
         if !added.nullable() {
-            reasons.push(format!("the new field {:?} is not nullable, and the rows that are there have no value for it", added.name));
+            reasons.push(format!(
+                "the new field {:?} is not nullable, and the rows that are there have no value for it",
+                added.name
+            ));
         }
     }
     reasons
@@ -172,40 +145,22 @@ pub fn evolution(old: &[Field], new: &[Field]) -> Vec<String> {
 fn change(before: &Field, after: &Field) -> Option<String> {
     let name = &before.name;
     let texts = [DataTypeName::Varchar, DataTypeName::Text];
-    if before.data_type != after.data_type
-        && !(texts.contains(&before.data_type) && texts.contains(&after.data_type))
-    {
-        return Some(format!(
-            "the field {name:?} would change from {} to {}",
-            type_name(before),
-            type_name(after)
-        ));
+    if before.data_type != after.data_type && !(texts.contains(&before.data_type) && texts.contains(&after.data_type)) {
+        return Some(format!("the field {name:?} would change from {} to {}", type_name(before), type_name(after)));
     }
     if before.data_type == DataTypeName::Decimal && before.decimal() != after.decimal() {
-        return Some(format!(
-            "the field {name:?} would change from {} to {}",
-            type_name(before),
-            type_name(after)
-        ));
+        return Some(format!("the field {name:?} would change from {} to {}", type_name(before), type_name(after)));
     }
-    if let Some(most) = after
-        .length
-        .filter(|most| before.length.is_none_or(|had| had > *most))
-    {
-        return Some(format!(
-            "the field {name:?} would be cut to {most} characters"
-        ));
+    if let Some(most) = after.length.filter(|most| before.length.is_none_or(|had| had > *most)) {
+        return Some(format!("the field {name:?} would be cut to {most} characters"));
     }
-    (before.nullable() && !after.nullable()).then(|| {
-        format!("the field {name:?} would not be nullable any more, and rows may have null in it")
-    })
+    (before.nullable() && !after.nullable())
+        .then(|| format!("the field {name:?} would not be nullable any more, and rows may have null in it"))
 }
 
 fn type_name(field: &Field) -> String {
-    let name = serde_json::to_value(field.data_type)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default();
+    let name =
+        serde_json::to_value(field.data_type).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
     match field.data_type {
         DataTypeName::Decimal => format!("{name}({}, {})", field.decimal().0, field.decimal().1),
         _ => name,

@@ -40,10 +40,7 @@ static SHAPES: Mutex<Option<Shapes>> = Mutex::new(None);
 
 /// The JSON Schema of `T` as schemars derives it.
 pub(super) fn schema_of<T: JsonSchema>() -> Value {
-    SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .into()
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().into()
 }
 
 /// Reads `value` as a `T`; its faults go to `faults`, with pointers below `prefix`.
@@ -53,42 +50,21 @@ pub(super) fn read<T: JsonSchema + DeserializeOwned + 'static>(
     mode: Mode,
     faults: &mut Vec<Fault>,
 ) -> Option<T> {
-    check::<T>(value, prefix, mode, faults)
-        .then(|| of_checked(value, prefix, mode, faults))
-        .flatten()
+    check::<T>(value, prefix, mode, faults).then(|| of_checked(value, prefix, mode, faults)).flatten()
 }
 
 /// Whether `value` has the shape of `T`; its faults go to `faults`.
-pub(super) fn check<T: JsonSchema + 'static>(
-    value: &Value,
-    prefix: &str,
-    mode: Mode,
-    faults: &mut Vec<Fault>,
-) -> bool {
+pub(super) fn check<T: JsonSchema + 'static>(value: &Value, prefix: &str, mode: Mode, faults: &mut Vec<Fault>) -> bool {
     let shape = match shape::<T>(mode.partial) {
         Ok(shape) => shape,
         Err(e) => {
-            faults.push(Fault::new(
-                prefix,
-                "invalid",
-                format!("cannot be checked: {e}"),
-            ));
+            faults.push(Fault::new(prefix, "invalid", format!("cannot be checked: {e}")));
             return false;
         }
     };
-    let words = Words {
-        schema: &shape.schema,
-        document: value,
-        name: &shape.name,
-        prefix,
-        secret: mode.secret,
-    };
+    let words = Words { schema: &shape.schema, document: value, name: &shape.name, prefix, secret: mode.secret };
     let before = faults.len();
-    for error in shape
-        .validator
-        .iter_errors(&cut(value))
-        .take(super::MAX_FAULTS + 1)
-    {
+    for error in shape.validator.iter_errors(&cut(value)).take(super::MAX_FAULTS + 1) {
         words.add(&error, faults);
     }
     faults.len() == before
@@ -100,15 +76,8 @@ fn cut(value: &Value) -> Cow<'_, Value> {
         return Cow::Borrowed(value);
     }
     Cow::Owned(match value {
-        Value::Array(items) => items
-            .iter()
-            .take(MAX_ITEMS)
-            .map(|item| cut(item).into_owned())
-            .collect(),
-        Value::Object(object) => object
-            .iter()
-            .map(|(key, item)| (key.clone(), cut(item).into_owned()))
-            .collect(),
+        Value::Array(items) => items.iter().take(MAX_ITEMS).map(|item| cut(item).into_owned()).collect(),
+        Value::Object(object) => object.iter().map(|(key, item)| (key.clone(), cut(item).into_owned())).collect(),
         other => other.clone(),
     })
 }
@@ -153,20 +122,15 @@ fn shape<T: JsonSchema + 'static>(partial: bool) -> Result<Arc<Shape>, String> {
         root.remove("required");
     }
     let validator = compile(&mut schema)?;
-    let shape = Arc::new(Shape {
-        name: T::schema_name().into_owned(),
-        schema,
-        validator,
-    });
+    let shape = Arc::new(Shape { name: T::schema_name().into_owned(), schema, validator });
     shapes.insert(key, Arc::clone(&shape));
     Ok(shape)
 }
 
 fn compile(schema: &mut Value) -> Result<Validator, String> {
     demand_whole_numbers(schema);
-    let mut options = jsonschema::draft202012::options()
-        .should_validate_formats(true)
-        .with_keyword("x-whole", |_, _, _| {
+    let mut options =
+        jsonschema::draft202012::options().should_validate_formats(true).with_keyword("x-whole", |_, _, _| {
             let whole: Box<dyn for<'i> Keyword<'i>> = Box::new(Whole);
             Ok(whole)
         });
@@ -188,10 +152,7 @@ fn demand_whole_numbers(schema: &mut Value) {
             };
             if integer {
                 object.insert("x-whole".into(), json!(true));
-                if object
-                    .get("format")
-                    .is_some_and(|format| format == "uint32")
-                {
+                if object.get("format").is_some_and(|format| format == "uint32") {
                     object.entry("maximum").or_insert(json!(u32::MAX));
                 }
             }
@@ -221,9 +182,7 @@ impl<'i> Keyword<'i> for Whole {
     }
 
     fn is_valid(&self, instance: &'i Value) -> bool {
-        instance
-            .as_number()
-            .is_none_or(|number| Whole::wrong(number).is_none())
+        instance.as_number().is_none_or(|number| Whole::wrong(number).is_none())
     }
 }
 

@@ -50,9 +50,7 @@ impl Words<'_> {
             }
             // What is no text is told by `enum`, too, with the words.
             Kind::Type { .. }
-                if self
-                    .holder(error)
-                    .is_some_and(|h| h.get("enum").is_some() || h.get("const").is_some()) => {}
+                if self.holder(error).is_some_and(|h| h.get("enum").is_some() || h.get("const").is_some()) => {}
             Kind::Type { kind } => {
                 // Whatever stands where a secret should is one.
                 let secret = self.secret || at == "/authConfig";
@@ -60,26 +58,16 @@ impl Words<'_> {
             }
             Kind::Custom { message, .. } => faults.push(Fault::new(at, "type", message.clone())),
             Kind::Enum { options } => {
-                let options: Vec<&str> = options
-                    .as_array()
-                    .map(|o| o.iter().filter_map(Value::as_str).collect())
-                    .unwrap_or_default();
+                let options: Vec<&str> =
+                    options.as_array().map(|o| o.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
                 faults.push(self.word(at, found, &options));
             }
-            Kind::Constant { expected_value } => faults.push(self.word(
-                at,
-                found,
-                &expected_value.as_str().into_iter().collect::<Vec<_>>(),
-            )),
+            Kind::Constant { expected_value } => {
+                faults.push(self.word(at, found, &expected_value.as_str().into_iter().collect::<Vec<_>>()))
+            }
             Kind::Format { format } => {
-                let wrong = found
-                    .as_str()
-                    .and_then(|text| formats::explain(format, text));
-                faults.push(Fault::new(
-                    at,
-                    "format",
-                    wrong.unwrap_or_else(|| format!("is no {format}")),
-                ));
+                let wrong = found.as_str().and_then(|text| formats::explain(format, text));
+                faults.push(Fault::new(at, "format", wrong.unwrap_or_else(|| format!("is no {format}"))));
             }
             Kind::Pattern { pattern } => {
                 let shown = found
@@ -87,33 +75,18 @@ impl Words<'_> {
                     .filter(|_| !self.secret)
                     .map(|t| format!(", found {}", quote(t)))
                     .unwrap_or_default();
-                faults.push(Fault::new(
-                    at,
-                    "pattern",
-                    format!("must match {pattern}{shown}"),
-                ));
+                faults.push(Fault::new(at, "pattern", format!("must match {pattern}{shown}")));
             }
             kind => faults.push(self.bounds(at, kind, error)),
         }
     }
 
     /// `anyOf` comes from `Option` alone: what the branch that is not null says.
-    fn any_of(
-        &self,
-        error: &ValidationError<'_>,
-        context: &[Vec<ValidationError<'static>>],
-        faults: &mut Vec<Fault>,
-    ) {
-        let branches = self
-            .schema
-            .pointer(error.schema_path().as_str())
-            .and_then(Value::as_array);
+    fn any_of(&self, error: &ValidationError<'_>, context: &[Vec<ValidationError<'static>>], faults: &mut Vec<Fault>) {
+        let branches = self.schema.pointer(error.schema_path().as_str()).and_then(Value::as_array);
         for (index, branch) in context.iter().enumerate() {
-            let null = branches
-                .and_then(|b| b.get(index))
-                .and_then(|b| b.get("type"))
-                .and_then(Value::as_str)
-                == Some("null");
+            let null =
+                branches.and_then(|b| b.get(index)).and_then(|b| b.get("type")).and_then(Value::as_str) == Some("null");
             if !null {
                 branch.iter().for_each(|e| self.add(e, faults));
             }
@@ -129,36 +102,23 @@ impl Words<'_> {
         faults: &mut Vec<Fault>,
     ) {
         let found = error.instance().as_ref();
-        let branches = self
-            .schema
-            .pointer(error.schema_path().as_str())
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice);
+        let branches =
+            self.schema.pointer(error.schema_path().as_str()).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let Some(tag) = branches.iter().find_map(tag_of) else {
             let words: Vec<&str> = branches.iter().flat_map(words_of).collect();
             return faults.push(self.word(at.to_owned(), found, &words));
         };
         let words: Vec<&str> = branches.iter().filter_map(|b| word_of(b, tag)).collect();
         let Some(object) = found.as_object() else {
-            let detail = format!(
-                "expected an object with {}, found {}",
-                quote(tag),
-                kind_of(found)
-            );
+            let detail = format!("expected an object with {}, found {}", quote(tag), kind_of(found));
             return faults.push(Fault::new(at, "type", detail));
         };
         let tag_at = pointer::push(at, tag);
         let Some(word) = object.get(tag) else {
-            let detail = format!(
-                "the field {} is required: one of {}",
-                quote(tag),
-                list(&words)
-            );
+            let detail = format!("the field {} is required: one of {}", quote(tag), list(&words));
             return faults.push(Fault::new(tag_at, "required", detail));
         };
-        let chosen = branches
-            .iter()
-            .position(|b| word.as_str().is_some_and(|w| word_of(b, tag) == Some(w)));
+        let chosen = branches.iter().position(|b| word.as_str().is_some_and(|w| word_of(b, tag) == Some(w)));
         match chosen.and_then(|index| context.get(index)) {
             Some(branch) => branch.iter().for_each(|e| self.add(e, faults)),
             None => faults.push(self.word(tag_at, word, &words)),
@@ -173,32 +133,14 @@ impl Words<'_> {
         }
     }
 
-    fn unknown_field(
-        &self,
-        at: &str,
-        error: &ValidationError<'_>,
-        name: &str,
-        known: &[&str],
-    ) -> Fault {
+    fn unknown_field(&self, at: &str, error: &ValidationError<'_>, name: &str, known: &[&str]) -> Fault {
         let at = pointer::push(at, name);
         if later::field(self.owner(error), name) {
-            return Fault::new(
-                at,
-                "not_available",
-                format!("{} is not available in this version", quote(name)),
-            );
+            return Fault::new(at, "not_available", format!("{} is not available in this version", quote(name)));
         }
         let hint = near(name, known.iter().copied());
-        let hint = if hint.is_empty() && !known.is_empty() {
-            format!("; known: {}", list(known))
-        } else {
-            hint
-        };
-        Fault::new(
-            at,
-            "unknown_field",
-            format!("unknown field {}{hint}", quote(name)),
-        )
+        let hint = if hint.is_empty() && !known.is_empty() { format!("; known: {}", list(known)) } else { hint };
+        Fault::new(at, "unknown_field", format!("unknown field {}{hint}", quote(name)))
     }
 
     /// The Rust type whose schema made the error.
@@ -213,18 +155,12 @@ impl Words<'_> {
     /// The schema object that holds the violated keyword.
     fn holder(&self, error: &ValidationError<'_>) -> Option<&Value> {
         let path = error.schema_path().as_str();
-        self.schema
-            .pointer(path.rsplit_once('/').map_or("", |(parent, _)| parent))
+        self.schema.pointer(path.rsplit_once('/').map_or("", |(parent, _)| parent))
     }
 
     fn known(&self, error: &ValidationError<'_>) -> Vec<&str> {
-        let properties = self
-            .holder(error)
-            .and_then(|h| h.get("properties"))
-            .and_then(Value::as_object);
-        properties
-            .map(|p| p.keys().map(String::as_str).collect())
-            .unwrap_or_default()
+        let properties = self.holder(error).and_then(|h| h.get("properties")).and_then(Value::as_object);
+        properties.map(|p| p.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 
     /// Entries of an array: what is validated may have been cut.
@@ -238,23 +174,15 @@ impl Words<'_> {
         let found = error.instance().as_ref();
         let (low, high, code, unit) = match kind {
             Kind::Minimum { .. } | Kind::Maximum { .. } => ("minimum", "maximum", "range", ""),
-            Kind::MinLength { .. } | Kind::MaxLength { .. } => {
-                ("minLength", "maxLength", "length", " characters")
-            }
-            Kind::MinItems { .. } | Kind::MaxItems { .. } => {
-                ("minItems", "maxItems", "length", " entries")
-            }
+            Kind::MinLength { .. } | Kind::MaxLength { .. } => ("minLength", "maxLength", "length", " characters"),
+            Kind::MinItems { .. } | Kind::MaxItems { .. } => ("minItems", "maxItems", "length", " entries"),
             Kind::MinProperties { .. } | Kind::MaxProperties { .. } => {
                 ("minProperties", "maxProperties", "length", " entries")
             }
             _ if self.secret => return Fault::new(at, "invalid", "is not valid"),
             _ => return Fault::new(at, "invalid", error.to_string()),
         };
-        let bound = |key| {
-            self.holder(error)
-                .and_then(|h| h.get(key))
-                .map(Value::to_string)
-        };
+        let bound = |key| self.holder(error).and_then(|h| h.get(key)).map(Value::to_string);
         let must = match (bound(low), bound(high)) {
             (Some(l), Some(h)) if l == h => format!("exactly {l}"),
             (Some(l), Some(h)) => format!("{l} to {h}"),
@@ -280,36 +208,21 @@ pub(super) fn word(at: String, found: &Value, words: &[&str]) -> Fault {
         let detail = format!("expected one of {}, found {}", list(words), kind_of(found));
         return Fault::new(at, "type", detail);
     };
-    let key = at
-        .rsplit('/')
-        .find(|token| token.parse::<usize>().is_err())
-        .unwrap_or_default();
+    let key = at.rsplit('/').find(|token| token.parse::<usize>().is_err()).unwrap_or_default();
     let what = later::what(key);
     if later::word(key, text) {
-        let detail = format!(
-            "{what} {} is not available in this version; available: {}",
-            quote(text),
-            list(words)
-        );
+        let detail = format!("{what} {} is not available in this version; available: {}", quote(text), list(words));
         return Fault::new(at, "not_available", detail);
     }
     let near = near(text, words.iter().copied());
-    let detail = format!(
-        "unknown {what} {}{near}; known: {}",
-        quote(text),
-        list(words)
-    );
+    let detail = format!("unknown {what} {}{near}; known: {}", quote(text), list(words));
     Fault::new(at, "unknown", detail)
 }
 
 fn wrong_type(kind: &TypeKind, found: &Value, secret: bool) -> String {
     let expected: Vec<String> = match kind {
         TypeKind::Single(one) => vec![one.to_string()],
-        TypeKind::Multiple(several) => several
-            .iter()
-            .map(|t| t.to_string())
-            .filter(|t| t != "null")
-            .collect(),
+        TypeKind::Multiple(several) => several.iter().map(|t| t.to_string()).filter(|t| t != "null").collect(),
     };
     let expected: Vec<&str> = expected.iter().map(|name| with_article(name)).collect();
     let shown = match found {
@@ -322,10 +235,7 @@ fn wrong_type(kind: &TypeKind, found: &Value, secret: bool) -> String {
 /// The property by which a branch is told from the others.
 fn tag_of(branch: &Value) -> Option<&str> {
     let properties = branch.get("properties")?.as_object()?;
-    properties
-        .iter()
-        .find(|(_, schema)| schema.get("const").is_some())
-        .map(|(name, _)| name.as_str())
+    properties.iter().find(|(_, schema)| schema.get("const").is_some()).map(|(name, _)| name.as_str())
 }
 
 fn word_of<'v>(branch: &'v Value, tag: &str) -> Option<&'v str> {
@@ -334,17 +244,8 @@ fn word_of<'v>(branch: &'v Value, tag: &str) -> Option<&'v str> {
 
 /// The words that a branch of an enumeration allows.
 fn words_of(branch: &Value) -> Vec<&str> {
-    let several = branch
-        .get("enum")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    branch
-        .get("const")
-        .into_iter()
-        .chain(several)
-        .filter_map(Value::as_str)
-        .collect()
+    let several = branch.get("enum").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    branch.get("const").into_iter().chain(several).filter_map(Value::as_str).collect()
 }
 
 /// "; did you mean …", or nothing.
@@ -352,9 +253,7 @@ pub(super) fn near<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Stri
     if name.len() > LONGEST_NEAR {
         return String::new();
     }
-    error::nearest(name, known)
-        .map(|near| format!("; did you mean {}?", quote(near)))
-        .unwrap_or_default()
+    error::nearest(name, known).map(|near| format!("; did you mean {}?", quote(near))).unwrap_or_default()
 }
 
 fn list(words: &[&str]) -> String {

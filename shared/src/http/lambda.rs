@@ -30,11 +30,7 @@ pub async fn serve_runtime(function: Function, services: Arc<Services>) -> Resul
 }
 
 /// Answers one event.
-pub async fn serve(
-    function: &Function,
-    services: &Arc<Services>,
-    event: lambda_http::Request,
-) -> http::Response<Body> {
+pub async fn serve(function: &Function, services: &Arc<Services>, event: lambda_http::Request) -> http::Response<Body> {
     let request = request(event);
     let (id, method, path) = (request.id.clone(), request.method.clone(), request.path.clone());
     let started = std::time::Instant::now();

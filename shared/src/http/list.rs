@@ -65,7 +65,12 @@ impl ListInput {
     ///
     /// # Errors
     /// Where it cannot be written as JSON, which is a defect.
-    pub fn answer<T, V: Serialize>(&self, context: &Context, listed: Listed<T>, view: impl Fn(T) -> V) -> Result<Response> {
+    pub fn answer<T, V: Serialize>(
+        &self,
+        context: &Context,
+        listed: Listed<T>,
+        view: impl Fn(T) -> V,
+    ) -> Result<Response> {
         let data: Vec<V> = listed.items.into_iter().map(view).collect();
         self.page(context, &data, listed.next.as_ref(), listed.total)
     }

@@ -65,9 +65,7 @@ impl Request {
         match self.query(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => {
-                Err(Error::fault(format!("?{name}"), "type", format!("{other:?} is not true or false")))
-            }
+            Some(other) => Err(Error::fault(format!("?{name}"), "type", format!("{other:?} is not true or false"))),
         }
     }
 
@@ -258,7 +256,9 @@ impl Function {
     pub fn router(name: &'static str, routes: Vec<(&'static str, Self)>) -> Self {
         let routes = routes
             .into_iter()
-            .flat_map(|(key, function)| function.routes.into_iter().map(move |(_, action, handler)| (key, action, handler)))
+            .flat_map(|(key, function)| {
+                function.routes.into_iter().map(move |(_, action, handler)| (key, action, handler))
+            })
             .collect();
         Self { name, routes }
     }
@@ -286,8 +286,7 @@ impl Function {
     }
 
     async fn handle(&self, services: &Arc<Services>, request: Request) -> Result<Response> {
-        let Some((_, action, handler)) =
-            self.routes.iter().find(|(key, ..)| key.is_empty() || *key == request.route)
+        let Some((_, action, handler)) = self.routes.iter().find(|(key, ..)| key.is_empty() || *key == request.route)
         else {
             return Err(Error::internal(format!("{} has no route {:?}", self.name, request.route)));
         };
@@ -298,7 +297,10 @@ impl Function {
         if !allowed(context.caller.role, *action) {
             return Err(Error::Forbidden(match context.caller.role {
                 Some(role) => format!("the role {} may not {}", role.name(), action.name().replace('_', " ")),
-                None => format!("a token without the role admin, editor or viewer may not {}", action.name().replace('_', " ")),
+                None => format!(
+                    "a token without the role admin, editor or viewer may not {}",
+                    action.name().replace('_', " ")
+                ),
             }));
         }
         handler(context, request).await

@@ -74,14 +74,9 @@ fn paths() -> Value {
         let Some(operation) = described(action) else {
             continue;
         };
-        let item = paths
-            .entry(path)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let item = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
         if let Some(item) = item.as_object_mut() {
-            item.insert(
-                method.to_ascii_lowercase(),
-                operation.document(method, path, action),
-            );
+            item.insert(method.to_ascii_lowercase(), operation.document(method, path, action));
         }
     }
     Value::Object(paths)

@@ -92,7 +92,10 @@ impl Issuer {
                 let answer = answer.lock().unwrap().clone();
                 match answer {
                     Some((status, body)) => {
-                        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                        let head = format!(
+                            "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                            body.len()
+                        );
                         let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
                     }
                     None => silent.push(stream),
@@ -196,7 +199,9 @@ async fn what_is_no_key_set_is_unavailable_and_tried_again_soon() {
     let jwks = Jwks::new(&issuer.url).unwrap();
     let large = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(LARGEST));
     let symmetric = json!({"keys": [{"kty": "oct", "kid": "one", "k": "AAAA", "alg": "HS256"}]}).to_string();
-    let encryption = json!({"keys": [{"use": "enc", "kty": "EC", "crv": "P-256", "kid": "one", "x": "AAAA", "y": "AAAA"}]}).to_string();
+    let encryption =
+        json!({"keys": [{"use": "enc", "kty": "EC", "crv": "P-256", "kid": "one", "x": "AAAA", "y": "AAAA"}]})
+            .to_string();
     for (n, (status, body, said)) in [
         (404, "gone", "the issuer answers with status 404"),
         (302, "", "the issuer answers with status 302"),
@@ -267,7 +272,14 @@ fn only_this_machine_may_be_asked_without_tls() {
     for good in ["https://example.com/jwks.json", "http://localhost:1/x", "http://127.0.0.1/x", "http://[::1]:9/x"] {
         assert!(Jwks::new(good).is_ok(), "{good}");
     }
-    for bad in ["http://example.com/x", "http://10.0.0.1/x", "http://localhost.example.com/", "file:///etc/passwd", "ftp://localhost/x", ""] {
+    for bad in [
+        "http://example.com/x",
+        "http://10.0.0.1/x",
+        "http://localhost.example.com/",
+        "file:///etc/passwd",
+        "ftp://localhost/x",
+        "",
+    ] {
         assert!(Jwks::new(bad).is_err(), "{bad}");
     }
 }

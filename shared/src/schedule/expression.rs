@@ -166,8 +166,10 @@ fn nickname(pieces: &[Piece<'_>]) -> Result<&'static str, ScheduleError> {
             fault("@every is not read; write a step, such as `*/5 * * * *` for every five minutes".to_owned())
         }
         (None, _) => {
-            let hint = nearest(name.text, NICKNAMES.iter().map(|(n, _)| *n))
-                .map_or_else(|| "@hourly, @daily, @weekly, @monthly and @yearly are known".to_owned(), |n| format!("did you mean {n}?"));
+            let hint = nearest(name.text, NICKNAMES.iter().map(|(n, _)| *n)).map_or_else(
+                || "@hourly, @daily, @weekly, @monthly and @yearly are known".to_owned(),
+                |n| format!("did you mean {n}?"),
+            );
             fault(format!("{} is not known; {hint}", name.text))
         }
     }
@@ -245,7 +247,10 @@ fn parse_item(field: &Field, item: Piece<'_>) -> Result<u64, ScheduleError> {
         let value = parse_value(field, base)?;
         if let Some(step) = step {
             let to = field.star_max.max(value);
-            let message = format!("a step needs a range or `*` before it: write `{value}-{to}/{step}` for every {step} {} from {value} on", field.unit);
+            let message = format!(
+                "a step needs a range or `*` before it: write `{value}-{to}/{step}` for every {step} {} from {value} on",
+                field.unit
+            );
             return Err(base.fault(field, message));
         }
         (value, value)
@@ -258,7 +263,9 @@ fn parse_step(field: &Field, step: Piece<'_>) -> Result<u32, ScheduleError> {
     match number(step.text) {
         Some(0) => Err(step.fault(field, "a step of 0 would never move on; 1 or more is needed")),
         Some(n) if n <= most => Ok(n),
-        Some(n) => Err(step.fault(field, format_args!("a step of {n} is more than the {most} {} there are", field.unit))),
+        Some(n) => {
+            Err(step.fault(field, format_args!("a step of {n} is more than the {most} {} there are", field.unit)))
+        }
         None if step.text.is_empty() => Err(step.fault(field, "a number is missing after `/`")),
         None => Err(step.fault(field, format_args!("the step {:?} is not a number", step.text))),
     }
@@ -267,7 +274,10 @@ fn parse_step(field: &Field, step: Piece<'_>) -> Result<u32, ScheduleError> {
 fn parse_range(field: &Field, whole: Piece<'_>, from: Piece<'_>, to: Piece<'_>) -> Result<(u32, u32), ScheduleError> {
     for end in [from, to] {
         if end.text.is_empty() {
-            return Err(whole.fault(field, format_args!("the range {:?} lacks an end; write it as `{}-{}`", whole.text, field.min, field.star_max)));
+            return Err(whole.fault(
+                field,
+                format_args!("the range {:?} lacks an end; write it as `{}-{}`", whole.text, field.min, field.star_max),
+            ));
         }
     }
     let first = parse_value(field, from)?;
@@ -311,26 +321,41 @@ fn named(field: &Field, text: &str) -> Option<u32> {
 fn not_a_value(field: &Field, piece: Piece<'_>) -> ScheduleError {
     let text = piece.text;
     let upper = text.to_ascii_uppercase();
-    let before = |c: char| upper.strip_suffix(c).is_some_and(|rest| rest.is_empty() || number(rest).is_some() || rest == "L");
+    let before =
+        |c: char| upper.strip_suffix(c).is_some_and(|rest| rest.is_empty() || number(rest).is_some() || rest == "L");
     if text.is_empty() {
         return piece.fault(field, "a value is missing");
     }
     if let Some((at, sign)) = text.char_indices().find(|(_, c)| matches!(c, '?' | '#' | '~')) {
         let advice = if sign == '?' { "; write `*`" } else { "" };
-        return piece.part(at, sign.len_utf8()).fault(field, format_args!("`{sign}` is not part of POSIX cron{advice}"));
+        return piece
+            .part(at, sign.len_utf8())
+            .fault(field, format_args!("`{sign}` is not part of POSIX cron{advice}"));
     }
     if before('L') || before('W') || upper == "H" {
-        let last = if field.name == "day of month" && upper == "L" { "; the last day of a month cannot be written, `28-31` is the nearest" } else { "" };
-        return piece.fault(field, format_args!("{text:?} (L, W and H of other crons) is not part of POSIX cron{last}"));
+        let last = if field.name == "day of month" && upper == "L" {
+            "; the last day of a month cannot be written, `28-31` is the nearest"
+        } else {
+            ""
+        };
+        return piece
+            .fault(field, format_args!("{text:?} (L, W and H of other crons) is not part of POSIX cron{last}"));
     }
     if text.contains('*') {
         return piece.fault(field, format_args!("`*` stands alone or before a step, not in {text:?}"));
     }
     if field.names.is_empty() {
-        return piece.fault(field, format_args!("{text:?} is not a number; {} to {} are allowed", field.min, field.max));
+        return piece
+            .fault(field, format_args!("{text:?} is not a number; {} to {} are allowed", field.min, field.max));
     }
     let names = format!("{} to {}", field.names.first().unwrap_or(&""), field.names.last().unwrap_or(&""));
     let start = upper.get(..3).and_then(|s| field.names.iter().find(|n| **n == s)).copied();
-    let hint = start.or_else(|| nearest(text, field.names.iter().copied())).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-    piece.fault(field, format_args!("{text:?} is neither a number ({} to {}) nor a name ({names}){hint}", field.min, field.max))
+    let hint = start
+        .or_else(|| nearest(text, field.names.iter().copied()))
+        .map(|n| format!("; did you mean {n}?"))
+        .unwrap_or_default();
+    piece.fault(
+        field,
+        format_args!("{text:?} is neither a number ({} to {}) nor a name ({names}){hint}", field.min, field.max),
+    )
 }

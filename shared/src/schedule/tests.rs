@@ -24,12 +24,16 @@ fn sunday_is_zero_and_seven_and_monday_is_one() {
         assert_eq!(fires(expression, "UTC", "2026-01-01T00:00:00Z", 2), sundays, "{expression}");
     }
     assert_eq!(fires("0 12 * * 1", "UTC", "2026-01-01T00:00:00Z", 1), ["2026-01-05T12:00Z"]);
-    assert_eq!(fires("0 12 * * 5-7", "UTC", "2026-01-01T00:00:00Z", 4), fires("0 12 * * FRI-SUN", "UTC", "2026-01-01T00:00:00Z", 4));
+    assert_eq!(
+        fires("0 12 * * 5-7", "UTC", "2026-01-01T00:00:00Z", 4),
+        fires("0 12 * * FRI-SUN", "UTC", "2026-01-01T00:00:00Z", 4)
+    );
 }
 
 #[test]
 fn either_day_field_may_match_when_both_are_restricted() {
-    let expected = ["2026-02-06T00:00Z", "2026-02-13T00:00Z", "2026-02-20T00:00Z", "2026-02-27T00:00Z", "2026-03-06T00:00Z"];
+    let expected =
+        ["2026-02-06T00:00Z", "2026-02-13T00:00Z", "2026-02-20T00:00Z", "2026-02-27T00:00Z", "2026-03-06T00:00Z"];
     assert_eq!(fires("0 0 13 * FRI", "UTC", "2026-02-01T00:00:00Z", 5), expected);
     assert_eq!(fires("0 0 10 * FRI", "UTC", "2026-02-07T00:00:00Z", 2), ["2026-02-10T00:00Z", "2026-02-13T00:00Z"]);
 }
@@ -68,28 +72,46 @@ fn a_fire_is_strictly_after_the_instant() {
 #[test]
 fn local_times_that_a_spring_change_skips_fire_once_after_the_gap() {
     // Berlin skips 02:00 to 03:00 on 29 March 2026, at 01:00 UTC.
-    assert_eq!(fires("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2), ["2026-03-29T01:00Z", "2026-03-30T00:30Z"]);
+    assert_eq!(
+        fires("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2),
+        ["2026-03-29T01:00Z", "2026-03-30T00:30Z"]
+    );
     let around = ["2026-03-29T00:40Z", "2026-03-29T00:50Z", "2026-03-29T01:00Z", "2026-03-29T01:10Z"];
     assert_eq!(fires("*/10 * * * *", "Europe/Berlin", "2026-03-29T00:30:00Z", 4), around);
     // The skipped times fire at the end of the gap also where the expression does not name that time.
-    assert_eq!(fires("5-55/10 * * * *", "Europe/Berlin", "2026-03-29T00:50:00Z", 3), ["2026-03-29T00:55Z", "2026-03-29T01:00Z", "2026-03-29T01:05Z"]);
+    assert_eq!(
+        fires("5-55/10 * * * *", "Europe/Berlin", "2026-03-29T00:50:00Z", 3),
+        ["2026-03-29T00:55Z", "2026-03-29T01:00Z", "2026-03-29T01:05Z"]
+    );
 }
 
 #[test]
 fn a_gap_at_midnight_or_of_a_whole_day_fires_at_its_end() {
     // Santiago skips 00:00 to 01:00 on 6 September 2026, Apia all of 30 December 2011.
-    assert_eq!(fires("0 0 * * *", "America/Santiago", "2026-09-05T12:00:00Z", 2), ["2026-09-06T04:00Z", "2026-09-07T03:00Z"]);
+    assert_eq!(
+        fires("0 0 * * *", "America/Santiago", "2026-09-05T12:00:00Z", 2),
+        ["2026-09-06T04:00Z", "2026-09-07T03:00Z"]
+    );
     assert_eq!(fires("0 9 30 12 *", "Pacific/Apia", "2011-12-01T00:00:00Z", 1), ["2011-12-30T10:00Z"]);
 }
 
 #[test]
 fn local_times_that_an_autumn_change_repeats_fire_the_first_time_only() {
     // New York repeats 01:00 to 02:00 on 1 November 2026: first from 05:00 UTC, again from 06:00.
-    assert_eq!(fires("30 1 * * *", "America/New_York", "2026-10-31T12:00:00Z", 2), ["2026-11-01T05:30Z", "2026-11-02T06:30Z"]);
-    assert_eq!(fires("*/30 * * * *", "America/New_York", "2026-11-01T05:00:00Z", 2), ["2026-11-01T05:30Z", "2026-11-01T07:00Z"]);
+    assert_eq!(
+        fires("30 1 * * *", "America/New_York", "2026-10-31T12:00:00Z", 2),
+        ["2026-11-01T05:30Z", "2026-11-02T06:30Z"]
+    );
+    assert_eq!(
+        fires("*/30 * * * *", "America/New_York", "2026-11-01T05:00:00Z", 2),
+        ["2026-11-01T05:30Z", "2026-11-01T07:00Z"]
+    );
     assert_eq!(fires("* * * * *", "America/New_York", "2026-11-01T06:00:00Z", 1), ["2026-11-01T07:00Z"]);
     // Lord Howe changes by half an hour.
-    assert_eq!(fires("45 1 * * *", "Australia/Lord_Howe", "2026-04-04T00:00:00Z", 2), ["2026-04-04T14:45Z", "2026-04-05T15:15Z"]);
+    assert_eq!(
+        fires("45 1 * * *", "Australia/Lord_Howe", "2026-04-04T00:00:00Z", 2),
+        ["2026-04-04T14:45Z", "2026-04-05T15:15Z"]
+    );
 }
 
 #[test]
@@ -105,7 +127,10 @@ fn leap_days_and_the_last_years_are_found_and_then_there_is_none() {
 
 #[test]
 fn clock_changes_are_still_known_late_in_the_century() {
-    assert_eq!(fires("0 12 1 1,7 *", "Europe/Berlin", "2090-01-01T00:00:00Z", 2), ["2090-01-01T11:00Z", "2090-07-01T10:00Z"]);
+    assert_eq!(
+        fires("0 12 1 1,7 *", "Europe/Berlin", "2090-01-01T00:00:00Z", 2),
+        ["2090-01-01T11:00Z", "2090-07-01T10:00Z"]
+    );
 }
 
 #[test]
@@ -117,16 +142,31 @@ fn a_fault_names_the_field_and_the_column() {
     assert_eq!(fault("0 0 * * 8"), (9, "day of week field: 8 is out of bounds; 0 to 7 are allowed".to_owned()));
     assert_eq!(fault("0 0 0 * *").0, 5);
     assert_eq!(fault("\u{e4}\u{f6}\u{fc} 24 * * *").0, 1);
-    assert_eq!(fault("0 5-1 * * *"), (3, "hour field: the range \"5-1\" is reversed; write `5-23,0-1` if it should wrap around".to_owned()));
-    assert_eq!(fault("0 0 * * 5-0").1, "day of week field: the range \"5-0\" is reversed; write `5-7`: Sunday is 0 and 7");
-    assert_eq!(fault("*/0 * * * *"), (3, "minute field: a step of 0 would never move on; 1 or more is needed".to_owned()));
-    assert_eq!(fault("*/90 * * * *"), (3, "minute field: a step of 90 is more than the 60 minutes there are".to_owned()));
+    assert_eq!(
+        fault("0 5-1 * * *"),
+        (3, "hour field: the range \"5-1\" is reversed; write `5-23,0-1` if it should wrap around".to_owned())
+    );
+    assert_eq!(
+        fault("0 0 * * 5-0").1,
+        "day of week field: the range \"5-0\" is reversed; write `5-7`: Sunday is 0 and 7"
+    );
+    assert_eq!(
+        fault("*/0 * * * *"),
+        (3, "minute field: a step of 0 would never move on; 1 or more is needed".to_owned())
+    );
+    assert_eq!(
+        fault("*/90 * * * *"),
+        (3, "minute field: a step of 90 is more than the 60 minutes there are".to_owned())
+    );
     assert_eq!(fault("99999999999999999999 * * * *").0, 1);
 }
 
 #[test]
 fn what_never_fires_is_a_fault() {
-    assert_eq!(fault("0 0 31 2 *"), (5, "day of month field: this never fires: FEB has no day 31, its last is 29".to_owned()));
+    assert_eq!(
+        fault("0 0 31 2 *"),
+        (5, "day of month field: this never fires: FEB has no day 31, its last is 29".to_owned())
+    );
     assert_eq!(fault("0 0 31 4,6,9,11 *").0, 5);
     assert_eq!(fault("0 0 30-31 FEB *").0, 5);
     for fires in ["0 0 29 2 *", "0 0 31 2 MON", "0 0 31 2,3 *", "0 0 29-31 2 *", "0 0 30 4 *"] {
@@ -144,7 +184,11 @@ fn what_other_crons_know_is_refused_by_name() {
         ("0 0 * * 5L", 9, "L, W and H"),
         ("0 0 * * 5#2", 10, "`#` is not part of POSIX cron"),
         ("H * * * *", 1, "L, W and H"),
-        ("0 0 2 * * *", 11, "6 fields, but there are five (minute, hour, day of month, month, day of week): seconds and years are not read"),
+        (
+            "0 0 2 * * *",
+            11,
+            "6 fields, but there are five (minute, hour, day of month, month, day of week): seconds and years are not read",
+        ),
         ("0 0 2 * * * 2027", 11, "7 fields"),
         ("0 2 * *", 8, "4 of five fields"),
         ("", 1, "empty"),

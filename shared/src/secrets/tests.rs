@@ -108,7 +108,11 @@ fn kms_answer(action: &str, request: &Value) -> (u16, Value) {
             let wrapped = STANDARD.decode(request["CiphertextBlob"].as_str().unwrap()).unwrap();
             let (key, bound) = wrapped.split_at(32);
             let same = serde_json::from_slice::<Value>(bound).ok() == Some(request["EncryptionContext"].clone());
-            if same { (200, json!({"Plaintext": encode(key)})) } else { (400, json!({"__type": "InvalidCiphertextException"})) }
+            if same {
+                (200, json!({"Plaintext": encode(key)}))
+            } else {
+                (400, json!({"__type": "InvalidCiphertextException"}))
+            }
         }
         other => (400, json!({"__type": "UnknownOperationException", "message": other})),
     }
@@ -133,7 +137,10 @@ async fn serve_kms(mut stream: TcpStream) {
     let action = if head.contains("generatedatakey") { "TrentService.GenerateDataKey" } else { "TrentService.Decrypt" };
     let (status, answer) = kms_answer(action, &body);
     let answer = answer.to_string();
-    let head = format!("HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+    let head = format!(
+        "HTTP/1.1 {status} x\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        answer.len()
+    );
     stream.write_all(format!("{head}{answer}").as_bytes()).await.unwrap();
 }
 

@@ -55,7 +55,13 @@ impl Store {
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn keep_test(&self, tenant: &str, id: &str, error: Option<&str>, now: crate::models::time::Time) -> Result<()> {
+    pub async fn keep_test(
+        &self,
+        tenant: &str,
+        id: &str,
+        error: Option<&str>,
+        now: crate::models::time::Time,
+    ) -> Result<()> {
         use super::{away, key_item, s};
         let status = if error.is_none() { "ok" } else { "failed" };
         let update = self

@@ -3,7 +3,7 @@
 use super::keys;
 use super::{Query, Store, away, item, read};
 use crate::error::Result;
-use crate::models::run::{Run, RowError};
+use crate::models::run::{RowError, Run};
 use crate::models::time::JsonText;
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,8 @@ impl<'a> ErrorWriter<'a> {
     /// # Errors
     /// Where the table does not take a full chunk.
     pub async fn push(&mut self, row: RowError) -> Result<()> {
-        self.bytes += 80 + row.column.len() + row.error.len() + row.node.len() + row.value.as_ref().map_or(0, String::len);
+        self.bytes +=
+            80 + row.column.len() + row.error.len() + row.node.len() + row.value.as_ref().map_or(0, String::len);
         self.rows.push(row);
         if self.bytes >= CHUNK_BYTES || self.rows.len() >= CHUNK_ROWS { self.flush().await } else { Ok(()) }
     }

@@ -90,7 +90,12 @@ impl Store {
     }
 
     /// The write of a create's idempotency record, where it has one.
-    pub(super) fn idempotency_of(&self, idempotency: Option<&Idempotency>, made: &str, version: u32) -> Result<Option<TransactWriteItem>> {
+    pub(super) fn idempotency_of(
+        &self,
+        idempotency: Option<&Idempotency>,
+        made: &str,
+        version: u32,
+    ) -> Result<Option<TransactWriteItem>> {
         idempotency.map(|i| i.write(self, made, version)).transpose()
     }
 }

@@ -168,17 +168,15 @@ impl Store {
                 return Ok(found);
             }
             pause(attempt).await;
-            let request =
-                KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build().map_err(Error::internal)?;
-            let answer =
-                self.client.batch_get_item().request_items(&self.table, request).send().await.map_err(away)?;
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(wanted))
+                .consistent_read(true)
+                .build()
+                .map_err(Error::internal)?;
+            let answer = self.client.batch_get_item().request_items(&self.table, request).send().await.map_err(away)?;
             found.extend(answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default());
-            wanted = answer
-                .unprocessed_keys
-                .unwrap_or_default()
-                .remove(&self.table)
-                .map(|k| k.keys)
-                .unwrap_or_default();
+            wanted =
+                answer.unprocessed_keys.unwrap_or_default().remove(&self.table).map(|k| k.keys).unwrap_or_default();
         }
         if wanted.is_empty() { Ok(found) } else { Err(Error::Throttled) }
     }

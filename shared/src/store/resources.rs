@@ -91,7 +91,8 @@ impl Store {
     }
 
     pub(super) fn put_mark(&self, key: &Key) -> Result<TransactWriteItem> {
-        let put = Put::builder().table_name(self.table()).set_item(Some(key_item(key))).build().map_err(Error::internal)?;
+        let put =
+            Put::builder().table_name(self.table()).set_item(Some(key_item(key))).build().map_err(Error::internal)?;
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
@@ -135,7 +136,9 @@ impl Store {
         let mut sets = Vec::new();
         for (i, (name, value)) in attributes.into_iter().enumerate() {
             sets.push(format!("#a{i} = :a{i}"));
-            update = update.expression_attribute_names(format!("#a{i}"), name).expression_attribute_values(format!(":a{i}"), value);
+            update = update
+                .expression_attribute_names(format!("#a{i}"), name)
+                .expression_attribute_values(format!(":a{i}"), value);
         }
         let mut expression = format!("SET {}", sets.join(", "));
         if !gone.is_empty() {
@@ -165,7 +168,13 @@ impl Store {
     ///
     /// # Errors
     /// 409 where a pipeline uses it or it was changed in the meantime.
-    pub(super) async fn delete_named(&self, tenant: &str, kind: Kind, (id, version): (&str, u32), name: &str) -> Result<()> {
+    pub(super) async fn delete_named(
+        &self,
+        tenant: &str,
+        kind: Kind,
+        (id, version): (&str, u32),
+        name: &str,
+    ) -> Result<()> {
         let delete = Delete::builder()
             .table_name(self.table())
             .set_key(Some(key_item(&keys::resource(tenant, kind, id))))
@@ -176,7 +185,8 @@ impl Store {
             .expression_attribute_values(":none", super::n(0))
             .build()
             .map_err(Error::internal)?;
-        let writes = vec![TransactWriteItem::builder().delete(delete).build(), self.remove(&keys::name(tenant, kind, name))?];
+        let writes =
+            vec![TransactWriteItem::builder().delete(delete).build(), self.remove(&keys::name(tenant, kind, name))?];
         match self.transact(writes).await? {
             super::Transacted::Done => Ok(()),
             super::Transacted::Refused(_) => {
@@ -186,7 +196,11 @@ impl Store {
                 } else {
                     Error::conflict(
                         "IN_USE",
-                        format!("the {} {name:?} is used by {}: delete or change these pipelines first", kind.name(), users.join(", ")),
+                        format!(
+                            "the {} {name:?} is used by {}: delete or change these pipelines first",
+                            kind.name(),
+                            users.join(", ")
+                        ),
                     )
                 })
             }

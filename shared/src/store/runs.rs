@@ -87,7 +87,12 @@ impl Store {
     ///
     /// # Errors
     /// 404 where the pipeline went away, 409 where another run came first.
-    pub async fn create_run(&self, run: &Run, idempotency: Option<&Idempotency>, alone: Option<u64>) -> Result<Created> {
+    pub async fn create_run(
+        &self,
+        run: &Run,
+        idempotency: Option<&Idempotency>,
+        alone: Option<u64>,
+    ) -> Result<Created> {
         let mut writes = vec![self.pipeline_exists(&run.tenant_id, &run.pipeline_id)?];
         writes.extend(self.new_run(run)?);
         writes.extend(self.idempotency_of(idempotency, &run.id, 1)?);
@@ -157,7 +162,13 @@ impl Store {
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn runs(&self, tenant: &str, pipeline: &str, status: Option<RunStatus>, slice: &Slice) -> Result<Listed<Run>> {
+    pub async fn runs(
+        &self,
+        tenant: &str,
+        pipeline: &str,
+        status: Option<RunStatus>,
+        slice: &Slice,
+    ) -> Result<Listed<Run>> {
         self.newest(&keys::under_pipeline(tenant, pipeline), keys::RUNS, status, slice).await
     }
 
@@ -245,7 +256,13 @@ impl Store {
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn enter_committing(&self, run: &Run, rows: Rows, progress: &Progress, errors: Option<u32>) -> Result<bool> {
+    pub async fn enter_committing(
+        &self,
+        run: &Run,
+        rows: Rows,
+        progress: &Progress,
+        errors: Option<u32>,
+    ) -> Result<bool> {
         let mut sets = "SET committing = :yes, #rows = :rows, progress = :progress".to_owned();
         let mut values = vec![
             (":yes", AttributeValue::Bool(true)),
@@ -390,7 +407,9 @@ impl Store {
         }
         if let Some(error) = &end.error {
             sets.push("#error = :error");
-            update = update.expression_attribute_names("#error", "error").expression_attribute_values(":error", json(error)?);
+            update = update
+                .expression_attribute_names("#error", "error")
+                .expression_attribute_values(":error", json(error)?);
         }
         if let Some(progress) = &end.progress {
             sets.push("progress = :progress");

@@ -81,7 +81,14 @@ impl Store {
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn fire(&self, tenant: &str, pipeline: &str, state: &PipelineState, next: Option<Time>, runs: &[Run]) -> Result<Fired> {
+    pub async fn fire(
+        &self,
+        tenant: &str,
+        pipeline: &str,
+        state: &PipelineState,
+        next: Option<Time>,
+        runs: &[Run],
+    ) -> Result<Fired> {
         let mut runs: Vec<&Run> = runs.iter().collect();
         loop {
             let mut writes = vec![self.pass_fire(tenant, pipeline, state, next)?];
@@ -103,7 +110,13 @@ impl Store {
         }
     }
 
-    fn pass_fire(&self, tenant: &str, pipeline: &str, state: &PipelineState, next: Option<Time>) -> Result<TransactWriteItem> {
+    fn pass_fire(
+        &self,
+        tenant: &str,
+        pipeline: &str,
+        state: &PipelineState,
+        next: Option<Time>,
+    ) -> Result<TransactWriteItem> {
         let mut update = Update::builder()
             .table_name(self.table())
             .set_key(Some(key_item(&keys::state(tenant, pipeline))))

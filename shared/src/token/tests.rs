@@ -77,7 +77,16 @@ async fn the_header_is_bearer_in_any_case_and_one_token() {
         assert!(verifier().verify(Some(&header), now()).await.is_ok(), "{header}");
     }
     assert!(matches!(verifier().verify(None, now()).await, Err(TokenError::Missing)));
-    for header in ["", "Bearer", "Bearer ", "Basic abc", &token, &format!("Bearer {token} {token}"), &format!("Bearer{token}"), "?"] {
+    for header in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic abc",
+        &token,
+        &format!("Bearer {token} {token}"),
+        &format!("Bearer{token}"),
+        "?",
+    ] {
         assert!(matches!(verifier().verify(Some(header), now()).await, Err(TokenError::NotBearer)), "{header}");
     }
 }
@@ -86,7 +95,16 @@ async fn the_header_is_bearer_in_any_case_and_one_token() {
 async fn what_is_not_a_signed_jwt_is_refused() {
     let token = hs256(&claims());
     let (message, _) = token.rsplit_once('.').unwrap();
-    for bad in ["x", "a.b", "a.b.c", "..", &format!("{token}.x"), &format!("{message}."), &format!("{message}.%"), &format!("{message}.AAAA")] {
+    for bad in [
+        "x",
+        "a.b",
+        "a.b.c",
+        "..",
+        &format!("{token}.x"),
+        &format!("{message}."),
+        &format!("{message}.%"),
+        &format!("{message}.AAAA"),
+    ] {
         let error = verify(&verifier(), bad).await.unwrap_err();
         assert!(matches!(error, TokenError::Malformed | TokenError::Signature), "{bad}: {error:?}");
     }
@@ -103,7 +121,9 @@ async fn an_altered_token_or_one_of_another_secret_is_refused() {
     let (message, _) = other.rsplit_once('.').unwrap();
     let (_, signature) = token.rsplit_once('.').unwrap();
     assert_eq!(refusal(&verifier(), &format!("{message}.{signature}")).await, "the token's signature does not match");
-    let foreign = signed(&json!({"alg": "HS256"}), &claims(), |m| hmac_with(b"another secret for tests, over thirty-two bytes", m));
+    let foreign = signed(&json!({"alg": "HS256"}), &claims(), |m| {
+        hmac_with(b"another secret for tests, over thirty-two bytes", m)
+    });
     assert!(matches!(verify(&verifier(), &foreign).await, Err(TokenError::Signature)));
 }
 
@@ -129,16 +149,31 @@ async fn a_token_with_critical_extensions_is_refused() {
 #[tokio::test]
 async fn times_are_those_of_the_given_clock_with_half_a_minute_of_leeway() {
     let at = |seconds: i64| now().timestamp() + seconds;
-    for accepted in [json!({"exp": at(1)}), json!({"exp": at(-29)}), json!({"exp": at(60) as f64 + 0.5}), json!({"nbf": at(30)}), json!({"nbf": at(-5)})] {
+    for accepted in [
+        json!({"exp": at(1)}),
+        json!({"exp": at(-29)}),
+        json!({"exp": at(60) as f64 + 0.5}),
+        json!({"nbf": at(30)}),
+        json!({"nbf": at(-5)}),
+    ] {
         assert!(verify(&verifier(), &hs256(&changed(accepted.clone()))).await.is_ok(), "{accepted}");
     }
-    assert_eq!(refusal(&verifier(), &hs256(&changed(json!({"exp": at(-30)})))).await, "the token expired at 2026-03-01T11:59:30.000Z");
-    assert_eq!(refusal(&verifier(), &hs256(&changed(json!({"nbf": at(31)})))).await, "the token is not valid before 2026-03-01T12:00:31.000Z");
+    assert_eq!(
+        refusal(&verifier(), &hs256(&changed(json!({"exp": at(-30)})))).await,
+        "the token expired at 2026-03-01T11:59:30.000Z"
+    );
+    assert_eq!(
+        refusal(&verifier(), &hs256(&changed(json!({"nbf": at(31)})))).await,
+        "the token is not valid before 2026-03-01T12:00:31.000Z"
+    );
     for exp in [json!(null), json!("soon"), json!(1e300), json!({}), json!(-1e18)] {
         let said = refusal(&verifier(), &hs256(&changed(json!({"exp": exp})))).await;
         assert_eq!(said, "the token's claim `exp` must be a number of seconds since 1970", "{exp}");
     }
-    assert!(matches!(verify(&verifier(), &hs256(&changed(json!({"nbf": "later"})))).await, Err(TokenError::Claim { claim: "nbf", .. })));
+    assert!(matches!(
+        verify(&verifier(), &hs256(&changed(json!({"nbf": "later"})))).await,
+        Err(TokenError::Claim { claim: "nbf", .. })
+    ));
 }
 
 #[tokio::test]
@@ -151,15 +186,26 @@ async fn a_token_needs_a_subject() {
 
 #[tokio::test]
 async fn issuer_and_audience_must_match_where_they_are_set() {
-    let strict = Verifier::from_config(&TokenConfig { issuer: Some("https://id".to_owned()), audience: Some("flowgate".to_owned()), ..settings() }).unwrap();
+    let strict = Verifier::from_config(&TokenConfig {
+        issuer: Some("https://id".to_owned()),
+        audience: Some("flowgate".to_owned()),
+        ..settings()
+    })
+    .unwrap();
     for aud in [json!("flowgate"), json!(["other", "flowgate"])] {
         assert!(verify(&strict, &hs256(&changed(json!({"iss": "https://id", "aud": aud})))).await.is_ok());
     }
     for iss in [json!(null), json!("https://id/"), json!(["https://id"])] {
-        assert!(matches!(verify(&strict, &hs256(&changed(json!({"iss": iss, "aud": "flowgate"})))).await, Err(TokenError::Issuer)));
+        assert!(matches!(
+            verify(&strict, &hs256(&changed(json!({"iss": iss, "aud": "flowgate"})))).await,
+            Err(TokenError::Issuer)
+        ));
     }
     for aud in [json!(null), json!("flow"), json!([]), json!(["other"])] {
-        assert!(matches!(verify(&strict, &hs256(&changed(json!({"iss": "https://id", "aud": aud})))).await, Err(TokenError::Audience)));
+        assert!(matches!(
+            verify(&strict, &hs256(&changed(json!({"iss": "https://id", "aud": aud})))).await,
+            Err(TokenError::Audience)
+        ));
     }
     assert!(verify(&verifier(), &hs256(&changed(json!({"iss": "any", "aud": "any"})))).await.is_ok());
 }
@@ -183,7 +229,11 @@ async fn roles_are_read_from_a_text_an_array_and_what_gateways_make_of_one() {
 
 #[tokio::test]
 async fn claims_have_the_names_that_the_deployment_gives_them() {
-    let cognito = TokenConfig { tenant_claim: Some("custom:tenantId".to_owned()), role_claim: Some("cognito:groups".to_owned()), ..settings() };
+    let cognito = TokenConfig {
+        tenant_claim: Some("custom:tenantId".to_owned()),
+        role_claim: Some("cognito:groups".to_owned()),
+        ..settings()
+    };
     let token = hs256(&changed(json!({"custom:tenantId": "umbrella", "cognito:groups": ["viewer"]})));
     let read = verify(&Verifier::from_config(&cognito).unwrap(), &token).await.unwrap();
     assert_eq!((read.tenant.as_deref(), read.roles), (Some("umbrella"), vec!["viewer".to_owned()]));
@@ -196,12 +246,19 @@ async fn claims_have_the_names_that_the_deployment_gives_them() {
 async fn rs256_and_es256_are_checked_with_the_issuers_keys() {
     let (rsa, ec) = (Signer::rsa("r1"), Signer::ec("e1"));
     let issuer = Issuer::start(&[&rsa, &ec]).await;
-    let both = TokenConfig { algorithms: vec!["RS256".to_owned(), "ES256".to_owned()], jwks_url: Some(issuer.url.clone()), ..TokenConfig::default() };
+    let both = TokenConfig {
+        algorithms: vec!["RS256".to_owned(), "ES256".to_owned()],
+        jwks_url: Some(issuer.url.clone()),
+        ..TokenConfig::default()
+    };
     let verifier = Verifier::from_config(&both).unwrap();
     for signer in [&rsa, &ec] {
         let header = json!({"alg": signer.alg, "kid": signer.kid});
         assert!(verify(&verifier, &signed(&header, &claims(), |m| signer.sign(m))).await.is_ok(), "{header}");
-        assert!(matches!(verify(&verifier, &signed(&header, &claims(), hmac)).await, Err(TokenError::Signature)), "{header}");
+        assert!(
+            matches!(verify(&verifier, &signed(&header, &claims(), hmac)).await, Err(TokenError::Signature)),
+            "{header}"
+        );
         let unnamed = json!({"alg": signer.alg});
         assert!(verify(&verifier, &signed(&unnamed, &claims(), |m| signer.sign(m))).await.is_ok(), "{unnamed}");
     }
@@ -215,12 +272,17 @@ async fn a_public_key_is_never_taken_for_a_secret() {
     let rsa = Signer::rsa("r1");
     let issuer = Issuer::start(&[&rsa]).await;
     // What is published, in all the forms in which one might sign with it.
-    let forged: Vec<_> = [rsa.public.clone(), rsa.jwk().to_string().into_bytes(), rsa.jwk()["n"].as_str().unwrap().as_bytes().to_vec()]
-        .into_iter()
-        .map(|secret| signed(&json!({"alg": "HS256", "kid": "r1"}), &claims(), move |m| hmac_with(&secret, m)))
-        .collect();
+    let forged: Vec<_> =
+        [rsa.public.clone(), rsa.jwk().to_string().into_bytes(), rsa.jwk()["n"].as_str().unwrap().as_bytes().to_vec()]
+            .into_iter()
+            .map(|secret| signed(&json!({"alg": "HS256", "kid": "r1"}), &claims(), move |m| hmac_with(&secret, m)))
+            .collect();
     for algorithms in [vec!["RS256"], vec!["RS256", "HS256"]] {
-        let settings = TokenConfig { algorithms: algorithms.iter().map(|a| (*a).to_owned()).collect(), jwks_url: Some(issuer.url.clone()), ..settings() };
+        let settings = TokenConfig {
+            algorithms: algorithms.iter().map(|a| (*a).to_owned()).collect(),
+            jwks_url: Some(issuer.url.clone()),
+            ..settings()
+        };
         let verifier = Verifier::from_config(&settings).unwrap();
         for token in &forged {
             let error = verify(&verifier, token).await.unwrap_err();
@@ -235,7 +297,11 @@ fn settings_that_cannot_work_are_refused_at_the_start() {
     assert!(said(TokenConfig { algorithms: vec!["none".to_owned()], ..settings() }).contains("names \"none\""));
     assert!(said(TokenConfig { secret: None, ..settings() }).contains("it has 0"));
     assert!(said(TokenConfig { secret: Some("x".repeat(31)), ..settings() }).contains("it has 31"));
-    let key_set = |url: Option<&str>| TokenConfig { algorithms: vec!["RS256".to_owned()], jwks_url: url.map(str::to_owned), ..TokenConfig::default() };
+    let key_set = |url: Option<&str>| TokenConfig {
+        algorithms: vec!["RS256".to_owned()],
+        jwks_url: url.map(str::to_owned),
+        ..TokenConfig::default()
+    };
     assert_eq!(said(key_set(None)), "RS256 needs FLOWGATE_JWKS_URL");
     assert!(said(key_set(Some("http://example.com/jwks.json"))).contains("https://"));
     assert!(said(key_set(Some("jwks.json"))).contains("is not a URL"));

@@ -8,10 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the repository")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
 pub fn read(path: &str) -> String {
@@ -24,11 +21,7 @@ pub fn template(path: &str) -> Value {
         match value {
             Value::Tagged(tagged) => untag(tagged.value),
             Value::Sequence(items) => items.into_iter().map(untag).collect(),
-            Value::Mapping(map) => map
-                .into_iter()
-                .map(|(k, v)| (k, untag(v)))
-                .collect::<Mapping>()
-                .into(),
+            Value::Mapping(map) => map.into_iter().map(|(k, v)| (k, untag(v))).collect::<Mapping>().into(),
             other => other,
         }
     }
@@ -50,55 +43,38 @@ pub fn functions() -> Vec<Function> {
     let mut found = vec![];
     for (name, resource) in entries(&template["Resources"]) {
         let dockerfile = resource["Metadata"]["Dockerfile"].as_str();
-        let source = resource["Properties"]["CodeUri"]
-            .as_str()
-            .or(dockerfile.and_then(|d| d.strip_suffix("/Dockerfile")));
+        let source =
+            resource["Properties"]["CodeUri"].as_str().or(dockerfile.and_then(|d| d.strip_suffix("/Dockerfile")));
         let is_function = resource["Type"] == "AWS::Serverless::Function";
         let Some(source) = source else {
             assert!(!is_function, "{name} does not say what it is built from");
             continue;
         };
         let metadata = resource["Metadata"].clone();
-        let binary = metadata["BuildProperties"]["Binary"]
-            .as_str()
-            .or(metadata["Binary"].as_str());
+        let binary = metadata["BuildProperties"]["Binary"].as_str().or(metadata["Binary"].as_str());
         found.push(Function {
             resource: name.clone(),
             folder: source
                 .strip_prefix("functions/")
                 .unwrap_or_else(|| panic!("{name} is built from {source}"))
                 .to_owned(),
-            binary: binary
-                .unwrap_or_else(|| panic!("{name} does not name its binary"))
-                .to_owned(),
+            binary: binary.unwrap_or_else(|| panic!("{name} does not name its binary")).to_owned(),
             metadata,
-            properties: if is_function {
-                resource["Properties"].clone()
-            } else {
-                Value::Null
-            },
+            properties: if is_function { resource["Properties"].clone() } else { Value::Null },
         });
     }
-    assert!(
-        found.len() > 30,
-        "only {} functions were found",
-        found.len()
-    );
+    assert!(found.len() > 30, "only {} functions were found", found.len());
     found
 }
 
 /// The functions that Lambda runs, which leaves the worker's service out.
 pub fn lambdas() -> Vec<Function> {
-    functions()
-        .into_iter()
-        .filter(|f| !f.properties.is_null())
-        .collect()
+    functions().into_iter().filter(|f| !f.properties.is_null()).collect()
 }
 
 pub fn entries(value: &Value) -> Vec<(String, &Value)> {
     let map = value.as_mapping().into_iter().flatten();
-    map.map(|(k, v)| (k.as_str().expect("names are text").to_owned(), v))
-        .collect()
+    map.map(|(k, v)| (k.as_str().expect("names are text").to_owned(), v)).collect()
 }
 
 pub fn texts(value: &Value) -> Vec<String> {
@@ -112,13 +88,7 @@ pub fn texts(value: &Value) -> Vec<String> {
 /// `(allowed actions, resources)` of each statement.
 pub fn statements(policies: &Value) -> Vec<(Vec<String>, Vec<String>)> {
     let documents = policies.as_sequence().into_iter().flatten();
-    let documents = documents.map(|p| {
-        if p["PolicyDocument"].is_null() {
-            p
-        } else {
-            &p["PolicyDocument"]
-        }
-    });
+    let documents = documents.map(|p| if p["PolicyDocument"].is_null() { p } else { &p["PolicyDocument"] });
     documents
         .flat_map(|d| d["Statement"].as_sequence().cloned().unwrap_or_default())
         .map(|s| (texts(&s["Action"]), texts(&s["Resource"])))
@@ -126,8 +96,5 @@ pub fn statements(policies: &Value) -> Vec<(Vec<String>, Vec<String>)> {
 }
 
 pub fn actions(function: &Function) -> BTreeSet<String> {
-    statements(&function.properties["Policies"])
-        .into_iter()
-        .flat_map(|(actions, _)| actions)
-        .collect()
+    statements(&function.properties["Policies"]).into_iter().flat_map(|(actions, _)| actions).collect()
 }

@@ -25,53 +25,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// dependencies, those of `cargo test --workspace`.
 pub fn build(names: &[&str]) -> HashMap<String, PathBuf> {
     let own = std::env::current_exe().expect("a test has a path");
-    let profile = own
-        .ancestors()
-        .nth(2)
-        .and_then(Path::file_name)
-        .expect("target/<profile>/deps/<test>");
-    let profile = if profile == "debug" {
-        "dev"
-    } else {
-        profile.to_str().expect("UTF-8")
-    };
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .expect("target/tmp");
+    let profile = own.ancestors().nth(2).and_then(Path::file_name).expect("target/<profile>/deps/<test>");
+    let profile = if profile == "debug" { "dev" } else { profile.to_str().expect("UTF-8") };
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args([
-        "build",
-        "--workspace",
-        "--locked",
-        "--quiet",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    command
-        .args(["--profile", profile])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(deployed::root());
+    command.args(["build", "--workspace", "--locked", "--quiet", "--message-format", "json-render-diagnostics"]);
+    command.args(["--profile", profile]).arg("--target-dir").arg(target).current_dir(deployed::root());
     for name in names {
         command.args(["--bin", name]);
     }
-    let mut cargo = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("cargo starts");
+    let mut cargo = command.stdout(Stdio::piped()).spawn().expect("cargo starts");
     let output = BufReader::new(cargo.stdout.take().expect("piped"));
     let built = cargo_metadata::Message::parse_stream(output).filter_map(|message| match message {
-        Ok(cargo_metadata::Message::CompilerArtifact(artifact)) => Some((
-            artifact.target.name,
-            artifact.executable?.into_std_path_buf(),
-        )),
+        Ok(cargo_metadata::Message::CompilerArtifact(artifact)) => {
+            Some((artifact.target.name, artifact.executable?.into_std_path_buf()))
+        }
         _ => None,
     });
     let built: HashMap<String, PathBuf> = built.collect();
-    assert!(
-        cargo.wait().expect("cargo ends").success(),
-        "{command:?} failed"
-    );
+    assert!(cargo.wait().expect("cargo ends").success(), "{command:?} failed");
     for name in names {
         assert!(built.contains_key(*name), "cargo built no {name}");
     }
@@ -99,18 +71,11 @@ impl Function {
         environment: &[(&str, String)],
         services: &[(&str, String)],
     ) -> Self {
-        let name = binary
-            .file_stem()
-            .and_then(|n| n.to_str())
-            .expect("a binary has a name")
-            .to_owned();
+        let name = binary.file_stem().and_then(|n| n.to_str()).expect("a binary has a name").to_owned();
         let (mut asked, mut endpoints) = (vec![], vec![]);
         for (service, endpoint) in services {
             let notes = Asked::default();
-            endpoints.push((
-                format!("AWS_ENDPOINT_URL_{service}"),
-                record(endpoint.clone(), Arc::clone(&notes)).await,
-            ));
+            endpoints.push((format!("AWS_ENDPOINT_URL_{service}"), record(endpoint.clone(), Arc::clone(&notes)).await));
             asked.push(notes);
         }
         let log = folder.join(format!("{name}.log"));
@@ -123,11 +88,7 @@ impl Function {
                 .args(["--runtime-api-address", &inner.to_string()])
                 .arg(binary)
                 .env_clear()
-                .envs([
-                    ("AWS_REGION", "local"),
-                    ("AWS_ACCESS_KEY_ID", "local"),
-                    ("AWS_SECRET_ACCESS_KEY", "local"),
-                ])
+                .envs([("AWS_REGION", "local"), ("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")])
                 .envs(endpoints.iter().map(|(name, value)| (name, value)))
                 .envs(environment.iter().map(|(name, value)| (name, value)))
                 .current_dir(folder)
@@ -136,28 +97,18 @@ impl Function {
                 .spawn()
                 .expect("the emulator starts");
             let url = format!("http://{outer}/2015-03-31/functions/function/invocations");
-            let mut function = Self {
-                name: name.clone(),
-                url,
-                emulator: child,
-                log: log.clone(),
-                asked: asked.clone(),
-            };
+            let mut function =
+                Self { name: name.clone(), url, emulator: child, log: log.clone(), asked: asked.clone() };
             if function.listens(outer).await {
                 return function;
             }
         }
-        panic!(
-            "the emulator does not start:\n{}",
-            std::fs::read_to_string(log).unwrap_or_default()
-        );
+        panic!("the emulator does not start:\n{}", std::fs::read_to_string(log).unwrap_or_default());
     }
 
     async fn listens(&mut self, address: SocketAddr) -> bool {
         let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline
-            && self.emulator.try_wait().expect("a child of ours").is_none()
-        {
+        while Instant::now() < deadline && self.emulator.try_wait().expect("a child of ours").is_none() {
             if TcpStream::connect(address).await.is_ok() {
                 return true;
             }
@@ -168,23 +119,13 @@ impl Function {
 
     /// What the function answers to an event.
     pub async fn invoke(&self, event: &Value) -> Value {
-        let answer = reqwest::Client::new()
-            .post(&self.url)
-            .timeout(PATIENCE)
-            .json(event)
-            .send()
-            .await;
+        let answer = reqwest::Client::new().post(&self.url).timeout(PATIENCE).json(event).send().await;
         let text = match answer {
             Ok(answer) => answer.text().await.unwrap_or_default(),
             Err(error) => panic!("{} does not answer: {error}\n{}", self.name, self.logged()),
         };
-        let answer: Value =
-            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{}", self.logged()));
-        assert!(
-            answer["errorType"].is_null(),
-            "{answer:#}\n{}",
-            self.logged()
-        );
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}\n{}", self.logged()));
+        assert!(answer["errorType"].is_null(), "{answer:#}\n{}", self.logged());
         answer
     }
 
@@ -195,19 +136,14 @@ impl Function {
 
     /// The IAM actions that its calls so far needed.
     pub fn used(&self) -> BTreeSet<String> {
-        self.asked
-            .iter()
-            .flat_map(|notes| notes.lock().expect("not poisoned").clone())
-            .collect()
+        self.asked.iter().flat_map(|notes| notes.lock().expect("not poisoned").clone()).collect()
     }
 }
 
 impl Drop for Function {
     /// Asks the emulator to end, which ends the function too; only after that it is killed.
     fn drop(&mut self) {
-        let _ = Command::new("kill")
-            .args(["-TERM", &self.emulator.id().to_string()])
-            .status();
+        let _ = Command::new("kill").args(["-TERM", &self.emulator.id().to_string()]).status();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if !matches!(self.emulator.try_wait(), Ok(None)) {
@@ -221,17 +157,13 @@ impl Drop for Function {
 }
 
 async fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a free port");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     listener.local_addr().expect("an address")
 }
 
 /// A server that hands all on to `endpoint` and notes the IAM actions; answers its own address.
 async fn record(endpoint: String, notes: Asked) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a free port");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let state = Arc::new((endpoint, notes, reqwest::Client::new()));
     let router = Router::new().fallback(hand_on).with_state(state);
@@ -243,20 +175,10 @@ type Recorder = Arc<(String, Asked, reqwest::Client)>;
 
 async fn hand_on(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
     let (endpoint, notes, client) = &*recorder;
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|t| t.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    notes
-        .lock()
-        .expect("not poisoned")
-        .extend(needed(&target, &body));
+    let target = headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
+    notes.lock().expect("not poisoned").extend(needed(&target, &body));
     let mut request = client.post(endpoint).body(body);
-    for (name, value) in headers
-        .iter()
-        .filter(|(name, _)| *name != "host" && *name != "content-length")
-    {
+    for (name, value) in headers.iter().filter(|(name, _)| *name != "host" && *name != "content-length") {
         request = request.header(name, value);
     }
     match request.send().await {
@@ -264,9 +186,8 @@ async fn hand_on(State(recorder): State<Recorder>, headers: HeaderMap, body: Byt
             let status = answer.status();
             let headers = answer.headers().clone();
             let mut response = (status, answer.bytes().await.unwrap_or_default()).into_response();
-            for (name, value) in headers
-                .iter()
-                .filter(|(name, _)| *name != "content-length" && *name != "transfer-encoding")
+            for (name, value) in
+                headers.iter().filter(|(name, _)| *name != "content-length" && *name != "transfer-encoding")
             {
                 response.headers_mut().insert(name, value.clone());
             }
@@ -279,18 +200,11 @@ async fn hand_on(State(recorder): State<Recorder>, headers: HeaderMap, body: Byt
 /// The IAM actions that a call needs; a transaction needs those of its parts.
 fn needed(target: &str, body: &[u8]) -> Vec<String> {
     let (service, call) = target.split_once('.').unwrap_or(("", target));
-    let prefix = if service.starts_with("DynamoDB") {
-        "dynamodb"
-    } else {
-        "sqs"
-    };
+    let prefix = if service.starts_with("DynamoDB") { "dynamodb" } else { "sqs" };
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let parts = |list: &str| -> Vec<String> {
         let items = body[list].as_array().into_iter().flatten();
-        items
-            .filter_map(Value::as_object)
-            .flat_map(|item| item.keys().cloned().collect::<Vec<_>>())
-            .collect()
+        items.filter_map(Value::as_object).flat_map(|item| item.keys().cloned().collect::<Vec<_>>()).collect()
     };
     match call {
         "TransactWriteItems" => parts("TransactItems")

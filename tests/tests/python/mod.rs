@@ -27,10 +27,7 @@ impl Tools {
                     "\n*** NOT RUN: {skipped}\n*** because {why}\n*** Python 3 with venv and pip is needed.\n\n"
                 );
                 let _ = std::io::stderr().write_all(text.as_bytes());
-                assert!(
-                    std::env::var_os("CI").is_none(),
-                    "CI needs what was not run: {skipped} ({why})"
-                );
+                assert!(std::env::var_os("CI").is_none(), "CI needs what was not run: {skipped} ({why})");
                 None
             }
         }
@@ -40,16 +37,13 @@ impl Tools {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = target.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
         let ready = folder.join(".ready");
-        fs::create_dir_all(target)
-            .map_err(|e| format!("{} cannot be made: {e}", target.display()))?;
+        fs::create_dir_all(target).map_err(|e| format!("{} cannot be made: {e}", target.display()))?;
         // Several test binaries, or several checkouts that share a target folder, may come here at once.
-        let lock = File::create(folder.with_extension("lock"))
-            .map_err(|e| format!("no lock file: {e}"))?;
+        let lock = File::create(folder.with_extension("lock")).map_err(|e| format!("no lock file: {e}"))?;
         lock.lock().map_err(|e| format!("no lock: {e}"))?;
         if !ready.exists() {
             if folder.exists() {
-                fs::remove_dir_all(&folder)
-                    .map_err(|e| format!("a half-made environment stays: {e}"))?;
+                fs::remove_dir_all(&folder).map_err(|e| format!("a half-made environment stays: {e}"))?;
             }
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
             run(Command::new(folder.join("bin/pip"))
@@ -72,36 +66,22 @@ impl Tools {
 
     /// The Lambda Runtime Interface Emulator for this machine, which comes inside the package of `sam`.
     pub fn runtime_emulator(&self) -> PathBuf {
-        let arch = if cfg!(target_arch = "aarch64") {
-            "arm64"
-        } else {
-            "x86_64"
-        };
+        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         let lib = self.folder.join("lib");
         let python = fs::read_dir(&lib)
             .expect("a virtual environment has lib/")
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.join("site-packages/samcli").is_dir())
             .unwrap_or_else(|| panic!("no samcli below {}", lib.display()));
-        python
-            .join("site-packages/samcli/local/rapid")
-            .join(format!("aws-lambda-rie-{arch}"))
+        python.join("site-packages/samcli/local/rapid").join(format!("aws-lambda-rie-{arch}"))
     }
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .map_err(|e| format!("{command:?} does not start: {e}"))?;
+    let Output { status, stdout, stderr } = command.output().map_err(|e| format!("{command:?} does not start: {e}"))?;
     if status.success() {
         return Ok(());
     }
-    let said = [stdout, stderr]
-        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
-        .join(" ");
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).join(" ");
     Err(format!("{command:?} ended with {status}: {said}"))
 }

@@ -24,8 +24,17 @@ async fn every_fault_of_a_body_is_reported_at_its_pointer() {
     assert_eq!(problem["instance"], answer.header("x-request-id"));
     let pointers = answer.pointers();
     for wanted in [
-        "/name", "/connectorId", "/schemaId", "/shedule", "/schedule", "/timezone", "/executionConfig/batchSize",
-        "/nodes/1/id", "/nodes/1/nodeType", "/nodes/2/config/ops/0/type", "/edges/0/target",
+        "/name",
+        "/connectorId",
+        "/schemaId",
+        "/shedule",
+        "/schedule",
+        "/timezone",
+        "/executionConfig/batchSize",
+        "/nodes/1/id",
+        "/nodes/1/nodeType",
+        "/nodes/2/config/ops/0/type",
+        "/edges/0/target",
     ] {
         assert!(pointers.iter().any(|p| p == wanted), "{wanted} is missing in {pointers:?}");
     }
@@ -46,7 +55,8 @@ async fn what_is_not_json_or_too_large_is_refused_in_this_order() {
     assert_eq!(answer.header("allow"), "GET");
     world.api.get("/nothing").await.expect(404);
     // A duplicate key is no way around the checks.
-    let answer = post(&[("content-type", "application/json")], r#"{"name":"a","name":"b","fields":[]}"#).await.expect(400);
+    let answer =
+        post(&[("content-type", "application/json")], r#"{"name":"a","name":"b","fields":[]}"#).await.expect(400);
     assert!(answer.pointers().contains(&"/name".to_owned()), "{}", answer.text);
 }
 
@@ -58,7 +68,10 @@ async fn the_same_key_and_body_give_the_first_answer_again() {
     let again = world.api.post_once("/schemas", "k1", &body).await.expect(201);
     assert_eq!(first.json(), again.json());
     let other = json!({"name": "t", "fields": [{"name": "a", "dataType": "text"}]});
-    assert_eq!(world.api.post_once("/schemas", "k1", &other).await.expect(422).json()["code"], "IDEMPOTENCY_KEY_REUSED");
+    assert_eq!(
+        world.api.post_once("/schemas", "k1", &other).await.expect(422).json()["code"],
+        "IDEMPOTENCY_KEY_REUSED"
+    );
     // The same key on another route is another request.
     let connector = json!({"name": "c", "type": "local_fs", "config": {"path": "x.csv"}});
     world.api.post_once("/connectors", "k1", &connector).await.expect(201);

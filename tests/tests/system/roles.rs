@@ -6,7 +6,12 @@ use shared::roles::{Access, Role, allowed};
 use tests::{Api, World};
 
 fn path(route: &str) -> String {
-    route.strip_prefix("/api/v1").unwrap().replace("{id}", "pipe_0").replace("{runId}", "run_0").replace("{version}", "1")
+    route
+        .strip_prefix("/api/v1")
+        .unwrap()
+        .replace("{id}", "pipe_0")
+        .replace("{runId}", "run_0")
+        .replace("{version}", "1")
 }
 
 #[tokio::test]

@@ -132,7 +132,11 @@ async fn a_limit_of_errors_ends_a_run_with_nothing_written() {
         });
         let id = world.api.create("/pipelines", &body).await;
         let run = world.run(&id).await;
-        assert_eq!((&run["status"], &run["error"]["code"]), (&json!("failed"), &json!("TOO_MANY_ERRORS")), "{handling}: {run}");
+        assert_eq!(
+            (&run["status"], &run["error"]["code"]),
+            (&json!("failed"), &json!("TOO_MANY_ERRORS")),
+            "{handling}: {run}"
+        );
         assert_eq!(run["rowsOut"], 0);
     }
     assert_eq!(world.api.rows(&schema).await, Vec::<Value>::new());
@@ -150,7 +154,8 @@ async fn load_modes_do_what_they_say() {
     let (nodes, edges) = to_target("truncate");
     let truncate = pipeline(&world, &connector, &schema, nodes, edges).await;
     let ids = |rows: &[Value]| {
-        let mut ids: Vec<_> = rows.iter().map(|r| (r["id"].as_i64().unwrap(), r["name"].as_str().unwrap().to_owned())).collect();
+        let mut ids: Vec<_> =
+            rows.iter().map(|r| (r["id"].as_i64().unwrap(), r["name"].as_str().unwrap().to_owned())).collect();
         ids.sort();
         ids.into_iter().map(|(i, n)| format!("{i}{n}")).collect::<Vec<_>>().join(" ")
     };
@@ -205,7 +210,8 @@ async fn a_graph_of_all_node_types_gives_the_right_rows_and_counts() {
     let rows = world.api.rows(&schema).await;
     assert!(rows.contains(&json!({"name": "ADA", "total": 15.0, "orders": 2})), "{rows:?}");
     assert!(rows.contains(&json!({"name": "BOB", "total": 20.0, "orders": 1})), "{rows:?}");
-    let progress = world.api.get(&format!("/pipelines/{id}/runs/{}/progress", run["id"].as_str().unwrap())).await.json();
+    let progress =
+        world.api.get(&format!("/pipelines/{id}/runs/{}/progress", run["id"].as_str().unwrap())).await.json();
     let node = |name: &str| progress["nodes"].as_array().unwrap().iter().find(|n| n["name"] == name).unwrap().clone();
     assert_eq!(node("d")["deduplicated"], 1);
     assert_eq!(node("f")["filtered"], 1);
@@ -227,7 +233,10 @@ async fn a_retry_of_a_failed_run_writes_once() {
     let retry = |run: &Value| format!("/pipelines/{id}/runs/{}/retry", run["id"].as_str().unwrap());
     let second = world.api.create(&retry(&failed), &json!({})).await;
     let second = world.api.finished(&id, &second).await;
-    assert_eq!((&second["status"], &second["retryOf"], &second["trigger"]), (&json!("completed_with_errors"), &failed["id"], &json!("retry")));
+    assert_eq!(
+        (&second["status"], &second["retryOf"], &second["trigger"]),
+        (&json!("completed_with_errors"), &failed["id"], &json!("retry"))
+    );
     // The bad row was mended: the retry replaces what the run before wrote.
     world.file("people.csv", "id,name,born\n1,a,\n2,b,\n");
     let third = world.api.create(&retry(&second), &json!({})).await;
@@ -266,7 +275,8 @@ async fn two_runs_at_once_are_as_the_policy_says() {
     };
     let forbid = make("forbid").await;
     let path = format!("/pipelines/{forbid}/run");
-    let answers = futures::future::join_all((0..6).map(|_| world.api.post(&path, &Value::Object(Default::default())))).await;
+    let answers =
+        futures::future::join_all((0..6).map(|_| world.api.post(&path, &Value::Object(Default::default())))).await;
     assert_eq!(answers.iter().filter(|a| a.status.as_u16() == 201).count(), 1, "one alone");
     assert!(answers.iter().all(|a| matches!(a.status.as_u16(), 201 | 409)));
     let replace = make("replace").await;

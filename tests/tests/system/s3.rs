@@ -34,7 +34,8 @@ async fn files_of_a_bucket_become_rows() {
     let bucket = world.folder().join("s3/in-put/2026");
     std::fs::create_dir_all(&bucket).unwrap();
     std::fs::write(bucket.join("a.csv"), "id,name\n1,Ada\n2,Bob\n").unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(std::fs::File::create(bucket.join("b.csv.gz")).unwrap(), Default::default());
+    let mut gzip =
+        flate2::write::GzEncoder::new(std::fs::File::create(bucket.join("b.csv.gz")).unwrap(), Default::default());
     gzip.write_all(b"name,id\nCyd,3\n").unwrap();
     gzip.finish().unwrap();
     std::fs::write(bucket.join("notes.txt"), "not data").unwrap();

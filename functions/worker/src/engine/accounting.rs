@@ -28,7 +28,10 @@ pub fn close(graph: &Graph, ran: &HashSet<usize>) -> Result<(), RunError> {
         if node.node_type != NodeType::Source && given != taken {
             return Err(RunError::new(
                 Kind::Internal,
-                format!("node {:?} took {taken} rows, but the nodes before it gave {given}; nothing was written", node.name),
+                format!(
+                    "node {:?} took {taken} rows, but the nodes before it gave {given}; nothing was written",
+                    node.name
+                ),
             )
             .at(&node.id));
         }

@@ -192,7 +192,8 @@ const COMPRESSION: u64 = 6;
 
 /// About how many bytes of plain text the files of a source are.
 fn source_bytes(source: &Source) -> u64 {
-    let plain = |path: &str| [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt"].iter().any(|end| path.ends_with(end));
+    let plain =
+        |path: &str| [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt"].iter().any(|end| path.ends_with(end));
     let sizes = source.files().iter().map(|f| if plain(&f.path) { f.size } else { f.size.saturating_mul(COMPRESSION) });
     sizes.fold(0, u64::saturating_add)
 }

@@ -127,9 +127,9 @@ impl Expressions {
         // DataFusion lets sums and products wrap around; a wrong number is worse than a rejected row.
         Ok(expr
             .transform_up(|expr| match expr.downcast_ref::<BinaryExpr>() {
-                Some(binary) => Ok(Transformed::yes(
-                    Arc::new(binary.clone().with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>
-                )),
+                Some(binary) => {
+                    Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>))
+                }
                 None => Ok(Transformed::no(expr)),
             })?
             .data)
@@ -322,7 +322,9 @@ fn literal(name: &str, value: &Value) -> Result<ast::Expr, String> {
             return Ok(ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr: Box::new(number_literal(positive)) });
         }
         Value::Array(_) | Value::Object(_) => {
-            return Err(format!("the parameter {name:?} is a list or an object; an expression takes a text, a number, true, false or null"));
+            return Err(format!(
+                "the parameter {name:?} is a list or an object; an expression takes a text, a number, true, false or null"
+            ));
         }
     };
     Ok(ast::Expr::Value(value.into()))
@@ -355,7 +357,9 @@ fn allowed(expr: &Expr) -> Result<(), String> {
         | Expr::Cast(_)
         | Expr::TryCast(_)
         | Expr::InList(_) => Ok(()),
-        Expr::ScalarFunction(function) if SCALAR.contains(&function.name()) => check_call(function.name(), &function.args),
+        Expr::ScalarFunction(function) if SCALAR.contains(&function.name()) => {
+            check_call(function.name(), &function.args)
+        }
         Expr::ScalarFunction(function) => Err(format!("the function {:?} is not available", function.name())),
         other => Err(format!("{other} is not allowed in an expression")),
     }
@@ -369,9 +373,17 @@ pub fn in_short(error: &DataFusionError) -> String {
         other => other.strip_backtrace(),
     };
     let mut text = text.as_str();
-    for noise in ["Error during planning: ", "Execution error: ", "SQL error: ", "Schema error: ", "Arrow error: ",
-        "Compute error: ", "Cast error: ", "Parser error: ", "This feature is not implemented: "]
-    {
+    for noise in [
+        "Error during planning: ",
+        "Execution error: ",
+        "SQL error: ",
+        "Schema error: ",
+        "Arrow error: ",
+        "Compute error: ",
+        "Cast error: ",
+        "Parser error: ",
+        "This feature is not implemented: ",
+    ] {
         text = text.strip_prefix(noise).unwrap_or(text);
     }
     text.lines().next().unwrap_or_default().trim_end_matches(['.', ' ']).to_owned()

@@ -72,9 +72,10 @@ impl Graph {
                     continue;
                 }
             };
-            let inputs = job.edges.iter().filter(|edge| edge.target == node.id).filter_map(|edge| {
-                Some(Input { node: *place.get(edge.source.as_str())?, label: edge.label.clone() })
-            });
+            let inputs =
+                job.edges.iter().filter(|edge| edge.target == node.id).filter_map(|edge| {
+                    Some(Input { node: *place.get(edge.source.as_str())?, label: edge.label.clone() })
+                });
             nodes.push(GraphNode {
                 id: node.id.clone(),
                 name: node.name().to_owned(),
@@ -114,11 +115,21 @@ impl Graph {
                     (n, m) if n == m => format!("takes {n} input(s)"),
                     (n, _) => format!("takes at least {n} input"),
                 };
-                faults.push(node.fault(format!("it has {count} inputs, but a {:?} {wanted}", node.node_type).to_lowercase()));
+                faults.push(
+                    node.fault(format!("it has {count} inputs, but a {:?} {wanted}", node.node_type).to_lowercase()),
+                );
             }
         }
         if self.targets().next().is_none() {
-            faults.push(RunError::new(Kind::Definition, "the pipeline has no target node, so there is nowhere to write to"));
+            faults.push(RunError::new(
+                Kind::Definition,
+                "the pipeline has no target node, so there is nowhere to write to",
+            ));
+        }
+        // All targets write the table of the job's schema, and a run commits a table once.
+        for second in self.targets().skip(1).filter_map(|index| self.nodes.get(index)) {
+            faults
+                .push(second.fault("another target writes the same table; bring the rows together with a union node"));
         }
         let copies = self.copies();
         if copies > MAX_COPIES {

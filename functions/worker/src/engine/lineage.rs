@@ -52,7 +52,11 @@ fn before(node: &GraphNode, side: usize, mut wanted: Wanted, columns: &dyn Fn(us
         }
         NodeConfig::Join(config) => {
             let left = node.inputs.iter().position(|i| i.label.as_deref() == Some("left")).unwrap_or(0);
-            if side == left { wanted } else { right(config, wanted, node.inputs.get(left).and_then(|i| columns(i.node))) }
+            if side == left {
+                wanted
+            } else {
+                right(config, wanted, node.inputs.get(left).and_then(|i| columns(i.node)))
+            }
         }
         _ => wanted,
     }
@@ -91,8 +95,7 @@ fn before_op(op: &TransformOp, wanted: &mut Wanted) {
             wanted.remove(field);
         }
         TransformOp::Rename { mappings } => {
-            let moved: Vec<_> =
-                mappings.iter().filter_map(|m| Some((m.from.clone(), wanted.remove(&m.to)?))).collect();
+            let moved: Vec<_> = mappings.iter().filter_map(|m| Some((m.from.clone(), wanted.remove(&m.to)?))).collect();
             for mapping in mappings {
                 wanted.remove(&mapping.from);
             }
@@ -123,7 +126,10 @@ fn before_op(op: &TransformOp, wanted: &mut Wanted) {
         }
         TransformOp::Trim { fields } => wanted.retain(|name, field| {
             !fields.contains(name)
-                || matches!(field.data_type, DataTypeName::Varchar | DataTypeName::Text | DataTypeName::Json | DataTypeName::Uuid)
+                || matches!(
+                    field.data_type,
+                    DataTypeName::Varchar | DataTypeName::Text | DataTypeName::Json | DataTypeName::Uuid
+                )
         }),
         TransformOp::FillNull { .. } => {}
     }

@@ -102,7 +102,11 @@ pub fn fill_config(
 
 type Place = (String, String);
 
-fn fill_map(map: &Map<String, Value>, parameters: &Map<String, Value>, typed: bool) -> Result<Map<String, Value>, Place> {
+fn fill_map(
+    map: &Map<String, Value>,
+    parameters: &Map<String, Value>,
+    typed: bool,
+) -> Result<Map<String, Value>, Place> {
     map.iter()
         .map(|(key, value)| {
             if EXPRESSIONS.contains(&key.as_str()) && value.is_string() {
@@ -163,11 +167,14 @@ mod tests {
             "path": "${n}"
         }));
         let filled = fill_config("x", &config, &map(json!({"n": 7}))).unwrap();
-        assert_eq!(Value::Object(filled), json!({
-            "ops": [{"op": "add_field", "field": "f", "type": "integer", "value": 7},
-                    {"op": "expression", "field": "g", "expr": "a > ${n}"}],
-            "path": "7"
-        }));
+        assert_eq!(
+            Value::Object(filled),
+            json!({
+                "ops": [{"op": "add_field", "field": "f", "type": "integer", "value": 7},
+                        {"op": "expression", "field": "g", "expr": "a > ${n}"}],
+                "path": "7"
+            })
+        );
     }
 
     #[test]

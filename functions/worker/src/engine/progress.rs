@@ -222,12 +222,17 @@ impl Progress {
             let place = error.row.map(|r| format!("row {r}, ")).unwrap_or_default();
             let limit = match self.errors.on_error {
                 OnError::Fail => "the pipeline fails at the first rejected row (errorHandling.onError)".to_owned(),
-                OnError::Skip => format!("more than maxErrors = {} rows are rejected", self.errors.max_errors.unwrap_or(0)),
+                OnError::Skip => {
+                    format!("more than maxErrors = {} rows are rejected", self.errors.max_errors.unwrap_or(0))
+                }
             };
             self.keep(&error)?;
             return Err(RunError::new(
                 Kind::Data,
-                format!("{limit}: node {:?}, {place}column {column:?}, value {:?}: {}", node.name, error.value, error.error),
+                format!(
+                    "{limit}: node {:?}, {place}column {column:?}, value {:?}: {}",
+                    node.name, error.value, error.error
+                ),
             )
             .at(&node.id));
         }
@@ -275,10 +280,9 @@ impl Progress {
     pub fn finish_errors(&self) -> Result<Option<PathBuf>, RunError> {
         match lock(&self.spool).take() {
             None => Ok(None),
-            Some(mut writer) => writer
-                .flush()
-                .map(|()| Some(self.spool_path.clone()))
-                .map_err(|e| RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {e}"))),
+            Some(mut writer) => writer.flush().map(|()| Some(self.spool_path.clone())).map_err(|e| {
+                RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {e}"))
+            }),
         }
     }
 }

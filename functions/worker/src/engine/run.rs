@@ -77,7 +77,9 @@ impl Run<'_> {
             self.hooks.gate.enter().await?;
             return self.commit(&session).await;
         }
-        self.hooks.progress.log("committing", "The rows of this run are in all its targets already; nothing is read again.");
+        self.hooks
+            .progress
+            .log("committing", "The rows of this run are in all its targets already; nothing is read again.");
         let session = session::open(self.job, self.settings, false)?;
         self.commit(&session).await
     }
@@ -109,7 +111,10 @@ impl Run<'_> {
             tracing::debug!(run = self.job.run_id, plan = %datafusion::physical_plan::displayable(plan.as_ref()).indent(false), "planned");
             planned.push(Planned { target, plan });
         }
-        self.hooks.progress.log("planning", story::planned(self.graph, parallelism(self.job, self.settings), spilling, begun.elapsed()));
+        self.hooks.progress.log(
+            "planning",
+            story::planned(self.graph, parallelism(self.job, self.settings), spilling, begun.elapsed()),
+        );
         Ok(Some((session, planned)))
     }
 
@@ -121,7 +126,11 @@ impl Run<'_> {
 
     /// Opens the sources that `targets` need, the left inputs of joins before the right ones, since the columns of the
     /// left decide what those of the right are called.
-    async fn open_sources(&self, targets: &[usize], expressions: &Arc<Expressions>) -> Result<HashMap<usize, Source>, RunError> {
+    async fn open_sources(
+        &self,
+        targets: &[usize],
+        expressions: &Arc<Expressions>,
+    ) -> Result<HashMap<usize, Source>, RunError> {
         let mut sources = HashMap::new();
         let mut faults = Vec::new();
         for index in self.in_order(targets) {
@@ -143,7 +152,12 @@ impl Run<'_> {
         Ok(sources)
     }
 
-    async fn open_source(&self, node: &GraphNode, config: &SourceConfig, expected: &lineage::Wanted) -> Result<Source, RunError> {
+    async fn open_source(
+        &self,
+        node: &GraphNode,
+        config: &SourceConfig,
+        expected: &lineage::Wanted,
+    ) -> Result<Source, RunError> {
         let begun = Instant::now();
         let id = config.connector_id.as_deref().unwrap_or(&self.job.connector_id);
         let Some(connector) = self.job.connectors.get(id) else {
@@ -192,7 +206,10 @@ impl Run<'_> {
             let Some(node) = self.graph.nodes.get(open.node) else { continue };
             let context = session.task_ctx();
             let counters = node.counters.clone();
-            open.target.stage(plan.clone(), context.clone(), counters, progress.clone(), stop).await.map_err(|e| e.at(&node.id))?;
+            open.target
+                .stage(plan.clone(), context.clone(), counters, progress.clone(), stop)
+                .await
+                .map_err(|e| e.at(&node.id))?;
             drain(&plan, &context, stop).await?;
             progress.log("writing", story::staged(node, begun.elapsed()));
         }
@@ -220,7 +237,17 @@ impl Run<'_> {
             let committed = open.target.commit(session).await.map_err(|e| e.at(&node.id))?;
             outcome.rows_out += committed.rows_out;
             outcome.skipped_rows += committed.skipped;
-            progress.log("committing", story::committed(node, &self.job.schema.name, committed.rows_out, committed.version, ran, begun.elapsed()));
+            progress.log(
+                "committing",
+                story::committed(
+                    node,
+                    &self.job.schema.name,
+                    committed.rows_out,
+                    committed.version,
+                    ran,
+                    begun.elapsed(),
+                ),
+            );
         }
         // A run that found everything in has read nothing: what its commits say is all that is known.
         if nothing_ran {

@@ -37,21 +37,32 @@ fn duration(time: Duration) -> String {
 
 /// A source was opened.
 pub fn opened(node: &GraphNode, connector: &str, schema: &Schema, time: Duration) -> String {
-    let columns: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).filter(|name| *name != ROW_COLUMN).collect();
+    let columns: Vec<_> =
+        schema.fields().iter().map(|f| f.name().as_str()).filter(|name| *name != ROW_COLUMN).collect();
     let shown = columns.iter().take(12).copied().collect::<Vec<_>>().join(", ");
     let more = if columns.len() > 12 { format!(" and {} more", columns.len() - 12) } else { String::new() };
-    format!("Source {:?} reads {} columns from {connector:?} ({shown}{more}); opened in {}.", node.name, columns.len(), duration(time))
+    format!(
+        "Source {:?} reads {} columns from {connector:?} ({shown}{more}); opened in {}.",
+        node.name,
+        columns.len(),
+        duration(time)
+    )
 }
 
 /// Everything was planned.
 pub fn planned(graph: &Graph, parallelism: usize, spilling_joins: bool, time: Duration) -> String {
     let joins = if spilling_joins { ", with joins that sort and spill since their inputs are large" } else { "" };
-    format!("Planned {} nodes for {parallelism} partition(s) at once{joins}; took {}.", graph.nodes.len(), duration(time))
+    format!(
+        "Planned {} nodes for {parallelism} partition(s) at once{joins}; took {}.",
+        graph.nodes.len(),
+        duration(time)
+    )
 }
 
 /// Reading begins.
 pub fn reading(graph: &Graph, ran: &HashSet<usize>) -> String {
-    let sources = graph.nodes.iter().enumerate().filter(|(i, node)| ran.contains(i) && node.node_type == NodeType::Source);
+    let sources =
+        graph.nodes.iter().enumerate().filter(|(i, node)| ran.contains(i) && node.node_type == NodeType::Source);
     let names: Vec<_> = sources.map(|(_, node)| format!("{:?}", node.name)).collect();
     format!("Reading {}.", names.join(", "))
 }
@@ -77,7 +88,12 @@ pub fn counted(graph: &Graph, ran: &HashSet<usize>, rejected: u64) -> String {
         .filter(|(index, _)| ran.contains(index))
         .map(|(_, node)| {
             let c = &node.counters;
-            format!("{:?} {} in, {} out", node.name, grouped(c.rows_in.load(Relaxed)), grouped(c.rows_out.load(Relaxed)))
+            format!(
+                "{:?} {} in, {} out",
+                node.name,
+                grouped(c.rows_in.load(Relaxed)),
+                grouped(c.rows_out.load(Relaxed))
+            )
         })
         .collect();
     format!("The counts add up ({}); {} rejected.", nodes.join("; "), rows(rejected))

@@ -36,7 +36,10 @@ pub fn plan(
     for name in &config.group_by {
         let field = require(node, &input, name)?;
         if !super::deduplicate::can_be_key(field.data_type()) {
-            return Err(node.fault(format!("column {name:?} holds {}, by which rows cannot be grouped", type_name(field.data_type()))));
+            return Err(node.fault(format!(
+                "column {name:?} holds {}, by which rows cannot be grouped",
+                type_name(field.data_type())
+            )));
         }
         if !names.insert(name.clone()) {
             return Err(node.fault(format!("groupBy names {name:?} twice")));
@@ -62,11 +65,8 @@ pub fn plan(
     }
     let input = follow(input, Arc::new(Tap::new(Count::In, ledger.clone())));
     let builder = LogicalPlanBuilder::from(input);
-    let grouped = if measures.is_empty() {
-        builder.project(groups)?.distinct()?
-    } else {
-        builder.aggregate(groups, measures)?
-    };
+    let grouped =
+        if measures.is_empty() { builder.project(groups)?.distinct()? } else { builder.aggregate(groups, measures)? };
     Ok(follow(grouped.project(output)?.build()?, Arc::new(Tap::new(Count::Out, ledger))))
 }
 

@@ -65,9 +65,10 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
         DataType::Boolean => "boolean".to_owned(),
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond, zone) => {
-            if zone.is_some() { "timestamptz" } else { "timestamp" }.to_owned()
-        }
+        DataType::Timestamp(
+            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond,
+            zone,
+        ) => if zone.is_some() { "timestamptz" } else { "timestamp" }.to_owned(),
         DataType::Null => "null".to_owned(),
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "a list".to_owned(),
         DataType::Struct(_) | DataType::Map(..) => "an object".to_owned(),

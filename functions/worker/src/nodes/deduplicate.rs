@@ -151,10 +151,7 @@ impl ExecutionPlan for DeduplicateExec {
     ) -> Result<TreeNodeRecursion> {
         datafusion::physical_plan::apply_expression_roots(&self.keys, f)
     }
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(input) = children.pop().filter(|_| children.is_empty()) else {
             return internal_err!("deduplicate has one input");
         };
@@ -162,13 +159,14 @@ impl ExecutionPlan for DeduplicateExec {
     }
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
-        let fields = self
-            .keys
-            .iter()
-            .map(|key| key.data_type(&schema).map(SortField::new))
-            .collect::<Result<Vec<_>>>()?;
-        let mut firsts =
-            Firsts { keys: self.keys.clone(), converter: RowConverter::new(fields)?, last: None, ledger: self.ledger.clone() };
+        let fields =
+            self.keys.iter().map(|key| key.data_type(&schema).map(SortField::new)).collect::<Result<Vec<_>>>()?;
+        let mut firsts = Firsts {
+            keys: self.keys.clone(),
+            converter: RowConverter::new(fields)?,
+            last: None,
+            ledger: self.ledger.clone(),
+        };
         let stream = self.input.execute(partition, context)?.map(move |batch| Ok(firsts.keep(&batch?)?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
@@ -191,8 +189,7 @@ impl Firsts {
     fn keep(&mut self, batch: &RecordBatch) -> Result<RecordBatch, RunError> {
         let rows = batch.num_rows();
         self.ledger.rows_in(rows);
-        let keys =
-            self.keys.iter().map(|key| key.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
+        let keys = self.keys.iter().map(|key| key.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
         let failed = |e| RunError::new(Kind::Internal, format!("the keys of deduplicate cannot be compared: {e}"));
         let keys = self.converter.convert_columns(&keys).map_err(failed)?;
         let mut first = Vec::with_capacity(rows);

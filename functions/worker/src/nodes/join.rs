@@ -138,7 +138,9 @@ pub fn family(data_type: &DataType) -> Option<&'static str> {
         DataType::Boolean => Some("boolean"),
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => Some("time"),
         DataType::Time32(_) | DataType::Time64(_) => Some("time of day"),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Some("binary"),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            Some("binary")
+        }
         _ => None,
     }
 }

@@ -15,9 +15,7 @@ use datafusion::physical_expr::{
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,10 +87,7 @@ impl ExecutionPlan for RangeExec {
     ) -> Result<TreeNodeRecursion> {
         datafusion::physical_plan::apply_expression_roots([&self.key], f)
     }
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match children.pop().filter(|_| children.is_empty()) {
             Some(input) => Ok(Arc::new(Self::new(input, self.key.clone(), self.count, self.divided.clone()))),
             None => internal_err!("a division into ranges has one input"),
@@ -111,7 +106,8 @@ impl ExecutionPlan for RangeExec {
             if partition < division.properties().partitioning.partition_count() {
                 division.execute(partition, context)
             } else {
-                Ok(Box::pin(RecordBatchStreamAdapter::new(input.schema(), stream::empty())) as SendableRecordBatchStream)
+                Ok(Box::pin(RecordBatchStreamAdapter::new(input.schema(), stream::empty()))
+                    as SendableRecordBatchStream)
             }
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(rows).try_flatten())))

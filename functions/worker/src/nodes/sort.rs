@@ -16,7 +16,12 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// `Kind::Definition` where a field is not there or has no order.
-pub fn plan(node: &GraphNode, config: &SortConfig, input: LogicalPlan, ledger: Ledger) -> Result<LogicalPlan, RunError> {
+pub fn plan(
+    node: &GraphNode,
+    config: &SortConfig,
+    input: LogicalPlan,
+    ledger: Ledger,
+) -> Result<LogicalPlan, RunError> {
     let keys = keys(node, &config.by, &input)?;
     let by = keys.into_iter().map(|(name, o)| column(&name).sort(!o.descending, o.nulls_first)).collect::<Vec<_>>();
     let limit = match config.limit {

@@ -80,9 +80,9 @@ struct Work {
 impl RowWork for Work {
     fn apply(&self, mut batch: RecordBatch, ledger: &Ledger) -> Result<RecordBatch, RunError> {
         for op in &self.ops {
-            batch = op
-                .apply(&batch, ledger)
-                .map_err(|e| if e.kind == Kind::Internal { RunError::new(Kind::Internal, format!("{op:?}: {e}")) } else { e })?;
+            batch = op.apply(&batch, ledger).map_err(|e| {
+                if e.kind == Kind::Internal { RunError::new(Kind::Internal, format!("{op:?}: {e}")) } else { e }
+            })?;
         }
         Ok(batch)
     }

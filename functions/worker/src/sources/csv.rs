@@ -204,11 +204,14 @@ impl CsvFile {
         let column = self.names.get(fields).cloned().unwrap_or_default();
         if self.unclosed == Some(true) {
             let lines = record.iter().filter(|&&b| b == b'\n').count() + 1;
-            let reason = format!("a quote is opened that is never closed: the row takes the {lines} lines to the end of the file");
+            let reason = format!(
+                "a quote is opened that is never closed: the row takes the {lines} lines to the end of the file"
+            );
             return Reject { row: self.row, column: String::new(), value: Some(excerpt(record, VALUE_CHARS)), reason };
         }
         if fields < width {
-            let reason = format!("the row has {fields} fields instead of {width}; {column:?} is the first that is missing");
+            let reason =
+                format!("the row has {fields} fields instead of {width}; {column:?} is the first that is missing");
             return Reject { row: self.row, column, value: None, reason };
         }
         let start = width.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);

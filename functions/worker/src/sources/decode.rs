@@ -64,7 +64,12 @@ impl Bad<'_> {
             _ => return,
         }
         let row = self.chunk.rows.get(record).copied().unwrap_or_default();
-        self.rejects.push(Reject { row, column: column.to_owned(), value: value.map(|v| excerpt(v, VALUE_CHARS)), reason });
+        self.rejects.push(Reject {
+            row,
+            column: column.to_owned(),
+            value: value.map(|v| excerpt(v, VALUE_CHARS)),
+            reason,
+        });
     }
 }
 
@@ -76,7 +81,8 @@ impl Bad<'_> {
 pub fn decode(chunk: &Chunk, layout: &Layout, wanted: &Wanted) -> Result<Decoded, RunError> {
     let records = chunk.rows.len();
     let mut bad = Bad { chunk, bad: vec![false; records], rejects: Vec::new() };
-    let arrays = if layout.is_json { json(chunk, layout, wanted, &mut bad) } else { csv(chunk, layout, wanted, &mut bad) };
+    let arrays =
+        if layout.is_json { json(chunk, layout, wanted, &mut bad) } else { csv(chunk, layout, wanted, &mut bad) };
     let ids: Int64Array = chunk.rows.iter().map(|&row| RowId::new(wanted.source, chunk.file, row).0).collect();
     let ids: ArrayRef = Arc::new(ids);
     let mut columns: Vec<ArrayRef> =
@@ -184,7 +190,10 @@ fn json(chunk: &Chunk, layout: &Layout, wanted: &Wanted, bad: &mut Bad<'_>) -> V
             match names.index(key) {
                 Some(column) => cells.set(record, column, start, text, raw),
                 None if layout.late.contains(key) => {
-                    let reason = format!("the key {key:?} is not in the first {} rows; name it in options.columns", super::guess::SAMPLE_ROWS);
+                    let reason = format!(
+                        "the key {key:?} is not in the first {} rows; name it in options.columns",
+                        super::guess::SAMPLE_ROWS
+                    );
                     return Err((key.to_owned(), reason));
                 }
                 None => Ok(()),

@@ -107,7 +107,8 @@ async fn in_folder(place: &Place, folder: &str) -> Result<Vec<InputFile>, RunErr
 async fn by_glob(place: &Place, path: &str) -> Result<Vec<InputFile>, RunError> {
     let pattern =
         Pattern::new(path).map_err(|e| fault(format!("{}: {path:?} is not a glob: {}", place.name, e.msg)))?;
-    let options = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    let options =
+        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
     let mut files = place.list(&fixed_folder(path)).await?;
     let wants_marked = path.rsplit('/').next().is_some_and(|name| name.starts_with('_'));
     files.retain(|f| {
@@ -172,7 +173,11 @@ async fn nothing(place: &Place, path: &str, format: Option<FileFormat>) -> RunEr
     let holds = match names.len() {
         0 => "is empty".to_owned(),
         n if n <= LISTED => format!("holds {}", names.join(", ")),
-        n => format!("holds {} and {} more", names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", "), n - LISTED),
+        n => format!(
+            "holds {} and {} more",
+            names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", "),
+            n - LISTED
+        ),
     };
     fault(format!("{}: no {kind} is at {path:?}; {there} {holds}", place.name))
 }

@@ -117,7 +117,10 @@ fn compression_of(place: &Place, file: &InputFile, start: &[u8]) -> Result<Compr
         [0x1f, 0x8b, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] => {
-            return Err(fault(format!("{}: {:?} is compressed with bzip2; gzip and zstd can be read", place.name, file.path)));
+            return Err(fault(format!(
+                "{}: {:?} is compressed with bzip2; gzip and zstd can be read",
+                place.name, file.path
+            )));
         }
         _ => Compression::None,
     };
@@ -225,11 +228,8 @@ pub async fn block(place: Place, file: InputFile, range: Range<u64>) -> Result<B
     let mut tries = 0;
     loop {
         tries += 1;
-        let options = GetOptions {
-            range: Some(range.clone().into()),
-            if_match: file.etag.clone(),
-            ..GetOptions::default()
-        };
+        let options =
+            GetOptions { range: Some(range.clone().into()), if_match: file.etag.clone(), ..GetOptions::default() };
         let error = match place.get(&file.path, options).await {
             Ok(result) => match result.bytes().await {
                 Ok(bytes) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),

@@ -185,7 +185,9 @@ impl JsonFile {
                     return Ok(true);
                 }
                 (Layout::Sequence, Some(_)) => {
-                    return Err(self.fault(&format!("goes on with something else than an object after record {}", self.row)));
+                    return Err(
+                        self.fault(&format!("goes on with something else than an object after record {}", self.row))
+                    );
                 }
                 (Layout::Lines, _) => return Ok(false),
             }

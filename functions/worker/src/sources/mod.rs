@@ -91,7 +91,11 @@ enum Reader {
 /// # Errors
 /// `Kind::Source` where nothing matches or a file cannot be read as it is; `Kind::SourceUnavailable` where the store
 /// does not answer; `Kind::Definition` where an option cannot be used. All name the node.
-pub async fn open(request: SourceRequest<'_>, settings: &Settings, progress: &Arc<Progress>) -> Result<Source, RunError> {
+pub async fn open(
+    request: SourceRequest<'_>,
+    settings: &Settings,
+    progress: &Arc<Progress>,
+) -> Result<Source, RunError> {
     open_source(&request, settings, progress).await.map_err(|e| e.at(request.node))
 }
 

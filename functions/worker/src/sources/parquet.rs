@@ -7,6 +7,7 @@ use super::place::{Place, fault};
 use super::tally::Tally;
 use crate::engine::progress::{ROW_COLUMN, RowId};
 use crate::error::{Kind, RunError};
+use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -18,7 +19,6 @@ use datafusion::parquet::arrow::async_reader::{
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use futures::future::BoxFuture;
-use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt, stream};
 use std::ops::Range;
 use std::sync::Arc;
@@ -285,7 +285,10 @@ fn plain_schema(place: &Place, file: &InputFile, schema: &Schema) -> Result<Sche
     let mut fields: Vec<Field> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
         if field.name() == ROW_COLUMN {
-            return Err(fault(format!("{}: {:?} has a column {ROW_COLUMN:?}; that name is reserved", place.name, file.path)));
+            return Err(fault(format!(
+                "{}: {:?} has a column {ROW_COLUMN:?}; that name is reserved",
+                place.name, file.path
+            )));
         }
         if fields.iter().any(|f| f.name() == field.name()) {
             return Err(fault(format!("{}: {:?} has two columns named {:?}", place.name, file.path, field.name())));

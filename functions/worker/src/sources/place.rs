@@ -49,9 +49,12 @@ impl Place {
             ConnectorType::LocalFs => {
                 let config: LocalFsConfig = read_config(connector)?;
                 let Some(root) = &settings.files_root else {
-                    return Err(fault(format!("{name}: connectors of type local_fs are turned off in this deployment")));
+                    return Err(fault(format!(
+                        "{name}: connectors of type local_fs are turned off in this deployment"
+                    )));
                 };
-                let root = root.canonicalize().map_err(|e| fault(format!("{name}: the files root cannot be read: {e}")))?;
+                let root =
+                    root.canonicalize().map_err(|e| fault(format!("{name}: the files root cannot be read: {e}")))?;
                 let store = object_store::local::LocalFileSystem::new_with_prefix(&root)
                     .map_err(|_| fault(format!("{name}: the files root cannot be read")))?;
                 let described = Described { path: config.path, format: config.format, options: config.options };
@@ -84,7 +87,10 @@ impl Place {
                 .and_then(|root| path.strip_prefix(root.trim_end_matches('/')))
                 .filter(|rest| rest.is_empty() || rest.starts_with('/'))
                 .ok_or_else(|| {
-                    fault(format!("{}: {path:?} lies outside the files root; name a path inside it, relative to it", self.name))
+                    fault(format!(
+                        "{}: {path:?} lies outside the files root; name a path inside it, relative to it",
+                        self.name
+                    ))
                 })?;
         }
         let mut segments = Vec::new();
@@ -92,7 +98,10 @@ impl Place {
             match segment {
                 "" | "." => {}
                 ".." => {
-                    return Err(fault(format!("{}: {path:?} contains \"..\"; a path cannot leave its root", self.name)));
+                    return Err(fault(format!(
+                        "{}: {path:?} contains \"..\"; a path cannot leave its root",
+                        self.name
+                    )));
                 }
                 STATE if self.is_local() => return Err(self.own(path)),
                 other => segments.push(other),
@@ -217,7 +226,8 @@ impl Place {
                 }
                 let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
                 let kind = entry.file_type().map_err(failed)?;
-                let kind = if kind.is_symlink() { linked_kind(self, &path, &entry.path(), &mut linked)? } else { Some(kind) };
+                let kind =
+                    if kind.is_symlink() { linked_kind(self, &path, &entry.path(), &mut linked)? } else { Some(kind) };
                 match kind {
                     Some(kind) if kind.is_dir() => folders.push((path, depth + 1)),
                     Some(kind) if kind.is_file() => found.push(path),
@@ -242,7 +252,8 @@ impl Place {
         let prefix = if folder.is_empty() { None } else { Some(self.location(folder).ok()?) };
         let listed = self.store.list_with_delimiter(prefix.as_ref()).await.ok()?;
         let names = listed.common_prefixes.iter().filter_map(|p| Some(format!("{}/", p.filename()?)));
-        let names: Vec<String> = names.chain(listed.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned))).collect();
+        let names: Vec<String> =
+            names.chain(listed.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned))).collect();
         // A prefix without objects is not there at all.
         (folder.is_empty() || !names.is_empty()).then_some(names)
     }
@@ -332,12 +343,7 @@ fn local_names(full: &Path) -> Option<Vec<String>> {
 }
 
 fn input_file(meta: ObjectMeta) -> InputFile {
-    InputFile {
-        path: meta.location.to_string(),
-        size: meta.size,
-        etag: meta.e_tag,
-        modified: Some(meta.last_modified),
-    }
+    InputFile { path: meta.location.to_string(), size: meta.size, etag: meta.e_tag, modified: Some(meta.last_modified) }
 }
 
 fn read_config<T: serde::de::DeserializeOwned>(connector: &Connector) -> Result<T, RunError> {

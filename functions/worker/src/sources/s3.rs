@@ -47,9 +47,11 @@ pub async fn open(connector: &Connector, config: &AwsS3Config, settings: &Settin
     if let Some(region) = region {
         builder = builder.with_region(region);
     }
-    let mut client = ClientOptions::new().with_timeout(Duration::from_secs(60)).with_connect_timeout(Duration::from_secs(5));
+    let mut client =
+        ClientOptions::new().with_timeout(Duration::from_secs(60)).with_connect_timeout(Duration::from_secs(5));
     if let Some(endpoint) = &config.endpoint {
-        let url = Url::parse(endpoint).map_err(|e| fault(format!("{name}: endpoint {endpoint:?} is not a URL: {e}")))?;
+        let url =
+            Url::parse(endpoint).map_err(|e| fault(format!("{name}: endpoint {endpoint:?} is not a URL: {e}")))?;
         check_endpoint(&name, &url, settings.files_root.is_none()).await?;
         client = client.with_allow_http(url.scheme() == "http");
         builder = builder.with_endpoint(endpoint.trim_end_matches('/')).with_virtual_hosted_style_request(false);
@@ -73,12 +75,15 @@ async fn check_endpoint(name: &str, url: &Url, deployed: bool) -> Result<(), Run
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = url.port_or_known_default().unwrap_or(443);
-    let addresses = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|e| RunError::new(crate::error::Kind::SourceUnavailable, format!("{name}: endpoint {url} is not found: {e}")))?;
+    let addresses = tokio::net::lookup_host((host, port)).await.map_err(|e| {
+        RunError::new(crate::error::Kind::SourceUnavailable, format!("{name}: endpoint {url} is not found: {e}"))
+    })?;
     for address in addresses {
         if is_forbidden(address.ip(), deployed) {
-            return Err(fault(format!("{name}: endpoint {url} leads to {}, which connectors may not reach", address.ip())));
+            return Err(fault(format!(
+                "{name}: endpoint {url} leads to {}, which connectors may not reach",
+                address.ip()
+            )));
         }
     }
     Ok(())
@@ -88,7 +93,10 @@ fn is_forbidden(ip: IpAddr, deployed: bool) -> bool {
     const EC2_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
-            v4.is_link_local() || v4.is_broadcast() || v4.is_multicast() || deployed && (v4.is_loopback() || v4.is_unspecified())
+            v4.is_link_local()
+                || v4.is_broadcast()
+                || v4.is_multicast()
+                || deployed && (v4.is_loopback() || v4.is_unspecified())
         }
         IpAddr::V6(v6) => {
             v6.is_unicast_link_local()

@@ -11,6 +11,7 @@ use crate::error::RunError;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as PlanResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
@@ -18,7 +19,6 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use futures::stream;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -146,7 +146,12 @@ impl ExecutionPlan for SourceExec {
         let at = move |e: RunError| DataFusionError::from(e.at(&node));
         if let Reader::Parquet(parquet) = &self.inner.reader {
             let guard = RoundGuard(Arc::clone(&round));
-            let stream = parquet.stream(Arc::clone(&round.tally), Arc::clone(&round.next), Arc::clone(&self.wanted), self.inner.batch_size);
+            let stream = parquet.stream(
+                Arc::clone(&round.tally),
+                Arc::clone(&round.next),
+                Arc::clone(&self.wanted),
+                self.inner.batch_size,
+            );
             // The guard is dropped with the stream.
             let stream = futures::StreamExt::map(stream, move |batch| {
                 let _held = &guard;

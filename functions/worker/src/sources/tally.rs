@@ -22,7 +22,11 @@ impl Shown {
         let slots = files.len().min(SHOWN);
         let last = slots.saturating_sub(1);
         let first = progress.add_partitions(files.iter().take(slots).enumerate().map(|(i, file)| {
-            if i == last && files.len() > SHOWN { format!("{} further files", files.len() - last) } else { file.path.clone() }
+            if i == last && files.len() > SHOWN {
+                format!("{} further files", files.len() - last)
+            } else {
+                file.path.clone()
+            }
         }));
         Self { first, slots }
     }
@@ -52,14 +56,15 @@ impl Tally {
         source: usize,
         pieces: impl Iterator<Item = usize>,
     ) -> Self {
-        let tally = Self {
-            counters,
-            progress,
-            shown,
-            source,
-            left: (0..shown.slots).map(|_| AtomicUsize::new(0)).collect(),
-        };
+        let tally =
+            Self { counters, progress, shown, source, left: (0..shown.slots).map(|_| AtomicUsize::new(0)).collect() };
         pieces.for_each(|file| tally.add_piece(file));
+        for (slot, left) in tally.left.iter().enumerate() {
+            // A Parquet file without row groups has nothing to be done.
+            if tally.counters.is_some() && left.load(Ordering::Acquire) == 0 {
+                tally.progress.partition(shown.first + slot, 0, true);
+            }
+        }
         tally
     }
 

@@ -241,7 +241,9 @@ impl TextSource {
             self.settle_json(declared)?;
         }
         match self.layout.columns.iter().find(|c| c.name == ROW_COLUMN) {
-            Some(_) => Err(fault(format!("{}: the records have a key {ROW_COLUMN:?}; that name is reserved", self.place.name))),
+            Some(_) => {
+                Err(fault(format!("{}: the records have a key {ROW_COLUMN:?}; that name is reserved", self.place.name)))
+            }
             None if self.layout.columns.len() > MAX_COLUMNS => {
                 Err(fault(format!("{}: the files have more than {MAX_COLUMNS} columns", self.place.name)))
             }

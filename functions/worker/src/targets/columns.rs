@@ -3,9 +3,7 @@
 use crate::error::{Kind, RunError};
 use crate::sources::parse;
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit};
-use deltalake::kernel::{
-    DataType as DeltaType, MetadataValue, PrimitiveType, StructField, StructType,
-};
+use deltalake::kernel::{DataType as DeltaType, MetadataValue, PrimitiveType, StructField, StructType};
 use shared::models::node::DataTypeName;
 use shared::models::schema::Field;
 use std::sync::Arc;
@@ -33,9 +31,7 @@ pub fn type_name(field: &Field) -> String {
 /// The type that the Delta table has for a field.
 fn delta_type(field: &Field) -> Result<DeltaType, RunError> {
     Ok(DeltaType::Primitive(match field.data_type {
-        DataTypeName::Varchar | DataTypeName::Text | DataTypeName::Json | DataTypeName::Uuid => {
-            PrimitiveType::String
-        }
+        DataTypeName::Varchar | DataTypeName::Text | DataTypeName::Json | DataTypeName::Uuid => PrimitiveType::String,
         DataTypeName::Integer => PrimitiveType::Integer,
         DataTypeName::Bigint => PrimitiveType::Long,
         DataTypeName::Smallint => PrimitiveType::Short,
@@ -51,8 +47,7 @@ fn delta_type(field: &Field) -> Result<DeltaType, RunError> {
                     ),
                 )
             };
-            PrimitiveType::decimal(precision, u8::try_from(scale).map_err(|_| wrong())?)
-                .map_err(|_| wrong())?
+            PrimitiveType::decimal(precision, u8::try_from(scale).map_err(|_| wrong())?).map_err(|_| wrong())?
         }
         DataTypeName::Real => PrimitiveType::Float,
         DataTypeName::Double => PrimitiveType::Double,

@@ -1,12 +1,12 @@
 //! Commits to a table so that a run's rows are in it once or never, whoever else commits meanwhile.
 
 use super::columns;
+use super::files;
 use super::log::{FACTS, Facts};
+use super::table::{COMMITTED, VOIDED};
 use super::table::{Place, is_conflict, state, transaction};
 use crate::engine::job::{Settings, TableSchema};
 use crate::error::{Kind, RunError};
-use super::files;
-use super::table::{COMMITTED, VOIDED};
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, MetadataExt, Protocol, StructType, Transaction};
@@ -36,7 +36,12 @@ pub enum Tried {
 }
 
 /// Tries once to commit `actions` right after the version that `table` was loaded in, with the run's transaction.
-pub async fn try_once(place: &Place, table: &DeltaTable, actions: Vec<Action>, facts: &Facts) -> Result<Tried, RunError> {
+pub async fn try_once(
+    place: &Place,
+    table: &DeltaTable,
+    actions: Vec<Action>,
+    facts: &Facts,
+) -> Result<Tried, RunError> {
     let version = if facts.load_mode.is_some() { COMMITTED } else { VOIDED };
     let value = serde_json::to_value(facts)
         .map_err(|e| RunError::new(Kind::Internal, format!("the commit cannot be described: {e}")))?;
@@ -158,6 +163,9 @@ pub async fn settle(tenant: &str, schema: &TableSchema, run_id: &str, settings: 
 pub fn too_busy(place: &Place) -> RunError {
     RunError::new(
         Kind::TargetUnavailable,
-        format!("the table of the schema {:?} is committed to all the time: {TRIES} tries met another commit each", place.schema),
+        format!(
+            "the table of the schema {:?} is committed to all the time: {TRIES} tries met another commit each",
+            place.schema
+        ),
     )
 }

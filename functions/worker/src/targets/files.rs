@@ -55,7 +55,10 @@ impl Folder {
 
     fn of_run(run_id: &str) -> Result<Path, RunError> {
         let wrong = || RunError::new(Kind::Internal, format!("{run_id:?} cannot name a folder of a table"));
-        if run_id.is_empty() || run_id.starts_with(['_', '.']) || !run_id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+        if run_id.is_empty()
+            || run_id.starts_with(['_', '.'])
+            || !run_id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        {
             return Err(wrong());
         }
         Path::parse(run_id).map_err(|_| wrong())

@@ -1,6 +1,7 @@
 //! Merges staged rows into a table by their keys: rewrites the files that hold one of the keys, without those rows.
 
 use super::files::{Folder, run_errors};
+use super::stage::SORTED_ROWS;
 use super::table::{Place, state};
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
@@ -27,8 +28,6 @@ use tokio_util::sync::CancellationToken;
 const FILE: &str = "__flowgate_file";
 /// Bytes of files that are worth a partition of their own when they are rewritten.
 const PARTITION_BYTES: i64 = 64 * 1024 * 1024;
-/// The most rows in a batch that is sorted.
-const SORTED_ROWS: usize = 1024;
 
 /// The rows that are to be merged.
 pub struct Incoming<'a> {
@@ -99,7 +98,8 @@ impl Merge {
             self.rewritten.extend(touched);
             self.checked.extend(unknown.into_iter().cloned());
         }
-        let removes = self.rewritten.iter().filter_map(|path| current.get(path)).map(|file| Action::Remove(file.remove.clone()));
+        let removes =
+            self.rewritten.iter().filter_map(|path| current.get(path)).map(|file| Action::Remove(file.remove.clone()));
         let adds = self.adds.iter().chain(incoming.adds).cloned().map(Action::Add);
         Ok(removes.chain(adds).collect())
     }

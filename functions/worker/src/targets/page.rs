@@ -7,8 +7,8 @@ use crate::error::{Kind, RunError};
 use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType,
 };
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::parquet::arrow::ProjectionMask;
@@ -95,7 +95,8 @@ pub async fn read_page(
         let left = page.limit.saturating_sub(rows.len());
         let count = file.rows.saturating_sub(at.row).min(left);
         if count > 0 {
-            let batches = read(&table, file, at.row, count, &schema.fields).await.map_err(|e| unreadable(&place, &e))?;
+            let batches =
+                read(&table, file, at.row, count, &schema.fields).await.map_err(|e| unreadable(&place, &e))?;
             for batch in batches {
                 objects(&batch, &schema.fields, &mut rows).map_err(|e| unreadable(&place, &e.into()))?;
             }
@@ -175,7 +176,8 @@ async fn read(
         .map(|(i, _)| i)
         .collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-    let stream = builder.with_projection(mask).with_offset(offset).with_limit(count).with_batch_size(count.min(8192)).build()?;
+    let stream =
+        builder.with_projection(mask).with_offset(offset).with_limit(count).with_batch_size(count.min(8192)).build()?;
     stream.try_collect().await
 }
 

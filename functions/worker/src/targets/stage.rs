@@ -23,6 +23,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio_util::sync::CancellationToken;
 
+/// The most rows in a batch that is sorted.
+pub const SORTED_ROWS: usize = 1024;
+
 /// What staging a target needs to know.
 pub struct Staging<'a> {
     pub folder: &'a Folder,
@@ -87,7 +90,7 @@ impl Staging<'_> {
         let uniques = Uniques::new(self.fields, self.table, self.keys, pool).map(Arc::new);
         let tally = Arc::new(Tally::default());
         let writers = self.folder.writers(self.table)?;
-        let casts = CastPartition::all(&plan, &caster, &self.reporter);
+        let casts = CastPartition::all(&plan, &self.context, &caster, &self.reporter);
         let sorted: Arc<dyn ExecutionPlan> = if self.keys.is_empty() {
             streaming(&caster, casts)?
         } else {
@@ -96,9 +99,10 @@ impl Staging<'_> {
         };
         let keys = self.keys.iter().map(|key| self.table.index_of(key)).collect::<Result<Vec<_>, _>>();
         let keys = keys.map_err(|_| no_key(self.keys))?;
+        let context = if keys.is_empty() { Arc::clone(&self.context) } else { sorting(&self.context) };
         let mut streams = Vec::new();
         for partition in 0..sorted.output_partitioning().partition_count() {
-            let rows = run_errors(sorted.execute(partition, Arc::clone(&self.context))?);
+            let rows = run_errors(sorted.execute(partition, Arc::clone(&context))?);
             let pipe = Pipe {
                 last: (!keys.is_empty()).then(|| KeepLast::new(keys.clone())),
                 keys: keys.clone(),
@@ -140,7 +144,10 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn through<S>(mut self, rows: S) -> impl futures::Stream<Item = Result<RecordBatch, RunError>> + Send + Unpin + 'static
+    fn through<S>(
+        mut self,
+        rows: S,
+    ) -> impl futures::Stream<Item = Result<RecordBatch, RunError>> + Send + Unpin + 'static
     where
         S: futures::Stream<Item = Result<RecordBatch, RunError>> + Send + Unpin + 'static,
     {
@@ -185,7 +192,8 @@ impl Pipe {
             }
             None => batch,
         };
-        let key_bytes: usize = self.keys.iter().map(|key| batch.column(*key).to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        let key_bytes: usize =
+            self.keys.iter().map(|key| batch.column(*key).to_data().get_slice_memory_size().unwrap_or(0)).sum();
         self.tally.key_bytes.fetch_add(key_bytes as u64, Relaxed);
         self.reporter.counters.rows_out.fetch_add(batch.num_rows() as u64, Relaxed);
         let table = batch.project(&self.columns).map_err(internal)?;
@@ -202,17 +210,25 @@ fn internal(error: datafusion::arrow::error::ArrowError) -> RunError {
 #[derive(Debug)]
 struct CastPartition {
     plan: Arc<dyn ExecutionPlan>,
+    /// The plan's own; the operators above it may have another.
+    context: Arc<TaskContext>,
     partition: usize,
     caster: Arc<Caster>,
     reporter: Arc<Reporter>,
 }
 
 impl CastPartition {
-    fn all(plan: &Arc<dyn ExecutionPlan>, caster: &Arc<Caster>, reporter: &Arc<Reporter>) -> Vec<Arc<dyn PartitionStream>> {
+    fn all(
+        plan: &Arc<dyn ExecutionPlan>,
+        context: &Arc<TaskContext>,
+        caster: &Arc<Caster>,
+        reporter: &Arc<Reporter>,
+    ) -> Vec<Arc<dyn PartitionStream>> {
         (0..plan.output_partitioning().partition_count())
             .map(|partition| {
                 Arc::new(Self {
                     plan: Arc::clone(plan),
+                    context: Arc::clone(context),
                     partition,
                     caster: Arc::clone(caster),
                     reporter: Arc::clone(reporter),
@@ -227,10 +243,10 @@ impl PartitionStream for CastPartition {
         self.caster.schema()
     }
 
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let schema = SchemaRef::clone(self.caster.schema());
         let (caster, reporter) = (Arc::clone(&self.caster), Arc::clone(&self.reporter));
-        match self.plan.execute(self.partition, context) {
+        match self.plan.execute(self.partition, Arc::clone(&self.context)) {
             Ok(rows) => {
                 let cast = rows.map(move |batch| Ok(reporter.cast(&caster, &batch?)?));
                 Box::pin(RecordBatchStreamAdapter::new(schema, cast))
@@ -238,6 +254,14 @@ impl PartitionStream for CastPartition {
             Err(error) => Box::pin(RecordBatchStreamAdapter::new(schema, stream::once(async { Err(error) }))),
         }
     }
+}
+
+/// The same memory and disk with smaller batches: several sorts share the memory, and each must hold some batches.
+fn sorting(context: &TaskContext) -> Arc<TaskContext> {
+    let config = context.session_config().clone();
+    let rows = config.batch_size().min(SORTED_ROWS);
+    let config = config.with_batch_size(rows);
+    Arc::new(TaskContext::default().with_session_config(config).with_runtime(context.runtime_env()))
 }
 
 fn streaming(caster: &Caster, partitions: Vec<Arc<dyn PartitionStream>>) -> Result<Arc<dyn ExecutionPlan>, RunError> {

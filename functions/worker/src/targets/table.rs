@@ -4,10 +4,10 @@ use super::columns;
 use crate::engine::job::{Lake, Settings, TableSchema};
 use crate::error::{Kind, RunError};
 use deltalake::kernel::transaction::{CommitProperties, TransactionError};
+use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ObjectStoreError};
-use deltalake::operations::create::CreateBuilder;
 use std::sync::Once;
 use url::Url;
 
@@ -133,7 +133,10 @@ impl Place {
         };
         Err(RunError::new(
             Kind::Target,
-            format!("the table of the schema {:?} cannot be written: another tool has changed it so that {why}", self.schema),
+            format!(
+                "the table of the schema {:?} cannot be written: another tool has changed it so that {why}",
+                self.schema
+            ),
         ))
     }
 
@@ -150,9 +153,7 @@ impl Place {
                 ObjectStoreError::PermissionDenied { .. } | ObjectStoreError::Unauthenticated { .. } => {
                     say(Kind::TargetUnavailable, "the lake refuses access")
                 }
-                ObjectStoreError::NotFound { .. } => {
-                    say(Kind::TargetUnavailable, "a file of the table is not there")
-                }
+                ObjectStoreError::NotFound { .. } => say(Kind::TargetUnavailable, "a file of the table is not there"),
                 _ => say(Kind::TargetUnavailable, "the lake does not answer"),
             },
             DeltaTableError::Io { .. } => say(Kind::TargetUnavailable, "the lake does not answer"),
@@ -195,10 +196,7 @@ pub fn state(table: &DeltaTable) -> Result<&DeltaTableState, RunError> {
 /// # Errors
 /// `Kind::TargetUnavailable` where the log cannot be read.
 pub async fn transaction(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Option<i64>, RunError> {
-    state(table)?
-        .transaction_version(table.log_store().as_ref(), run_id)
-        .await
-        .map_err(|e| place.error("read", e))
+    state(table)?.transaction_version(table.log_store().as_ref(), run_id).await.map_err(|e| place.error("read", e))
 }
 
 /// Whether another commit came first, so that nothing of ours was written.

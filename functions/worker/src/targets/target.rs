@@ -99,9 +99,7 @@ fn upsert_keys(schema: &TableSchema, config: &TargetConfig) -> Result<Vec<String
     let wrong = |why: String| RunError::new(Kind::Definition, why);
     let keys = match &config.upsert_key {
         Some(keys) => keys.clone(),
-        None => {
-            schema.fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.clone()).collect()
-        }
+        None => schema.fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.clone()).collect(),
     };
     if keys.is_empty() {
         return Err(wrong(format!(
@@ -179,7 +177,11 @@ impl Target {
     }
 
     async fn commit_at(&mut self, session: &SessionState) -> Result<Committed, RunError> {
-        if self.done_by.is_none() && self.mode == LoadMode::Truncate && self.staged.written.rows == 0 && !self.allow_empty {
+        if self.done_by.is_none()
+            && self.mode == LoadMode::Truncate
+            && self.staged.written.rows == 0
+            && !self.allow_empty
+        {
             return Err(RunError::new(
                 Kind::Data,
                 format!(
@@ -301,7 +303,9 @@ impl Target {
                 if entry.facts.and_then(|facts| facts.load_mode) == Some(LoadMode::Upsert) {
                     return Err(RunError::new(
                         Kind::Target,
-                        format!("the run {run}, which this one retries, merged its rows into the table; they cannot be told apart and taken out again"),
+                        format!(
+                            "the run {run}, which this one retries, merged its rows into the table; they cannot be told apart and taken out again"
+                        ),
                     ));
                 }
                 entry.files
@@ -351,9 +355,7 @@ impl Target {
         let kept = entry.files.iter().map(String::as_str).collect();
         self.folder.remove_but(&kept).await;
         Ok(match entry.facts {
-            Some(facts) => {
-                Committed { rows_out: facts.rows_out, skipped: facts.skipped_rows, version: entry.version }
-            }
+            Some(facts) => Committed { rows_out: facts.rows_out, skipped: facts.skipped_rows, version: entry.version },
             None => nothing,
         })
     }

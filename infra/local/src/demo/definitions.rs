@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 pub const FOLDER: &str = "demo/flights";
 
 /// The pipeline in a line.
-pub const PICTURE: &str =
-    "flights → filter → cast, hash → join with airlines → aggregate → round → sort → table";
+pub const PICTURE: &str = "flights → filter → cast, hash → join with airlines → aggregate → sort → round → table";
 
 /// The files of the demo.
 pub fn connector() -> Value {
@@ -21,9 +20,7 @@ pub fn connector() -> Value {
 
 /// The table of the result.
 pub fn schema() -> Value {
-    let field = |name: &str, data_type: &str, description: &str| {
-        json!({ "name": name, "dataType": data_type, "isNullable": false, "description": description })
-    };
+    let field = |name: &str, data_type: &str, description: &str| json!({ "name": name, "dataType": data_type, "isNullable": false, "description": description });
     json!({
         "name": "airline_delays",
         "displayName": "Delays by airline and origin",
@@ -42,9 +39,7 @@ pub fn schema() -> Value {
 /// Delays of flights of 500 miles and more by airline and origin. Flights that were cancelled or diverted have `NA` for
 /// a delay: these rows are rejected, and reported with their number, column and value.
 pub fn pipeline(connector: &str, schema: &str) -> Value {
-    let node = |id: &str, node_type: &str, label: &str, config: Value| {
-        json!({ "id": id, "nodeType": node_type, "label": label, "config": config })
-    };
+    let node = |id: &str, node_type: &str, label: &str, config: Value| json!({ "id": id, "nodeType": node_type, "label": label, "config": config });
     let edge = |source: &str, target: &str| json!({ "source": source, "target": target });
     let reject = |field: &str| json!({ "op": "cast", "field": field, "type": "integer", "onError": "reject" });
     let measure = |function: &str, field: &str, name: &str| json!({ "fn": function, "field": field, "as": name });
@@ -75,11 +70,11 @@ pub fn pipeline(connector: &str, schema: &str) -> Value {
                     measure("max", "dep_delay", "worst_delay"),
                 ],
             })),
+            node("order", "sort", "Worst first", json!({ "by": [{ "field": "mean_delay", "direction": "desc" }] })),
             node("shape", "transform", "Round and rename", json!({ "ops": [
                 { "op": "expression", "field": "mean_delay", "expr": "round(mean_delay, 1)" },
                 { "op": "rename", "mappings": [{ "from": "name", "to": "airline" }] },
             ] })),
-            node("order", "sort", "Worst first", json!({ "by": [{ "field": "mean_delay", "direction": "desc" }] })),
             node("table", "target", "airline_delays", json!({ "loadMode": "truncate" })),
         ],
         "edges": [
@@ -88,9 +83,9 @@ pub fn pipeline(connector: &str, schema: &str) -> Value {
             { "source": "clean", "target": "named", "label": "left" },
             { "source": "airlines", "target": "named", "label": "right" },
             edge("named", "totals"),
-            edge("totals", "shape"),
-            edge("shape", "order"),
-            edge("order", "table"),
+            edge("totals", "order"),
+            edge("order", "shape"),
+            edge("shape", "table"),
         ],
     })
 }

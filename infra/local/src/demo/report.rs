@@ -52,11 +52,20 @@ async fn rejected(api: &Api, path: &str) -> Result<(), BoxError> {
         .flatten()
         .map(|error| {
             let row = error["row"].as_u64().map(|row| row.to_string()).unwrap_or_default();
-            vec![row, text(&error["column"]).to_owned(), text(&error["value"]).to_owned(), text(&error["error"]).to_owned()]
+            vec![
+                row,
+                text(&error["column"]).to_owned(),
+                text(&error["value"]).to_owned(),
+                text(&error["error"]).to_owned(),
+            ]
         })
         .collect();
     let total = page["pagination"]["total"].as_u64().unwrap_or(0);
-    say(format_args!("\nRejected rows, {} of {}: flights that were cancelled or diverted.\n", rows.len(), count(total)));
+    say(format_args!(
+        "\nRejected rows, {} of {}: flights that were cancelled or diverted.\n",
+        rows.len(),
+        count(total)
+    ));
     say(table(&["row", "column", "value", "error"], &rows));
     Ok(())
 }

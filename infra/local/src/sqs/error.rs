@@ -178,7 +178,8 @@ impl IntoResponse for SqsError {
             true => (StatusCode::BAD_REQUEST, "Sender"),
             false => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
         };
-        let body = serde_json::json!({ "__type": format!("com.amazonaws.sqs#{}", self.shape), "message": self.message });
+        let body =
+            serde_json::json!({ "__type": format!("com.amazonaws.sqs#{}", self.shape), "message": self.message });
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(super::http::CONTENT_TYPE));

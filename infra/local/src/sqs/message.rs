@@ -82,7 +82,12 @@ impl Draft {
             }
         };
         let body_md5 = md5_hex(body.as_bytes());
-        Ok(Checked { outgoing: Outgoing { body, attributes, delay: self.delay_seconds }, body_md5, attributes_md5, size })
+        Ok(Checked {
+            outgoing: Outgoing { body, attributes, delay: self.delay_seconds },
+            body_md5,
+            attributes_md5,
+            size,
+        })
     }
 }
 
@@ -168,9 +173,7 @@ mod tests {
 
     #[test]
     fn the_size_counts_the_attributes_too() {
-        let draft = |value: &str| {
-            json!({ "MessageBody": "x", "MessageAttributes": { "n": { "DataType": "String", "StringValue": value } } })
-        };
+        let draft = |value: &str| json!({ "MessageBody": "x", "MessageAttributes": { "n": { "DataType": "String", "StringValue": value } } });
         assert_eq!(check(draft("abc"), 100).unwrap().size, 1 + 1 + 6 + 3);
         assert_eq!(check(draft(&"a".repeat(100)), 100).unwrap_err().code, "InvalidParameterValue");
     }

@@ -8,7 +8,8 @@
 use super::attributes::QueueAttributes;
 use super::error::SqsError;
 use super::rows::{
-    Counts, Outgoing, Queue, Received, bury, existing, find, insert, oldest, read_handle, seconds, take, update, visible,
+    Counts, Outgoing, Queue, Received, bury, existing, find, insert, oldest, read_handle, seconds, take, update,
+    visible,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use shared::clock::Clock;

@@ -20,10 +20,7 @@ fn what_is_no_json_is_malformed_with_line_and_column() {
     assert!(malformed(b"{\"a\": 1e400}").contains("number out of range"));
     assert!(malformed(b"{\"a\": \"\xff\"}").contains("line 1"));
     assert!(malformed(br#"{"a": "\ud800"}"#).contains("line 1"));
-    assert!(
-        malformed(format!("{}1{}", "[".repeat(65), "]".repeat(65)).as_bytes())
-            .contains("deeper than 64")
-    );
+    assert!(malformed(format!("{}1{}", "[".repeat(65), "]".repeat(65)).as_bytes()).contains("deeper than 64"));
     assert!(malformed("[".repeat(500_000).as_bytes()).contains("deeper than 64"));
 }
 
@@ -39,85 +36,49 @@ fn a_body_that_is_no_object_is_a_fault_of_the_whole() {
 
 #[test]
 fn keys_that_are_there_twice_are_reported_beside_other_faults() {
-    let body =
-        json(br#"{"parameters": {"a": 1, "b": {}, "a": 2}, "parameters": null, "x": "\u0000"}"#)
-            .unwrap();
+    let body = json(br#"{"parameters": {"a": 1, "b": {}, "a": 2}, "parameters": null, "x": "\u0000"}"#).unwrap();
     let (input, faults) = run::create(&body);
     assert!(input.is_none());
     assert_eq!(
         lines(faults),
-        [
-            "/parameters duplicate",
-            "/parameters/a duplicate",
-            "/parameters/b type",
-            "/x characters",
-            "/x unknown_field"
-        ]
+        ["/parameters duplicate", "/parameters/a duplicate", "/parameters/b type", "/x characters", "/x unknown_field"]
     );
 }
 
 #[test]
 fn pointers_escape_tildes_and_slashes() {
     let body = json(br#"{"a/b~c": {"d": 1, "d": 2}}"#).unwrap();
-    assert_eq!(
-        lines(run::create(&body).1),
-        ["/a~1b~0c unknown_field", "/a~1b~0c/d duplicate"]
-    );
+    assert_eq!(lines(run::create(&body).1), ["/a~1b~0c unknown_field", "/a~1b~0c/d duplicate"]);
 }
 
 #[test]
 fn a_trigger_needs_no_body() {
     let (input, faults) = run::create(&optional_json(b"").unwrap());
     assert_eq!((input.unwrap().parameters, faults), (None, vec![]));
-    let (input, _) =
-        run::create(&optional_json(br#"{"parameters": {"day": "2026-01-01", "n": 1.5}}"#).unwrap());
+    let (input, _) = run::create(&optional_json(br#"{"parameters": {"day": "2026-01-01", "n": 1.5}}"#).unwrap());
     assert_eq!(input.unwrap().parameters.unwrap().len(), 2);
 }
 
 #[test]
 fn parameters_are_values_with_plain_names() {
-    let (_, faults) = run::create(&body(
-        json!({"parameters": {"ok": null, "a b": 1, "list": [1]}}),
-    ));
-    assert_eq!(
-        lines(faults),
-        ["/parameters/a b pattern", "/parameters/list type"]
-    );
-    let many: serde_json::Map<String, Value> =
-        (0..201).map(|n| (format!("p{n}"), json!(n))).collect();
-    assert_eq!(
-        lines(run::create(&body(json!({"parameters": many}))).1),
-        ["/parameters length"]
-    );
+    let (_, faults) = run::create(&body(json!({"parameters": {"ok": null, "a b": 1, "list": [1]}})));
+    assert_eq!(lines(faults), ["/parameters/a b pattern", "/parameters/list type"]);
+    let many: serde_json::Map<String, Value> = (0..201).map(|n| (format!("p{n}"), json!(n))).collect();
+    assert_eq!(lines(run::create(&body(json!({"parameters": many}))).1), ["/parameters length"]);
 }
 
 #[test]
 fn a_preview_wants_a_schedule_a_timezone_and_a_count_in_bounds() {
-    let (input, faults) = schedule::preview(&body(
-        json!({"schedule": "@daily", "timezone": "Europe/Berlin", "count": 3}),
-    ));
+    let (input, faults) =
+        schedule::preview(&body(json!({"schedule": "@daily", "timezone": "Europe/Berlin", "count": 3})));
     assert_eq!((input.unwrap().count, faults), (Some(3), vec![]));
-    let (_, faults) = schedule::preview(&body(
-        json!({"schedule": "0 0 31 2 *", "timezone": "Mars/Base", "count": 101}),
-    ));
-    assert_eq!(
-        lines(faults),
-        ["/count range", "/schedule format", "/timezone format"]
-    );
+    let (_, faults) =
+        schedule::preview(&body(json!({"schedule": "0 0 31 2 *", "timezone": "Mars/Base", "count": 101})));
+    assert_eq!(lines(faults), ["/count range", "/schedule format", "/timezone format"]);
     let (_, faults) = schedule::preview(&body(json!({"shedule": "@daily", "count": 1.0})));
     let details: Vec<&str> = faults.iter().map(|f| f.detail.as_str()).collect();
-    assert!(
-        details.contains(&"unknown field \"shedule\"; did you mean \"schedule\"?"),
-        "{details:?}"
-    );
-    assert_eq!(
-        lines(faults),
-        [
-            "/count type",
-            "/schedule required",
-            "/shedule unknown_field"
-        ]
-    );
+    assert!(details.contains(&"unknown field \"shedule\"; did you mean \"schedule\"?"), "{details:?}");
+    assert_eq!(lines(faults), ["/count type", "/schedule required", "/shedule unknown_field"]);
 }
 
 #[test]
@@ -129,9 +90,7 @@ fn an_id_in_the_body_is_required_where_the_path_has_none() {
 
 #[test]
 fn an_answer_lists_a_thousand_faults_and_says_how_many_more() {
-    let faults: Vec<Fault> = (0..1500)
-        .map(|n| Fault::new(format!("/a/{n}"), "x", "y"))
-        .collect();
+    let faults: Vec<Fault> = (0..1500).map(|n| Fault::new(format!("/a/{n}"), "x", "y")).collect();
     match finish(Some(()), faults) {
         Err(Error::Invalid(faults)) => {
             assert_eq!(faults.len(), 1001);

@@ -4,14 +4,8 @@ use super::*;
 use crate::check::connector::{ConnectorInput, Stored, create, update};
 use crate::models::connector::{AuthMethod, ConnectorType};
 
-const FILES: Stored = Stored {
-    kind: ConnectorType::LocalFs,
-    auth_method: AuthMethod::None,
-};
-const KEYS: Stored = Stored {
-    kind: ConnectorType::AwsS3,
-    auth_method: AuthMethod::AccessKey,
-};
+const FILES: Stored = Stored { kind: ConnectorType::LocalFs, auth_method: AuthMethod::None };
+const KEYS: Stored = Stored { kind: ConnectorType::AwsS3, auth_method: AuthMethod::AccessKey };
 
 fn s3(auth_method: &str, auth: Value) -> Value {
     json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data"}, "authMethod": auth_method, "authConfig": auth})
@@ -32,34 +26,26 @@ fn connectors_of_both_types_are_taken() {
         (files.name.as_str(), files.kind, files.auth_method),
         ("Files", ConnectorType::LocalFs, AuthMethod::None)
     );
-    let s3 = made(s3(
-        "access_key",
-        json!({"accessKeyId": "a", "secretAccessKey": "b"}),
-    ));
+    let s3 = made(s3("access_key", json!({"accessKeyId": "a", "secretAccessKey": "b"})));
     assert!(s3.auth.is_some_and(|auth| auth.secret_access_key == "b"));
-    assert!(made(json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data", "endpoint": "http://127.0.0.1:9000"}})).auth.is_none());
+    assert!(
+        made(json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data", "endpoint": "http://127.0.0.1:9000"}}))
+            .auth
+            .is_none()
+    );
 }
 
 #[test]
 fn an_unknown_type_lists_the_known_ones_and_a_planned_one_says_so() {
     let of = |kind: Value| create(&body(json!({"name": "n", "type": kind, "config": {}}))).1;
     let faults = of(json!("aws_s4"));
-    assert_eq!(
-        faults[0].detail,
-        "unknown type \"aws_s4\"; did you mean \"aws_s3\"?; known: local_fs, aws_s3"
-    );
+    assert_eq!(faults[0].detail, "unknown type \"aws_s4\"; did you mean \"aws_s3\"?; known: local_fs, aws_s3");
     assert_eq!(lines(faults), ["/type unknown"]);
     let faults = of(json!("postgresql"));
-    assert_eq!(
-        faults[0].detail,
-        "type \"postgresql\" is not available in this version; available: local_fs, aws_s3"
-    );
+    assert_eq!(faults[0].detail, "type \"postgresql\" is not available in this version; available: local_fs, aws_s3");
     assert_eq!(lines(faults), ["/type not_available"]);
     assert_eq!(lines(of(json!(5))), ["/type type"]);
-    assert_eq!(
-        lines(create(&body(json!({"name": "n", "config": {}}))).1),
-        ["/type required"]
-    );
+    assert_eq!(lines(create(&body(json!({"name": "n", "config": {}}))).1), ["/type required"]);
 }
 
 #[test]
@@ -92,20 +78,11 @@ fn all_faults_of_a_connector_come_in_one_answer() {
 
 #[test]
 fn the_config_must_fit_the_type() {
-    let (_, faults) = create(&body(
-        json!({"name": "n", "type": "local_fs", "config": {"bucket": "data"}}),
-    ));
-    assert_eq!(
-        lines(faults),
-        ["/config/bucket unknown_field", "/config/path required"]
-    );
-    let (_, faults) = create(&body(
-        json!({"name": "n", "type": "local_fs", "config": {"path": "../x"}}),
-    ));
+    let (_, faults) = create(&body(json!({"name": "n", "type": "local_fs", "config": {"bucket": "data"}})));
+    assert_eq!(lines(faults), ["/config/bucket unknown_field", "/config/path required"]);
+    let (_, faults) = create(&body(json!({"name": "n", "type": "local_fs", "config": {"path": "../x"}})));
     assert_eq!(lines(faults), ["/config/path format"]);
-    let (_, faults) = create(&body(
-        json!({"name": "n", "type": "local_fs", "config": {"path": "x.csv.bz2"}}),
-    ));
+    let (_, faults) = create(&body(json!({"name": "n", "type": "local_fs", "config": {"path": "x.csv.bz2"}})));
     assert_eq!(lines(faults), ["/config/path not_available"]);
     let (_, faults) = create(&body(
         json!({"name": "n", "type": "local_fs", "config": {"path": "a..b/c", "format": "parquet", "options": {"delimiter": ",", "quote": ","}}}),
@@ -123,39 +100,22 @@ fn the_config_must_fit_the_type() {
 #[test]
 fn an_endpoint_is_a_plain_http_url() {
     let of = |endpoint: &str| {
-        lines(create(&body(json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data", "endpoint": endpoint}}))).1)
+        lines(
+            create(&body(json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data", "endpoint": endpoint}}))).1,
+        )
     };
     assert!(of("https://s3.example.com/base").is_empty());
-    for bad in [
-        "s3.example.com",
-        "ftp://a",
-        "http://",
-        "file:///etc",
-        "http://a:b@c",
-        "http://a?b=c",
-    ] {
+    for bad in ["s3.example.com", "ftp://a", "http://", "file:///etc", "http://a:b@c", "http://a?b=c"] {
         assert_eq!(of(bad), ["/config/endpoint format"], "{bad}");
     }
 }
 
 #[test]
 fn secrets_go_with_their_method() {
+    assert_eq!(lines(create(&body(s3("access_key", Value::Null))).1), ["/authConfig required"]);
+    assert_eq!(lines(create(&body(s3("none", json!({"accessKeyId": "a"})))).1), ["/authConfig contradiction"]);
     assert_eq!(
-        lines(create(&body(s3("access_key", Value::Null))).1),
-        ["/authConfig required"]
-    );
-    assert_eq!(
-        lines(create(&body(s3("none", json!({"accessKeyId": "a"})))).1),
-        ["/authConfig contradiction"]
-    );
-    assert_eq!(
-        lines(
-            create(&body(s3(
-                "access_key",
-                json!({"accessKeyId": "", "secretKey": "b"})
-            )))
-            .1
-        ),
+        lines(create(&body(s3("access_key", json!({"accessKeyId": "", "secretKey": "b"})))).1),
         [
             "/authConfig/accessKeyId length",
             "/authConfig/secretAccessKey required",
@@ -183,10 +143,7 @@ fn no_fault_shows_a_secret() {
             let (_, faults) = create(&body(s3(method, secret.clone())));
             assert!(!faults.is_empty());
             let shown = format!("{faults:?}");
-            assert!(
-                !shown.contains("HUSH") && !shown.contains("4711"),
-                "{shown}"
-            );
+            assert!(!shown.contains("HUSH") && !shown.contains("4711"), "{shown}");
         }
         let (_, faults) = update(&body(json!({ "authConfig": secret })), KEYS);
         assert!(!format!("{faults:?}").contains("HUSH"));
@@ -195,43 +152,21 @@ fn no_fault_shows_a_secret() {
 
 #[test]
 fn a_change_is_checked_against_what_is_stored() {
-    let (patch, faults) = update(
-        &body(json!({"config": {"path": "b"}, "id": "conn_1", "status": "ok", "lastError": null})),
-        FILES,
-    );
+    let (patch, faults) =
+        update(&body(json!({"config": {"path": "b"}, "id": "conn_1", "status": "ok", "lastError": null})), FILES);
     assert_eq!(faults, []);
     let patch = patch.unwrap();
-    assert!(
-        patch.config.is_some()
-            && patch.kind.is_none()
-            && patch.name.is_none()
-            && patch.auth.is_none()
-    );
+    assert!(patch.config.is_some() && patch.kind.is_none() && patch.name.is_none() && patch.auth.is_none());
 
     let of = |value: Value, stored: Stored| lines(update(&body(value), stored).1);
-    assert_eq!(
-        of(json!({"config": {"path": "b"}}), KEYS),
-        ["/config/bucket required", "/config/path unknown_field"]
-    );
+    assert_eq!(of(json!({"config": {"path": "b"}}), KEYS), ["/config/bucket required", "/config/path unknown_field"]);
     assert_eq!(of(json!({"type": "aws_s3"}), FILES), ["/config required"]);
+    assert_eq!(of(json!({"type": "local_fs", "config": {"path": "a"}}), KEYS), ["/authMethod contradiction"]);
     assert_eq!(
-        of(json!({"type": "local_fs", "config": {"path": "a"}}), KEYS),
-        ["/authMethod contradiction"]
-    );
-    assert_eq!(
-        of(
-            json!({"authMethod": "access_key"}),
-            Stored {
-                auth_method: AuthMethod::None,
-                ..KEYS
-            }
-        ),
+        of(json!({"authMethod": "access_key"}), Stored { auth_method: AuthMethod::None, ..KEYS }),
         ["/authConfig required"]
     );
-    assert_eq!(
-        of(json!({"authConfig": null}), KEYS),
-        ["/authConfig required"]
-    );
+    assert_eq!(of(json!({"authConfig": null}), KEYS), ["/authConfig required"]);
     assert_eq!(
         of(json!({"name": null, "type": null, "config": null}), FILES),
         ["/config type", "/name type", "/type type"]
@@ -245,9 +180,6 @@ fn another_method_forgets_the_secret() {
     assert_eq!(faults, []);
     let patch = patch.unwrap();
     assert!(patch.auth_method == Some(AuthMethod::None) && patch.auth == Some(None));
-    let (patch, _) = update(
-        &body(json!({"authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}})),
-        KEYS,
-    );
+    let (patch, _) = update(&body(json!({"authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}})), KEYS);
     assert!(patch.unwrap().auth.flatten().is_some());
 }

@@ -22,10 +22,7 @@ fn told(mut faults: Vec<Fault>) -> Vec<(String, String)> {
 
 /// The same as text, for comparing at a glance.
 fn lines(faults: Vec<Fault>) -> Vec<String> {
-    told(faults)
-        .into_iter()
-        .map(|(pointer, code)| format!("{pointer} {code}"))
-        .collect()
+    told(faults).into_iter().map(|(pointer, code)| format!("{pointer} {code}")).collect()
 }
 
 fn body(value: Value) -> Body {

@@ -13,31 +13,20 @@ fn node(node_type: &str, config: Value) -> Vec<String> {
     let edges = json!([{"source": "s", "target": "x"}, {"source": "x", "target": "t"}]);
     created(small(json!({"nodes": nodes, "edges": edges})))
         .into_iter()
-        .map(|line| {
-            line.strip_prefix("/nodes/2/config")
-                .map(str::to_owned)
-                .unwrap_or(line)
-        })
+        .map(|line| line.strip_prefix("/nodes/2/config").map(str::to_owned).unwrap_or(line))
         .collect()
 }
 
 fn op(op: Value) -> Vec<String> {
     node("transform", json!({"ops": [op]}))
         .into_iter()
-        .map(|line| {
-            line.strip_prefix("/ops/0")
-                .map(str::to_owned)
-                .unwrap_or(line)
-        })
+        .map(|line| line.strip_prefix("/ops/0").map(str::to_owned).unwrap_or(line))
         .collect()
 }
 
 #[test]
 fn ops_are_told_by_their_name() {
-    assert_eq!(
-        op(json!({"op": "lookup", "connectorId": "c"})),
-        ["/op not_available"]
-    );
+    assert_eq!(op(json!({"op": "lookup", "connectorId": "c"})), ["/op not_available"]);
     assert_eq!(
         op(json!({"op": "cast", "feild": "a", "type": "int"})),
         ["/feild unknown_field", "/field required", "/type unknown"]
@@ -46,48 +35,26 @@ fn ops_are_told_by_their_name() {
         op(json!({"op": "cast", "field": "a", "type": "text", "precision": 1, "format": "%Y"})),
         ["/format contradiction", "/precision contradiction"]
     );
-    assert_eq!(
-        op(json!({"op": "cast", "field": "a", "type": "date", "format": "%Q"})),
-        ["/format format"]
-    );
+    assert_eq!(op(json!({"op": "cast", "field": "a", "type": "date", "format": "%Q"})), ["/format format"]);
     assert_eq!(
         op(json!({"op": "cast", "field": "a", "type": "decimal", "precision": 2, "scale": 3})),
         ["/scale range"]
     );
+    assert_eq!(op(json!({"op": "cast", "field": "a", "type": "decimal", "precision": 256})), ["/precision range"]);
+    assert_eq!(op(json!({"op": "expression", "field": "", "expr": "sum(a)"})), ["/expr format", "/field format"]);
     assert_eq!(
-        op(json!({"op": "cast", "field": "a", "type": "decimal", "precision": 256})),
-        ["/precision range"]
-    );
-    assert_eq!(
-        op(json!({"op": "expression", "field": "", "expr": "sum(a)"})),
-        ["/expr format", "/field format"]
-    );
-    assert_eq!(
-        op(
-            json!({"op": "rename", "mappings": [{"from": "a", "to": "b"}, {"from": "a", "to": "b"}]})
-        ),
+        op(json!({"op": "rename", "mappings": [{"from": "a", "to": "b"}, {"from": "a", "to": "b"}]})),
         ["/mappings/1/from duplicate", "/mappings/1/to duplicate"]
     );
-    assert_eq!(
-        op(json!({"op": "select", "fields": ["a", "a"]})),
-        ["/fields/1 duplicate"]
-    );
+    assert_eq!(op(json!({"op": "select", "fields": ["a", "a"]})), ["/fields/1 duplicate"]);
     assert_eq!(op(json!({"op": "drop", "fields": []})), ["/fields length"]);
     assert_eq!(
         op(json!({"op": "add_field", "field": "__flowgate_row", "value": "x", "type": "integer"})),
         ["/field format", "/value type"]
     );
-    assert!(
-        op(json!({"op": "add_field", "field": "a", "value": "${n}", "type": "integer"})).is_empty()
-    );
-    assert_eq!(
-        op(json!({"op": "hash", "field": "a", "algorithm": "sha1"})),
-        ["/algorithm unknown"]
-    );
-    assert_eq!(
-        op(json!({"op": "map_values", "field": "a", "mapping": {}})),
-        ["/mapping length"]
-    );
+    assert!(op(json!({"op": "add_field", "field": "a", "value": "${n}", "type": "integer"})).is_empty());
+    assert_eq!(op(json!({"op": "hash", "field": "a", "algorithm": "sha1"})), ["/algorithm unknown"]);
+    assert_eq!(op(json!({"op": "map_values", "field": "a", "mapping": {}})), ["/mapping length"]);
     assert_eq!(
         op(json!({"op": "map_values", "field": "a", "mapping": {"x": []}, "default": {}})),
         ["/default type", "/mapping/x type"]
@@ -96,15 +63,10 @@ fn ops_are_told_by_their_name() {
         op(json!({"op": "split", "field": "a", "separator": "", "into": ["b", "b"]})),
         ["/into/1 duplicate", "/separator length"]
     );
-    assert_eq!(
-        op(json!({"op": "fill_null", "field": "a", "value": null})),
-        ["/value type"]
-    );
+    assert_eq!(op(json!({"op": "fill_null", "field": "a", "value": null})), ["/value type"]);
     for path in ["", "a..b", "a[x]", "a[0", "[]", "a]"] {
         assert_eq!(
-            op(
-                json!({"op": "parse_json", "field": "a", "path": path, "into": "b", "type": "text"})
-            ),
+            op(json!({"op": "parse_json", "field": "a", "path": path, "into": "b", "type": "text"})),
             ["/path format"],
             "{path}"
         );
@@ -114,10 +76,7 @@ fn ops_are_told_by_their_name() {
 
 #[test]
 fn configs_say_nothing_that_contradicts_itself() {
-    assert_eq!(
-        node("aggregate", json!({"groupBy": [], "measures": []})),
-        ["/measures length"]
-    );
+    assert_eq!(node("aggregate", json!({"groupBy": [], "measures": []})), ["/measures length"]);
     assert_eq!(
         node(
             "aggregate",
@@ -126,60 +85,31 @@ fn configs_say_nothing_that_contradicts_itself() {
         ["/measures/1/as format", "/measures/1/fn unknown"]
     );
     assert_eq!(
-        node(
-            "aggregate",
-            json!({"groupBy": ["k", "k"], "measures": [{"fn": "sum", "field": "*", "as": "k"}]})
-        ),
-        [
-            "/groupBy/1 duplicate",
-            "/measures/0/as duplicate",
-            "/measures/0/field contradiction"
-        ]
+        node("aggregate", json!({"groupBy": ["k", "k"], "measures": [{"fn": "sum", "field": "*", "as": "k"}]})),
+        ["/groupBy/1 duplicate", "/measures/0/as duplicate", "/measures/0/field contradiction"]
     );
     assert_eq!(
-        node(
-            "sort",
-            json!({"by": [{"field": "a"}, {"field": "a", "direction": "up"}]})
-        ),
+        node("sort", json!({"by": [{"field": "a"}, {"field": "a", "direction": "up"}]})),
         ["/by/1/direction unknown"]
     );
     assert_eq!(
-        node(
-            "sort",
-            json!({"by": [{"field": "a"}, {"field": "a"}], "limit": 0})
-        ),
+        node("sort", json!({"by": [{"field": "a"}, {"field": "a"}], "limit": 0})),
         ["/by/1/field duplicate", "/limit range"]
     );
-    assert_eq!(
-        node("deduplicate", json!({"keys": ["a", "a"], "keep": "last"})),
-        ["/keys/1 duplicate"]
-    );
+    assert_eq!(node("deduplicate", json!({"keys": ["a", "a"], "keep": "last"})), ["/keys/1 duplicate"]);
     let target = |config: Value| {
         let nodes = json!([{"id": "s", "nodeType": "source", "config": {}}, {"id": "t", "nodeType": "target", "config": config}]);
-        created(small(
-            json!({"nodes": nodes, "edges": [{"source": "s", "target": "t"}]}),
-        ))
+        created(small(json!({"nodes": nodes, "edges": [{"source": "s", "target": "t"}]})))
     };
     let at = |rest: &str| format!("/nodes/1/config{rest}");
-    assert_eq!(
-        target(json!({"upsertKey": ["a"]})),
-        [at("/upsertKey contradiction")]
-    );
+    assert_eq!(target(json!({"upsertKey": ["a"]})), [at("/upsertKey contradiction")]);
     assert_eq!(
         target(json!({"loadMode": "upsert", "upsertKey": ["a", "a"], "allowEmpty": true})),
-        [
-            at("/allowEmpty contradiction"),
-            at("/upsertKey/1 duplicate")
-        ]
+        [at("/allowEmpty contradiction"), at("/upsertKey/1 duplicate")]
     );
+    assert_eq!(target(json!({"loadMode": "upsert", "upsertKey": []})), [at("/upsertKey length")]);
     assert_eq!(
-        target(json!({"loadMode": "upsert", "upsertKey": []})),
-        [at("/upsertKey length")]
-    );
-    assert_eq!(
-        target(
-            json!({"loadMode": "incremental_watermark", "watermarkColumn": "a", "table": "x", "connectorId": "c"})
-        ),
+        target(json!({"loadMode": "incremental_watermark", "watermarkColumn": "a", "table": "x", "connectorId": "c"})),
         [
             at("/connectorId not_available"),
             at("/loadMode not_available"),
@@ -193,37 +123,25 @@ fn configs_say_nothing_that_contradicts_itself() {
 fn file_options_fit_the_format() {
     let source = |config: Value| {
         let nodes = json!([{"id": "s", "nodeType": "source", "config": config}, {"id": "t", "nodeType": "target", "config": {}}]);
-        let found = created(small(
-            json!({"nodes": nodes, "edges": [{"source": "s", "target": "t"}]}),
-        ));
+        let found = created(small(json!({"nodes": nodes, "edges": [{"source": "s", "target": "t"}]})));
         found
             .into_iter()
-            .map(|line| {
-                line.strip_prefix("/nodes/0/config")
-                    .map(str::to_owned)
-                    .unwrap_or(line)
-            })
+            .map(|line| line.strip_prefix("/nodes/0/config").map(str::to_owned).unwrap_or(line))
             .collect::<Vec<_>>()
     };
-    assert!(source(json!({"format": "json", "options": {"nullValues": ["-"], "skipRows": 1, "encoding": "latin1"}})).is_empty());
+    assert!(
+        source(json!({"format": "json", "options": {"nullValues": ["-"], "skipRows": 1, "encoding": "latin1"}}))
+            .is_empty()
+    );
     assert_eq!(
         source(json!({"format": "jsonl", "options": {"header": true, "escape": "\\"}})),
-        [
-            "/options/escape contradiction",
-            "/options/header contradiction"
-        ]
+        ["/options/escape contradiction", "/options/header contradiction"]
     );
     assert_eq!(
         source(json!({"format": "parquet", "options": {"skipRows": 1, "encoding": "utf-8"}})),
-        [
-            "/options/encoding contradiction",
-            "/options/skipRows contradiction"
-        ]
+        ["/options/encoding contradiction", "/options/skipRows contradiction"]
     );
-    assert_eq!(
-        source(json!({"options": {"delimiter": "\""}})),
-        ["/options/delimiter contradiction"]
-    );
+    assert_eq!(source(json!({"options": {"delimiter": "\""}})), ["/options/delimiter contradiction"]);
     assert_eq!(
         source(json!({"options": {"delimiter": "\n", "quote": "é", "escape": "\n"}})),
         [
@@ -233,20 +151,10 @@ fn file_options_fit_the_format() {
             "/options/quote format",
         ]
     );
-    assert_eq!(
-        source(json!({"path": "a/../b.avro.gz", "format": "avro"})),
-        ["/format not_available", "/path format"]
-    );
-    assert_eq!(
-        source(json!({"path": "b.avro.gz"})),
-        ["/path not_available"]
-    );
+    assert_eq!(source(json!({"path": "a/../b.avro.gz", "format": "avro"})), ["/format not_available", "/path format"]);
+    assert_eq!(source(json!({"path": "b.avro.gz"})), ["/path not_available"]);
     assert_eq!(
         source(json!({"path": "", "query": "x", "options": {"columns": {"": "text", "a": "txt"}}})),
-        [
-            "/options/columns/a unknown",
-            "/path length",
-            "/query not_available",
-        ]
+        ["/options/columns/a unknown", "/path length", "/query not_available",]
     );
 }

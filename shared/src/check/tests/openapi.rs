@@ -6,12 +6,7 @@ use crate::check::schemas;
 fn references(value: &Value, all: &mut Vec<String>) {
     match value {
         Value::Object(object) => {
-            all.extend(
-                object
-                    .get("$ref")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned),
-            );
+            all.extend(object.get("$ref").and_then(Value::as_str).map(str::to_owned));
             object.values().for_each(|v| references(v, all));
         }
         Value::Array(items) => items.iter().for_each(|v| references(v, all)),
@@ -32,9 +27,7 @@ fn every_reference_meets_a_component_and_every_component_compiles() {
     references(&json!(all), &mut found);
     assert!(found.len() > 50);
     for reference in found {
-        let name = reference
-            .strip_prefix("#/components/schemas/")
-            .expect("a component");
+        let name = reference.strip_prefix("#/components/schemas/").expect("a component");
         assert!(all.contains_key(name), "{name}");
     }
     for name in [
@@ -72,16 +65,9 @@ fn nothing_of_ours_leaks_into_the_document() {
 
 #[test]
 fn what_the_checks_take_the_document_describes() {
-    let errors = |name: &str, value: &Value| {
-        validator(name)
-            .iter_errors(value)
-            .map(|e| e.to_string())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        errors("PipelineInput", &full_pipeline()),
-        Vec::<String>::new()
-    );
+    let errors =
+        |name: &str, value: &Value| validator(name).iter_errors(value).map(|e| e.to_string()).collect::<Vec<_>>();
+    assert_eq!(errors("PipelineInput", &full_pipeline()), Vec::<String>::new());
     let mut wrong = full_pipeline();
     wrong["nodes"][2]["config"] = json!({"by": []});
     assert_ne!(errors("PipelineInput", &wrong), Vec::<String>::new());
@@ -92,63 +78,35 @@ fn what_the_checks_take_the_document_describes() {
         ),
         Vec::<String>::new()
     );
-    assert_ne!(
-        errors("PipelineUpdate", &json!({"shedule": null})),
-        Vec::<String>::new()
-    );
+    assert_ne!(errors("PipelineUpdate", &json!({"shedule": null})), Vec::<String>::new());
     assert_eq!(
-        errors(
-            "ConnectorInput",
-            &json!({"name": "n", "type": "local_fs", "config": {"path": "a"}})
-        ),
+        errors("ConnectorInput", &json!({"name": "n", "type": "local_fs", "config": {"path": "a"}})),
         Vec::<String>::new()
     );
     assert_ne!(
-        errors(
-            "ConnectorInput",
-            &json!({"name": "n", "type": "local_fs", "config": {"bucket": "abc"}})
-        ),
+        errors("ConnectorInput", &json!({"name": "n", "type": "local_fs", "config": {"bucket": "abc"}})),
         Vec::<String>::new()
     );
     assert_eq!(
-        errors(
-            "ConnectorUpdate",
-            &json!({"config": {"bucket": "abc"}, "authConfig": null})
-        ),
+        errors("ConnectorUpdate", &json!({"config": {"bucket": "abc"}, "authConfig": null})),
         Vec::<String>::new()
     );
-    assert_eq!(
-        errors(
-            "SchemaUpdate",
-            &json!({"fields": [{"name": "a", "dataType": "text"}]})
-        ),
-        Vec::<String>::new()
-    );
+    assert_eq!(errors("SchemaUpdate", &json!({"fields": [{"name": "a", "dataType": "text"}]})), Vec::<String>::new());
 }
 
 /// Where a schema has an array without a bound, or with one that is not looked at as a whole.
 fn unbounded(value: &Value, at: &str, all: &mut Vec<String>) {
     match value {
         Value::Object(object) => {
-            let array = object.get("type").is_some_and(|t| {
-                t == "array" || t.as_array().is_some_and(|t| t.contains(&json!("array")))
-            });
-            if array
-                && object
-                    .get("maxItems")
-                    .and_then(Value::as_u64)
-                    .is_none_or(|most| most > 1000)
-            {
+            let array = object
+                .get("type")
+                .is_some_and(|t| t == "array" || t.as_array().is_some_and(|t| t.contains(&json!("array"))));
+            if array && object.get("maxItems").and_then(Value::as_u64).is_none_or(|most| most > 1000) {
                 all.push(at.to_owned());
             }
-            object
-                .iter()
-                .for_each(|(key, v)| unbounded(v, &format!("{at}/{key}"), all));
+            object.iter().for_each(|(key, v)| unbounded(v, &format!("{at}/{key}"), all));
         }
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .for_each(|(i, v)| unbounded(v, &format!("{at}/{i}"), all)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| unbounded(v, &format!("{at}/{i}"), all)),
         _ => {}
     }
 }

@@ -32,14 +32,7 @@ fn a_pipeline_needs_three_fields_and_takes_null_for_the_others() {
     assert!(created(small(json!({}))).is_empty());
     let all = json!({"description": null, "schedule": null, "timezone": null, "enabled": null, "executionConfig": null, "nodes": null, "edges": null});
     assert!(created(small(all)).is_empty());
-    assert_eq!(
-        created(json!({})),
-        [
-            "/connectorId required",
-            "/name required",
-            "/schemaId required"
-        ]
-    );
+    assert_eq!(created(json!({})), ["/connectorId required", "/name required", "/schemaId required"]);
     assert_eq!(
         created(json!({"name": null, "connectorId": null, "schemaId": 5})),
         ["/connectorId type", "/name type", "/schemaId type"]
@@ -115,66 +108,33 @@ fn all_faults_of_a_pipeline_come_in_one_answer() {
 
 #[test]
 fn details_say_what_is_wrong_and_what_would_be_right() {
-    let detail = |value: Value| {
-        create(&body(small(value)))
-            .1
-            .into_iter()
-            .map(|f| f.detail)
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    assert_eq!(
-        detail(json!({"shedule": "x"})),
-        "unknown field \"shedule\"; did you mean \"schedule\"?"
-    );
-    assert_eq!(
-        detail(json!({"enabled": "yes"})),
-        "expected a boolean, found a string"
-    );
-    assert_eq!(
-        detail(json!({"description": ["x"]})),
-        "expected a string, found an array"
-    );
-    assert_eq!(
-        detail(json!({"executionConfig": {"batchSize": 0}})),
-        "must be 1 to 1000000, found 0"
-    );
-    assert_eq!(
-        detail(json!({"executionConfig": {"batchSize": 1.5}})),
-        "expected a whole number, found 1.5"
-    );
+    let detail =
+        |value: Value| create(&body(small(value))).1.into_iter().map(|f| f.detail).collect::<Vec<_>>().join("\n");
+    assert_eq!(detail(json!({"shedule": "x"})), "unknown field \"shedule\"; did you mean \"schedule\"?");
+    assert_eq!(detail(json!({"enabled": "yes"})), "expected a boolean, found a string");
+    assert_eq!(detail(json!({"description": ["x"]})), "expected a string, found an array");
+    assert_eq!(detail(json!({"executionConfig": {"batchSize": 0}})), "must be 1 to 1000000, found 0");
+    assert_eq!(detail(json!({"executionConfig": {"batchSize": 1.5}})), "expected a whole number, found 1.5");
     assert!(
-        detail(json!({"executionConfig": {"catchUp": "lates"}})).starts_with(
-            "unknown catchUp \"lates\"; did you mean \"latest\"?; known: none, latest, all"
-        )
+        detail(json!({"executionConfig": {"catchUp": "lates"}}))
+            .starts_with("unknown catchUp \"lates\"; did you mean \"latest\"?; known: none, latest, all")
     );
-    assert_eq!(
-        detail(json!({"name": "x".repeat(201)})),
-        "must have 1 to 200 characters after trimming, has 201"
-    );
+    assert_eq!(detail(json!({"name": "x".repeat(201)})), "must have 1 to 200 characters after trimming, has 201");
     assert!(detail(json!({"schedule": "5-1 * * * *"})).contains("column"));
     let node = |kind: &str| json!({"nodes": [{"id": "a", "nodeType": kind, "config": {}}]});
     let available = "source, filter, transform, join, union, aggregate, sort, deduplicate, target";
-    assert!(detail(node("pivot")).contains(&format!(
-        "node type \"pivot\" is not available in this version; available: {available}"
-    )));
     assert!(
-        detail(node("agregate"))
-            .contains("unknown node type \"agregate\"; did you mean \"aggregate\"?")
+        detail(node("pivot"))
+            .contains(&format!("node type \"pivot\" is not available in this version; available: {available}"))
     );
+    assert!(detail(node("agregate")).contains("unknown node type \"agregate\"; did you mean \"aggregate\"?"));
 }
 
 #[test]
 fn numbers_that_rust_cannot_hold_are_faults() {
     let of = |config: Value| created(small(json!({"executionConfig": config})));
-    assert_eq!(
-        of(json!({"errorHandling": {"maxErrors": 1e300}})),
-        ["/executionConfig/errorHandling/maxErrors type"]
-    );
-    assert_eq!(
-        of(json!({"errorHandling": {"maxErrors": 5.0}})),
-        ["/executionConfig/errorHandling/maxErrors type"]
-    );
+    assert_eq!(of(json!({"errorHandling": {"maxErrors": 1e300}})), ["/executionConfig/errorHandling/maxErrors type"]);
+    assert_eq!(of(json!({"errorHandling": {"maxErrors": 5.0}})), ["/executionConfig/errorHandling/maxErrors type"]);
     assert!(of(json!({"errorHandling": {"maxErrors": u64::MAX}})).is_empty());
     assert_eq!(
         of(json!({"retry": {"initialDelaySeconds": 5_000_000_000_u64}})),
@@ -194,10 +154,7 @@ fn partitioning_is_told_by_its_strategy() {
         assert!(of(good.clone()).is_empty(), "{good}");
     }
     let at = |rest: &str| format!("/executionConfig/partitioning{rest}");
-    assert_eq!(
-        of(json!({"strategy": "none", "count": 2})),
-        [at("/count unknown_field")]
-    );
+    assert_eq!(of(json!({"strategy": "none", "count": 2})), [at("/count unknown_field")]);
     assert_eq!(of(json!({"strategy": "rnage"})), [at("/strategy unknown")]);
     assert_eq!(of(json!({"strategy": 1})), [at("/strategy type")]);
     assert_eq!(of(json!({"count": 1})), [at("/strategy required")]);
@@ -211,14 +168,8 @@ fn partitioning_is_told_by_its_strategy() {
 #[test]
 fn edges_without_nodes_are_a_fault() {
     let edges = json!([{"source": "a", "target": "b"}]);
-    assert_eq!(
-        created(small(json!({ "edges": edges }))),
-        ["/edges contradiction"]
-    );
-    assert_eq!(
-        lines(update(&body(json!({"edges": []}))).1),
-        ["/edges contradiction"]
-    );
+    assert_eq!(created(small(json!({ "edges": edges }))), ["/edges contradiction"]);
+    assert_eq!(lines(update(&body(json!({"edges": []}))).1), ["/edges contradiction"]);
 }
 
 #[test]
@@ -245,44 +196,24 @@ fn a_client_may_send_back_what_it_read() {
 
 #[test]
 fn a_change_keeps_what_is_left_out_and_clears_what_is_null() {
-    let (patch, faults) = update(&body(
-        json!({"name": " x ", "description": null, "schedule": "@daily", "executionConfig": null}),
-    ));
+    let (patch, faults) =
+        update(&body(json!({"name": " x ", "description": null, "schedule": "@daily", "executionConfig": null})));
     assert_eq!(faults, []);
     let patch = patch.unwrap();
     assert_eq!(patch.name.as_deref(), Some("x"));
-    assert_eq!(
-        (patch.description, patch.schedule),
-        (Some(None), Some(Some("@daily".into())))
-    );
-    assert_eq!(
-        (patch.timezone, patch.enabled, patch.graph),
-        (None, None, None)
-    );
+    assert_eq!((patch.description, patch.schedule), (Some(None), Some(Some("@daily".into()))));
+    assert_eq!((patch.timezone, patch.enabled, patch.graph), (None, None, None));
     assert!(matches!(patch.execution_config, Some(None)));
     assert_eq!(
-        lines(
-            update(&body(
-                json!({"name": null, "connectorId": null, "schemaId": null, "nam": 1})
-            ))
-            .1
-        ),
-        [
-            "/connectorId type",
-            "/nam unknown_field",
-            "/name type",
-            "/schemaId type",
-        ]
+        lines(update(&body(json!({"name": null, "connectorId": null, "schemaId": null, "nam": 1}))).1),
+        ["/connectorId type", "/nam unknown_field", "/name type", "/schemaId type",]
     );
 }
 
 #[test]
 fn nodes_without_edges_have_none_and_null_nodes_are_none() {
     let one = json!([{"id": "s", "nodeType": "source", "config": {}}]);
-    assert_eq!(
-        lines(update(&body(json!({ "nodes": one }))).1),
-        ["/nodes no_target"]
-    );
+    assert_eq!(lines(update(&body(json!({ "nodes": one }))).1), ["/nodes no_target"]);
     let (patch, faults) = update(&body(json!({"nodes": null})));
     assert_eq!(faults, []);
     assert_eq!(patch.unwrap().graph.unwrap().nodes.len(), 0);
@@ -290,18 +221,13 @@ fn nodes_without_edges_have_none_and_null_nodes_are_none() {
 
 #[test]
 fn references_are_seen_whatever_else_is_wrong() {
-    let references = references(&body(
-        json!({"connectorId": "c1", "schemaId": "s1", "name": 5, "nodes": [
-            {"nodeType": "source", "config": {"connectorId": "c2"}}, 5, {"nodeType": "source", "config": {}},
-            {"nodeType": "target", "config": {"connectorId": "c3"}}
-        ]}),
-    ));
+    let references = references(&body(json!({"connectorId": "c1", "schemaId": "s1", "name": 5, "nodes": [
+        {"nodeType": "source", "config": {"connectorId": "c2"}}, 5, {"nodeType": "source", "config": {}},
+        {"nodeType": "target", "config": {"connectorId": "c3"}}
+    ]})));
     assert_eq!(
         references.connectors,
-        [
-            ("/connectorId".into(), "c1".into()),
-            ("/nodes/0/config/connectorId".into(), "c2".into())
-        ]
+        [("/connectorId".into(), "c1".into()), ("/nodes/0/config/connectorId".into(), "c2".into())]
     );
     assert_eq!(references.schema, Some(("/schemaId".into(), "s1".into())));
 }
@@ -309,19 +235,14 @@ fn references_are_seen_whatever_else_is_wrong() {
 #[test]
 fn an_upsert_needs_a_key_of_the_schema() {
     let fields = |key: bool| -> Vec<Field> {
-        serde_json::from_value(json!([{"name": "id", "dataType": "uuid", "isPrimaryKey": key}]))
-            .unwrap()
+        serde_json::from_value(json!([{"name": "id", "dataType": "uuid", "isPrimaryKey": key}])).unwrap()
     };
     let target = |config: Value| config.as_object().unwrap().clone();
     let upsert = target(json!({"loadMode": "upsert"}));
     let keyed = target(json!({"loadMode": "upsert", "upsertKey": ["id", "ID"]}));
     let source = target(json!({}));
-    let of = |config, key| {
-        lines(against_schema(
-            [(NodeType::Source, &source), (NodeType::Target, config)],
-            &fields(key),
-        ))
-    };
+    let of =
+        |config, key| lines(against_schema([(NodeType::Source, &source), (NodeType::Target, config)], &fields(key)));
     assert!(of(&upsert, true).is_empty());
     assert_eq!(of(&upsert, false), ["/nodes/1/config/upsertKey required"]);
     assert_eq!(of(&keyed, false), ["/nodes/1/config/upsertKey/1 not_found"]);

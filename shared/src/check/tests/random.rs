@@ -12,16 +12,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         ".{0,8}".prop_map(Value::from),
-        prop::sample::select(vec![
-            "source",
-            "target",
-            "cast",
-            "upsert",
-            "a",
-            "pivot",
-            "0 0 * * *"
-        ])
-        .prop_map(Value::from),
+        prop::sample::select(vec!["source", "target", "cast", "upsert", "a", "pivot", "0 0 * * *"])
+            .prop_map(Value::from),
     ];
     let keys = prop::sample::select(vec![
         "name",
@@ -61,15 +53,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 /// All pointers into a value, its root left out.
 fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     let below: Vec<(String, &Value)> = match value {
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(i, v)| (format!("{at}/{i}"), v))
-            .collect(),
-        Value::Object(object) => object
-            .iter()
-            .map(|(k, v)| (format!("{at}/{k}"), v))
-            .collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(i, v)| (format!("{at}/{i}"), v)).collect(),
+        Value::Object(object) => object.iter().map(|(k, v)| (format!("{at}/{k}"), v)).collect(),
         _ => vec![],
     };
     for (pointer, value) in below {

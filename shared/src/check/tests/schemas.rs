@@ -30,13 +30,8 @@ fn a_schema_of_every_type_is_taken() {
         "json",
         "uuid",
     ];
-    let all: Vec<Value> = types
-        .iter()
-        .map(|t| json!({"name": format!("f_{t}"), "dataType": t}))
-        .collect();
-    let (input, faults) = create(&body(
-        json!({"name": "all", "displayName": "All", "fields": all}),
-    ));
+    let all: Vec<Value> = types.iter().map(|t| json!({"name": format!("f_{t}"), "dataType": t})).collect();
+    let (input, faults) = create(&body(json!({"name": "all", "displayName": "All", "fields": all})));
     assert_eq!(faults, []);
     assert_eq!(input.unwrap().fields.len(), 14);
 }
@@ -86,14 +81,9 @@ fn all_faults_of_a_schema_come_in_one_answer() {
 #[test]
 fn a_schema_has_one_to_a_thousand_fields() {
     assert_eq!(with_fields(json!([])), ["/fields length"]);
-    let many: Vec<Value> = (0..1001)
-        .map(|n| json!({"name": format!("f{n}"), "dataType": "text"}))
-        .collect();
+    let many: Vec<Value> = (0..1001).map(|n| json!({"name": format!("f{n}"), "dataType": "text"})).collect();
     assert_eq!(with_fields(json!(many)), ["/fields length"]);
-    assert_eq!(
-        lines(create(&body(json!({"name": "x".repeat(64)}))).1),
-        ["/fields required", "/name length"]
-    );
+    assert_eq!(lines(create(&body(json!({"name": "x".repeat(64)}))).1), ["/fields required", "/name length"]);
 }
 
 #[test]
@@ -113,21 +103,9 @@ fn defaults_fit_their_type_exactly() {
         ("double", json!(1.5), json!("1.5")),
         ("boolean", json!(false), json!(0)),
         ("date", json!("2024-02-29"), json!("2023-02-29")),
-        (
-            "timestamp",
-            json!("2026-01-01T00:00:00.5"),
-            json!("2026-01-01T00:00:00Z"),
-        ),
-        (
-            "timestamptz",
-            json!("2026-01-01T00:00:00+01:00"),
-            json!("2026-01-01T00:00:00"),
-        ),
-        (
-            "uuid",
-            json!("0190a5b4-7c1e-7000-8000-000000000000"),
-            json!("x"),
-        ),
+        ("timestamp", json!("2026-01-01T00:00:00.5"), json!("2026-01-01T00:00:00Z")),
+        ("timestamptz", json!("2026-01-01T00:00:00+01:00"), json!("2026-01-01T00:00:00")),
+        ("uuid", json!("0190a5b4-7c1e-7000-8000-000000000000"), json!("x")),
     ] {
         assert!(fits(data_type, good.clone()), "{data_type} {good}");
         assert!(!fits(data_type, bad.clone()), "{data_type} {bad}");
@@ -153,18 +131,10 @@ fn what_a_client_read_may_be_sent_back() {
     let (patch, _) = update(&body(json!({"displayName": "x"})));
     let patch = patch.unwrap();
     assert_eq!(
-        (
-            patch.name,
-            patch.display_name,
-            patch.description,
-            patch.fields
-        ),
+        (patch.name, patch.display_name, patch.description, patch.fields),
         (None, Some(Some("x".into())), None, None)
     );
-    assert_eq!(
-        lines(update(&body(json!({"name": null, "fields": null}))).1),
-        ["/fields type", "/name type"]
-    );
+    assert_eq!(lines(update(&body(json!({"name": null, "fields": null}))).1), ["/fields type", "/name type"]);
 }
 
 #[test]
@@ -185,37 +155,17 @@ fn a_change_that_would_lose_data_has_its_reason() {
     let old = json!({"name": "a", "dataType": "varchar", "length": 5});
     for (new, reason) in [
         (json!([]), "dropped"),
-        (
-            json!([{"name": "A", "dataType": "varchar", "length": 5}]),
-            "dropped",
-        ),
-        (
-            json!([{"name": "a", "dataType": "integer"}]),
-            "from varchar to integer",
-        ),
-        (
-            json!([{"name": "a", "dataType": "varchar", "length": 4}]),
-            "cut to 4",
-        ),
-        (
-            json!([{"name": "a", "dataType": "varchar", "length": 5, "isNullable": false}]),
-            "not be nullable",
-        ),
-        (
-            json!([{"name": "a", "dataType": "varchar", "length": 5, "isPrimaryKey": true}]),
-            "not be nullable",
-        ),
-        (
-            json!([old, {"name": "b", "dataType": "text", "isNullable": false}]),
-            "no value for it",
-        ),
+        (json!([{"name": "A", "dataType": "varchar", "length": 5}]), "dropped"),
+        (json!([{"name": "a", "dataType": "integer"}]), "from varchar to integer"),
+        (json!([{"name": "a", "dataType": "varchar", "length": 4}]), "cut to 4"),
+        (json!([{"name": "a", "dataType": "varchar", "length": 5, "isNullable": false}]), "not be nullable"),
+        (json!([{"name": "a", "dataType": "varchar", "length": 5, "isPrimaryKey": true}]), "not be nullable"),
+        (json!([old, {"name": "b", "dataType": "text", "isNullable": false}]), "no value for it"),
     ] {
         let reasons = evolution(&fields(json!([old])), &fields(new.clone()));
         assert_eq!(reasons.len(), 1, "{new}: {reasons:?}");
         assert!(reasons[0].contains(reason), "{new}: {reasons:?}");
     }
-    let decimal = |scale: u8| {
-        fields(json!([{"name": "a", "dataType": "decimal", "precision": 10, "scale": scale}]))
-    };
+    let decimal = |scale: u8| fields(json!([{"name": "a", "dataType": "decimal", "precision": 10, "scale": scale}]));
     assert!(evolution(&decimal(2), &decimal(3))[0].contains("decimal(10, 2) to decimal(10, 3)"));
 }

@@ -22,9 +22,8 @@ impl Answer {
     /// The answer with its status.
     pub fn document(self, status: u16) -> Value {
         let mut headers = Map::new();
-        let mut add = |header: &str, component: &str| {
-            headers.insert(header.to_owned(), reference("headers", component))
-        };
+        let mut add =
+            |header: &str, component: &str| headers.insert(header.to_owned(), reference("headers", component));
         add("X-Request-Id", "RequestId");
         if matches!(self, Self::One(_)) {
             add("ETag", "ETag");
@@ -74,24 +73,9 @@ pub(super) fn headers() -> Map<String, Value> {
     let text = |description: &str, example: &str| json!({"description": description, "schema": {"type": "string"}, "example": example});
     let seconds = json!({"description": "Seconds to wait before another try.", "schema": {"type": "integer", "minimum": 0}, "example": 2});
     let all = [
-        (
-            "RequestId",
-            text(
-                "Names the request in logs and problems.",
-                "7f4f0f0e-4c4f-4d0e-9d0a-4e4b7f0f0e4c",
-            ),
-        ),
-        (
-            "ETag",
-            text("The strong tag of what is answered, for If-Match.", "\"3\""),
-        ),
-        (
-            "Location",
-            text(
-                "The path of what was made.",
-                "/api/v1/pipelines/pipe_0199b3c4d5e67f8091a2b3c4d5e6f708",
-            ),
-        ),
+        ("RequestId", text("Names the request in logs and problems.", "7f4f0f0e-4c4f-4d0e-9d0a-4e4b7f0f0e4c")),
+        ("ETag", text("The strong tag of what is answered, for If-Match.", "\"3\"")),
+        ("Location", text("The path of what was made.", "/api/v1/pipelines/pipe_0199b3c4d5e67f8091a2b3c4d5e6f708")),
         (
             "Link",
             text(
@@ -107,12 +91,7 @@ pub(super) fn headers() -> Map<String, Value> {
             ),
         ),
         ("RetryAfter", seconds),
-        (
-            "WwwAuthenticate",
-            text("The scheme that is wanted.", "Bearer"),
-        ),
+        ("WwwAuthenticate", text("The scheme that is wanted.", "Bearer")),
     ];
-    all.into_iter()
-        .map(|(name, header)| (name.to_owned(), header))
-        .collect()
+    all.into_iter().map(|(name, header)| (name.to_owned(), header)).collect()
 }

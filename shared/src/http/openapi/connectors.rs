@@ -6,29 +6,17 @@ use super::parameters::PAGE;
 use serde_json::json;
 
 const NAME_TAKEN: (&str, &str) = ("NAME_TAKEN", "another connector has the name already");
-const BUSY: (&str, &str) = (
-    "BUSY",
-    "others change the same things in this moment; try again",
-);
+const BUSY: (&str, &str) = ("BUSY", "others change the same things in this moment; try again");
 
 pub(super) fn list() -> Operation {
     let description = "Newest first; `authConfig` is never shown.";
     let answer = Answer::Plain("ConnectorPage");
-    Operation {
-        query: PAGE,
-        ..Operation::read(Tag::Connectors, "List connectors", description, answer)
-    }
+    Operation { query: PAGE, ..Operation::read(Tag::Connectors, "List connectors", description, answer) }
 }
 
 pub(super) fn get() -> Operation {
-    let description =
-        "The connector with the outcome of its last test; `authConfig` is never shown.";
-    Operation::read(
-        Tag::Connectors,
-        "Get a connector",
-        description,
-        Answer::One("Connector"),
-    )
+    let description = "The connector with the outcome of its last test; `authConfig` is never shown.";
+    Operation::read(Tag::Connectors, "Get a connector", description, Answer::One("Connector"))
 }
 
 pub(super) fn create() -> Operation {
@@ -42,20 +30,11 @@ pub(super) fn create() -> Operation {
         "authConfig": {"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "…"}
     });
     Operation {
-        body: Some(Sent {
-            schema: "ConnectorInput",
-            required: true,
-            example: Some(example),
-        }),
+        body: Some(Sent { schema: "ConnectorInput", required: true, example: Some(example) }),
         once: true,
         status: 201,
         conflicts: &[NAME_TAKEN, BUSY],
-        ..Operation::read(
-            Tag::Connectors,
-            "Create a connector",
-            description,
-            Answer::One("Connector"),
-        )
+        ..Operation::read(Tag::Connectors, "Create a connector", description, Answer::One("Connector"))
     }
 }
 
@@ -64,18 +43,9 @@ pub(super) fn update() -> Operation {
                        makes the connector untested again.";
     let example = json!({"id": "conn_0199b3c4d5e67f8091a2b3c4d5e6f708", "description": "Exports of the night"});
     Operation {
-        body: Some(Sent {
-            schema: "ConnectorUpdate",
-            required: true,
-            example: Some(example),
-        }),
+        body: Some(Sent { schema: "ConnectorUpdate", required: true, example: Some(example) }),
         conflicts: &[NAME_TAKEN, BUSY],
-        ..Operation::read(
-            Tag::Connectors,
-            "Change a connector",
-            description,
-            Answer::One("Connector"),
-        )
+        ..Operation::read(Tag::Connectors, "Change a connector", description, Answer::One("Connector"))
     }
 }
 
@@ -83,29 +53,13 @@ pub(super) fn delete() -> Operation {
     let description = "Removes a connector that no pipeline uses.";
     Operation {
         status: 204,
-        conflicts: &[
-            (
-                "IN_USE",
-                "pipelines use the connector; the detail names them",
-            ),
-            BUSY,
-        ],
-        ..Operation::read(
-            Tag::Connectors,
-            "Delete a connector",
-            description,
-            Answer::Nothing,
-        )
+        conflicts: &[("IN_USE", "pipelines use the connector; the detail names them"), BUSY],
+        ..Operation::read(Tag::Connectors, "Delete a connector", description, Answer::Nothing)
     }
 }
 
 pub(super) fn test() -> Operation {
     let description = "Connects and looks at something small, for 20 seconds at most. A connector that does not work answers 200 too, with \
                        `ok` false and the reason. The outcome is kept in `status`, `lastTestedAt` and `lastError`. Takes no body.";
-    Operation::read(
-        Tag::Connectors,
-        "Test a connector",
-        description,
-        Answer::Plain("ConnectorTest"),
-    )
+    Operation::read(Tag::Connectors, "Test a connector", description, Answer::Plain("ConnectorTest"))
 }

@@ -17,14 +17,8 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    const ALL: [Self; 6] = [
-        Self::Pipelines,
-        Self::Runs,
-        Self::Connectors,
-        Self::Schemas,
-        Self::Schedules,
-        Self::Service,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Pipelines, Self::Runs, Self::Connectors, Self::Schemas, Self::Schedules, Self::Service];
 
     fn name(self) -> &'static str {
         match self {
@@ -53,10 +47,7 @@ impl Tag {
 
 /// All tags, as the document lists them.
 pub(super) fn tags() -> Vec<Value> {
-    Tag::ALL
-        .into_iter()
-        .map(|tag| json!({"name": tag.name(), "description": tag.description()}))
-        .collect()
+    Tag::ALL.into_iter().map(|tag| json!({"name": tag.name(), "description": tag.description()})).collect()
 }
 
 /// The JSON body that an operation takes.
@@ -88,23 +79,8 @@ pub(super) struct Operation {
 
 impl Operation {
     /// An operation that takes nothing but its path and answers 200.
-    pub fn read(
-        tag: Tag,
-        summary: &'static str,
-        description: &'static str,
-        answer: Answer,
-    ) -> Self {
-        Self {
-            tag,
-            summary,
-            description,
-            query: &[],
-            body: None,
-            once: false,
-            status: 200,
-            answer,
-            conflicts: &[],
-        }
+    pub fn read(tag: Tag, summary: &'static str, description: &'static str, answer: Answer) -> Self {
+        Self { tag, summary, description, query: &[], body: None, once: false, status: 200, answer, conflicts: &[] }
     }
 
     /// The operation as the document has it at this route.
@@ -141,10 +117,7 @@ impl Operation {
         if changes(method) {
             names.push("IfMatch");
         }
-        names
-            .into_iter()
-            .map(|name| reference("parameters", name))
-            .collect()
+        names.into_iter().map(|name| reference("parameters", name)).collect()
     }
 
     fn responses(&self, method: &str, path: &str, action: Action) -> Map<String, Value> {
@@ -220,17 +193,10 @@ fn sent(body: &Sent, with_id: bool) -> Value {
 fn who(action: Action) -> String {
     match action.access() {
         Access::Public => "No token is needed.".to_owned(),
-        Access::Authenticated => {
-            "Any authenticated caller, also one with no known role.".to_owned()
-        }
+        Access::Authenticated => "Any authenticated caller, also one with no known role.".to_owned(),
         Access::AtLeast(_) => {
-            let may = Role::ALL
-                .into_iter()
-                .filter(|role| allowed(Some(*role), action));
-            format!(
-                "Roles: {}.",
-                may.map(Role::name).collect::<Vec<_>>().join(", ")
-            )
+            let may = Role::ALL.into_iter().filter(|role| allowed(Some(*role), action));
+            format!("Roles: {}.", may.map(Role::name).collect::<Vec<_>>().join(", "))
         }
     }
 }

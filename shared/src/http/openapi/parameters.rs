@@ -79,11 +79,7 @@ pub(super) fn components() -> Map<String, Value> {
         ("RowLimit", limit("The most rows of a page.", 20, 500)),
         (
             "RejectedLimit",
-            limit(
-                "The most rows of a page: 1 to 100 as JSON (20), 1 to 5,000 as CSV (1,000).",
-                20,
-                5000,
-            ),
+            limit("The most rows of a page: 1 to 100 as JSON (20), 1 to 5,000 as CSV (1,000).", 20, 5000),
         ),
         ("Cursor", query("cursor", cursor, json!({"type": "string"}))),
         (
@@ -110,32 +106,12 @@ pub(super) fn components() -> Map<String, Value> {
                 json!({"type": "boolean", "default": false}),
             ),
         ),
-        (
-            "Status",
-            query(
-                "status",
-                "Only runs with this status.",
-                reference("schemas", "RunStatus"),
-            ),
-        ),
+        ("Status", query("status", "Only runs with this status.", reference("schemas", "RunStatus"))),
         (
             "IdempotencyKey",
-            header(
-                "Idempotency-Key",
-                once,
-                &json!({"type": "string", "minLength": 1, "maxLength": 255}),
-            ),
+            header("Idempotency-Key", once, &json!({"type": "string", "minLength": 1, "maxLength": 255})),
         ),
-        (
-            "IfMatch",
-            header(
-                "If-Match",
-                if_match,
-                &json!({"type": "string", "examples": ["\"3\""]}),
-            ),
-        ),
+        ("IfMatch", header("If-Match", if_match, &json!({"type": "string", "examples": ["\"3\""]}))),
     ];
-    all.into_iter()
-        .map(|(name, parameter)| (name.to_owned(), parameter))
-        .collect()
+    all.into_iter().map(|(name, parameter)| (name.to_owned(), parameter)).collect()
 }

@@ -5,29 +5,17 @@ use super::operation::{Operation, Sent, Tag};
 use super::parameters::PAGE;
 use serde_json::{Value, json};
 
-const BUSY: (&str, &str) = (
-    "BUSY",
-    "others change the same things in this moment; try again",
-);
+const BUSY: (&str, &str) = ("BUSY", "others change the same things in this moment; try again");
 
 pub(super) fn list() -> Operation {
     let description = "Newest first, with their nodes, edges, connectors and schemas.";
     let answer = Answer::Plain("PipelinePage");
-    Operation {
-        query: PAGE,
-        ..Operation::read(Tag::Pipelines, "List pipelines", description, answer)
-    }
+    Operation { query: PAGE, ..Operation::read(Tag::Pipelines, "List pipelines", description, answer) }
 }
 
 pub(super) fn get() -> Operation {
-    let description =
-        "The pipeline as it is now. Its ETag is its version, which runs do not change.";
-    Operation::read(
-        Tag::Pipelines,
-        "Get a pipeline",
-        description,
-        Answer::One("Pipeline"),
-    )
+    let description = "The pipeline as it is now. Its ETag is its version, which runs do not change.";
+    Operation::read(Tag::Pipelines, "Get a pipeline", description, Answer::One("Pipeline"))
 }
 
 pub(super) fn create() -> Operation {
@@ -36,20 +24,11 @@ pub(super) fn create() -> Operation {
                        copy the connector's data into the schema, column by column by name. The graph must be acyclic, and every node \
                        reachable from a source and on a way to a target.";
     Operation {
-        body: Some(Sent {
-            schema: "PipelineInput",
-            required: true,
-            example: Some(example()),
-        }),
+        body: Some(Sent { schema: "PipelineInput", required: true, example: Some(example()) }),
         once: true,
         status: 201,
         conflicts: &[BUSY],
-        ..Operation::read(
-            Tag::Pipelines,
-            "Create a pipeline",
-            description,
-            Answer::One("Pipeline"),
-        )
+        ..Operation::read(Tag::Pipelines, "Create a pipeline", description, Answer::One("Pipeline"))
     }
 }
 
@@ -62,17 +41,10 @@ pub(super) fn update() -> Operation {
         body: Some(Sent {
             schema: "PipelineUpdate",
             required: true,
-            example: Some(
-                json!({"id": "pipe_0199b3c4d5e67f8091a2b3c4d5e6f708", "schedule": null, "enabled": false}),
-            ),
+            example: Some(json!({"id": "pipe_0199b3c4d5e67f8091a2b3c4d5e6f708", "schedule": null, "enabled": false})),
         }),
         conflicts: &[BUSY],
-        ..Operation::read(
-            Tag::Pipelines,
-            "Change a pipeline",
-            description,
-            Answer::One("Pipeline"),
-        )
+        ..Operation::read(Tag::Pipelines, "Change a pipeline", description, Answer::One("Pipeline"))
     }
 }
 
@@ -81,37 +53,19 @@ pub(super) fn delete() -> Operation {
     Operation {
         status: 204,
         conflicts: &[BUSY],
-        ..Operation::read(
-            Tag::Pipelines,
-            "Delete a pipeline",
-            description,
-            Answer::Nothing,
-        )
+        ..Operation::read(Tag::Pipelines, "Delete a pipeline", description, Answer::Nothing)
     }
 }
 
 pub(super) fn versions() -> Operation {
     let description = "All versions of the pipeline, newest first.";
     let answer = Answer::Plain("PipelinePage");
-    Operation {
-        query: PAGE,
-        ..Operation::read(
-            Tag::Pipelines,
-            "List a pipeline's versions",
-            description,
-            answer,
-        )
-    }
+    Operation { query: PAGE, ..Operation::read(Tag::Pipelines, "List a pipeline's versions", description, answer) }
 }
 
 pub(super) fn version() -> Operation {
     let description = "The pipeline as it was in this version.";
-    Operation::read(
-        Tag::Pipelines,
-        "Get a pipeline's version",
-        description,
-        Answer::One("Pipeline"),
-    )
+    Operation::read(Tag::Pipelines, "Get a pipeline's version", description, Answer::One("Pipeline"))
 }
 
 fn example() -> Value {

@@ -13,12 +13,7 @@ struct Problem {
 }
 
 const fn problem(status: u16, component: &'static str, description: &'static str) -> Problem {
-    Problem {
-        status,
-        component,
-        description,
-        header: None,
-    }
+    Problem { status, component, description, header: None }
 }
 
 const ALL: &[Problem] = &[
@@ -29,22 +24,10 @@ const ALL: &[Problem] = &[
     ),
     Problem {
         header: Some(("WWW-Authenticate", "WwwAuthenticate")),
-        ..problem(
-            401,
-            "Unauthorized",
-            "`UNAUTHENTICATED`: no token, or one that is not valid.",
-        )
+        ..problem(401, "Unauthorized", "`UNAUTHENTICATED`: no token, or one that is not valid.")
     },
-    problem(
-        403,
-        "Forbidden",
-        "`FORBIDDEN`: the role may not do this, or the token names no tenant.",
-    ),
-    problem(
-        404,
-        "NotFound",
-        "`NOT_FOUND`: the tenant has nothing of this id.",
-    ),
+    problem(403, "Forbidden", "`FORBIDDEN`: the role may not do this, or the token names no tenant."),
+    problem(404, "NotFound", "`NOT_FOUND`: the tenant has nothing of this id."),
     problem(
         412,
         "PreconditionFailed",
@@ -55,11 +38,7 @@ const ALL: &[Problem] = &[
         "TooLarge",
         "`TOO_LARGE`: the body is larger than 1 MB, or what is to be stored is larger than 400 KB.",
     ),
-    problem(
-        415,
-        "UnsupportedMediaType",
-        "`UNSUPPORTED_MEDIA_TYPE`: the body is not declared as JSON.",
-    ),
+    problem(415, "UnsupportedMediaType", "`UNSUPPORTED_MEDIA_TYPE`: the body is not declared as JSON."),
     problem(
         422,
         "IdempotencyKeyReused",
@@ -73,44 +52,28 @@ const ALL: &[Problem] = &[
             "`THROTTLED`: too many requests. The gateway's own answer may lack this body.",
         )
     },
-    problem(
-        500,
-        "InternalError",
-        "`INTERNAL`: a defect of ours. `instance` names the request in the logs.",
-    ),
+    problem(500, "InternalError", "`INTERNAL`: a defect of ours. `instance` names the request in the logs."),
     Problem {
         header: Some(("Retry-After", "RetryAfter")),
-        ..problem(
-            503,
-            "Unavailable",
-            "`UNAVAILABLE`: something that is needed does not answer right now.",
-        )
+        ..problem(503, "Unavailable", "`UNAVAILABLE`: something that is needed does not answer right now.")
     },
 ];
 
 /// The problem of a status that all routes give alike.
 pub(super) fn of(status: u16) -> Value {
-    let component = ALL
-        .iter()
-        .find(|p| p.status == status)
-        .map_or("InternalError", |p| p.component);
+    let component = ALL.iter().find(|p| p.status == status).map_or("InternalError", |p| p.component);
     reference("responses", component)
 }
 
 /// A route's 409, with the codes that it gives.
 pub(super) fn conflict(codes: &[(&str, &str)]) -> Value {
-    let codes: Vec<String> = codes
-        .iter()
-        .map(|(code, meaning)| format!("`{code}`: {meaning}."))
-        .collect();
+    let codes: Vec<String> = codes.iter().map(|(code, meaning)| format!("`{code}`: {meaning}.")).collect();
     response(&codes.join(" "), None)
 }
 
 /// All of them but 409, by name.
 pub(super) fn components() -> Map<String, Value> {
-    ALL.iter()
-        .map(|p| (p.component.to_owned(), response(p.description, p.header)))
-        .collect()
+    ALL.iter().map(|p| (p.component.to_owned(), response(p.description, p.header))).collect()
 }
 
 fn response(description: &str, header: Option<(&str, &str)>) -> Value {

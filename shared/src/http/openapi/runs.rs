@@ -8,10 +8,7 @@ const RUN_ACTIVE: (&str, &str) = (
     "RUN_ACTIVE",
     "another run is live and the pipeline's `concurrencyPolicy` does not allow two, or one was started in this moment",
 );
-const BUSY: (&str, &str) = (
-    "BUSY",
-    "the same things change too fast in this moment; try again",
-);
+const BUSY: (&str, &str) = ("BUSY", "the same things change too fast in this moment; try again");
 
 pub(super) fn start() -> Operation {
     let description = "Makes a run, which is `pending` until a worker takes it. The body may be left out; `${name}` in node configs reads \
@@ -33,12 +30,7 @@ pub(super) fn list() -> Operation {
     let description = "The last 20 runs of the pipeline, newest first; `limit`, `cursor` and `status` go further.";
     Operation {
         query: &["Limit", "Cursor", "IncludeTotal", "Status"],
-        ..Operation::read(
-            Tag::Runs,
-            "List a pipeline's runs",
-            description,
-            Answer::Plain("RunPage"),
-        )
+        ..Operation::read(Tag::Runs, "List a pipeline's runs", description, Answer::Plain("RunPage"))
     }
 }
 
@@ -50,12 +42,7 @@ pub(super) fn get() -> Operation {
 
 pub(super) fn progress() -> Operation {
     let description = "How far the run is, in all, by partition and by node, with the first 20 rejected rows and what happened so far.";
-    Operation::read(
-        Tag::Runs,
-        "Get a run's progress",
-        description,
-        Answer::One("RunProgress"),
-    )
+    Operation::read(Tag::Runs, "Get a run's progress", description, Answer::One("RunProgress"))
 }
 
 pub(super) fn errors() -> Operation {
@@ -63,25 +50,18 @@ pub(super) fn errors() -> Operation {
                        cursor belongs to the form that it was given for.";
     Operation {
         query: &["RejectedLimit", "Cursor", "IncludeRejectedTotal"],
-        ..Operation::read(
-            Tag::Runs,
-            "List a run's rejected rows",
-            description,
-            Answer::Rejected,
-        )
+        ..Operation::read(Tag::Runs, "List a run's rejected rows", description, Answer::Rejected)
     }
 }
 
 pub(super) fn cancel() -> Operation {
-    let description = "Ends a pending run at once, and a running one through its worker, within seconds. Nothing of it is written.";
+    let description =
+        "Ends a pending run at once, and a running one through its worker, within seconds. Nothing of it is written.";
     Operation {
         status: 202,
         conflicts: &[
             ("RUN_FINAL", "the run has ended already"),
-            (
-                "RUN_COMMITTING",
-                "the run is writing its result and cannot be cancelled any more",
-            ),
+            ("RUN_COMMITTING", "the run is writing its result and cannot be cancelled any more"),
             BUSY,
         ],
         ..Operation::read(Tag::Runs, "Cancel a run", description, Answer::One("Run"))
@@ -94,10 +74,7 @@ pub(super) fn retry() -> Operation {
         once: true,
         status: 201,
         conflicts: &[
-            (
-                "RUN_NOT_RETRYABLE",
-                "the run is not failed, cancelled or completed_with_errors",
-            ),
+            ("RUN_NOT_RETRYABLE", "the run is not failed, cancelled or completed_with_errors"),
             RUN_ACTIVE,
             BUSY,
         ],

@@ -6,36 +6,24 @@ use super::parameters::PAGE;
 use serde_json::json;
 
 const NAME_TAKEN: (&str, &str) = ("NAME_TAKEN", "another schema has the name already");
-const BUSY: (&str, &str) = (
-    "BUSY",
-    "others change the same things in this moment; try again",
-);
+const BUSY: (&str, &str) = ("BUSY", "others change the same things in this moment; try again");
 
 pub(super) fn list() -> Operation {
     let answer = Answer::Plain("SchemaPage");
     Operation {
         query: PAGE,
-        ..Operation::read(
-            Tag::Schemas,
-            "List schemas",
-            "Newest first, with their fields.",
-            answer,
-        )
+        ..Operation::read(Tag::Schemas, "List schemas", "Newest first, with their fields.", answer)
     }
 }
 
 pub(super) fn get() -> Operation {
     let description = "The definition of a target table.";
-    Operation::read(
-        Tag::Schemas,
-        "Get a schema",
-        description,
-        Answer::One("Schema"),
-    )
+    Operation::read(Tag::Schemas, "Get a schema", description, Answer::One("Schema"))
 }
 
 pub(super) fn create() -> Operation {
-    let description = "Defines a target table. A field needs only `name` and `dataType`; a varchar without a length is unbounded.";
+    let description =
+        "Defines a target table. A field needs only `name` and `dataType`; a varchar without a length is unbounded.";
     let example = json!({
         "name": "customers",
         "displayName": "Customers",
@@ -46,48 +34,26 @@ pub(super) fn create() -> Operation {
         ]
     });
     Operation {
-        body: Some(Sent {
-            schema: "SchemaInput",
-            required: true,
-            example: Some(example),
-        }),
+        body: Some(Sent { schema: "SchemaInput", required: true, example: Some(example) }),
         once: true,
         status: 201,
         conflicts: &[NAME_TAKEN, BUSY],
-        ..Operation::read(
-            Tag::Schemas,
-            "Create a schema",
-            description,
-            Answer::One("Schema"),
-        )
+        ..Operation::read(Tag::Schemas, "Create a schema", description, Answer::One("Schema"))
     }
 }
 
 pub(super) fn update() -> Operation {
     let description = "Fields of the body that are left out stay; `fields` replaces all fields of the table. A nullable field may be added; a \
                        change that would lose data is refused.";
-    let example =
-        json!({"id": "schema_0199b3c4d5e67f8091a2b3c4d5e6f708", "displayName": "All customers"});
+    let example = json!({"id": "schema_0199b3c4d5e67f8091a2b3c4d5e6f708", "displayName": "All customers"});
     Operation {
-        body: Some(Sent {
-            schema: "SchemaUpdate",
-            required: true,
-            example: Some(example),
-        }),
+        body: Some(Sent { schema: "SchemaUpdate", required: true, example: Some(example) }),
         conflicts: &[
-            (
-                "WOULD_LOSE_DATA",
-                "the change would lose data of the table; the detail says which",
-            ),
+            ("WOULD_LOSE_DATA", "the change would lose data of the table; the detail says which"),
             NAME_TAKEN,
             BUSY,
         ],
-        ..Operation::read(
-            Tag::Schemas,
-            "Change a schema",
-            description,
-            Answer::One("Schema"),
-        )
+        ..Operation::read(Tag::Schemas, "Change a schema", description, Answer::One("Schema"))
     }
 }
 
@@ -95,16 +61,8 @@ pub(super) fn delete() -> Operation {
     let description = "Removes a schema that no pipeline uses.";
     Operation {
         status: 204,
-        conflicts: &[
-            ("IN_USE", "pipelines use the schema; the detail names them"),
-            BUSY,
-        ],
-        ..Operation::read(
-            Tag::Schemas,
-            "Delete a schema",
-            description,
-            Answer::Nothing,
-        )
+        conflicts: &[("IN_USE", "pipelines use the schema; the detail names them"), BUSY],
+        ..Operation::read(Tag::Schemas, "Delete a schema", description, Answer::Nothing)
     }
 }
 
@@ -113,11 +71,6 @@ pub(super) fn rows() -> Operation {
                        page saw. Decimals are strings, NaN is null, times RFC 3339.";
     Operation {
         query: &["RowLimit", "Cursor", "IncludeRowTotal"],
-        ..Operation::read(
-            Tag::Schemas,
-            "List a table's rows",
-            description,
-            Answer::Plain("RowsPage"),
-        )
+        ..Operation::read(Tag::Schemas, "List a table's rows", description, Answer::Plain("RowsPage"))
     }
 }

@@ -10,34 +10,15 @@ pub(super) fn preview() -> Operation {
                        gap, one that an autumn change repeats fires once.";
     let example = json!({"schedule": "0 2 * * MON-FRI", "timezone": "Europe/Berlin", "count": 5});
     Operation {
-        body: Some(Sent {
-            schema: "PreviewInput",
-            required: true,
-            example: Some(example),
-        }),
-        ..Operation::read(
-            Tag::Schedules,
-            "Preview a schedule",
-            description,
-            Answer::Plain("Preview"),
-        )
+        body: Some(Sent { schema: "PreviewInput", required: true, example: Some(example) }),
+        ..Operation::read(Tag::Schedules, "Preview a schedule", description, Answer::Plain("Preview"))
     }
 }
 
 pub(super) fn health() -> Operation {
-    Operation::read(
-        Tag::Service,
-        "Check the service",
-        "Answers while the service is up.",
-        Answer::Plain("Health"),
-    )
+    Operation::read(Tag::Service, "Check the service", "Answers while the service is up.", Answer::Plain("Health"))
 }
 
 pub(super) fn openapi() -> Operation {
-    Operation::read(
-        Tag::Service,
-        "Get this document",
-        "The whole contract as OpenAPI 3.1.",
-        Answer::Object,
-    )
+    Operation::read(Tag::Service, "Get this document", "The whole contract as OpenAPI 3.1.", Answer::Object)
 }

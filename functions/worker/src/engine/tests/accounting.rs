@@ -46,7 +46,10 @@ async fn limits_on_rejected_rows_fail_the_run_and_nothing_is_written() {
         assert_eq!(fault.kind, Kind::Data);
         assert!(fault.message.contains(word), "{fault}");
     }
-    let ran = garbage().execution(json!({"errorHandling": {"onError": "skip", "maxErrorRate": 0.4, "maxErrors": 2}})).run().await;
+    let ran = garbage()
+        .execution(json!({"errorHandling": {"onError": "skip", "maxErrorRate": 0.4, "maxErrors": 2}}))
+        .run()
+        .await;
     assert_eq!(ran.outcome().rows_out, 3);
 }
 
@@ -60,7 +63,14 @@ async fn a_node_with_two_consumers_counts_and_reports_once() {
         {"id": "u", "nodeType": "union", "config": {}},
         {"id": "target", "nodeType": "target", "config": {}}
     ]);
-    let edges = [("s", "c", None), ("c", "small", None), ("c", "large", None), ("small", "u", None), ("large", "u", None), ("u", "target", None)];
+    let edges = [
+        ("s", "c", None),
+        ("c", "small", None),
+        ("c", "large", None),
+        ("small", "u", None),
+        ("large", "u", None),
+        ("u", "target", None),
+    ];
     let ran = Bench::new(fields(&[("t", "integer")]), nodes, &edges).file("in.csv", "t\n1\nx\n3\ny\n5\n").run().await;
     assert_eq!(ran.outcome().rows_in, 5);
     assert_eq!(ran.outcome().failed_rows, 2);
@@ -82,7 +92,8 @@ async fn a_run_that_is_stopped_writes_nothing() {
 #[tokio::test]
 async fn a_gate_that_refuses_leaves_nothing_behind() {
     let mut bench = garbage();
-    bench.gate = Arc::new(Gate { refuses: Some(RunError::new(Kind::Superseded, "another worker has it")), ..Gate::default() });
+    bench.gate =
+        Arc::new(Gate { refuses: Some(RunError::new(Kind::Superseded, "another worker has it")), ..Gate::default() });
     assert_eq!(bench.fault().await.kind, Kind::Superseded);
     let files = walk(&bench.dir.path().join("lake"));
     assert!(!files.iter().any(|f| f.ends_with(".parquet")), "{files:?}");
@@ -91,7 +102,11 @@ async fn a_gate_that_refuses_leaves_nothing_behind() {
 fn walk(folder: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.path().is_dir() { found.extend(walk(&entry.path())) } else { found.push(entry.path().display().to_string()) }
+        if entry.path().is_dir() {
+            found.extend(walk(&entry.path()))
+        } else {
+            found.push(entry.path().display().to_string())
+        }
     }
     found
 }
@@ -109,19 +124,26 @@ async fn a_run_that_is_executed_again_after_its_commit_changes_nothing() {
 #[tokio::test]
 async fn many_files_and_all_partitionings_give_the_same_rows() {
     for partitioning in [
-        json!({"strategy": "none"}), json!({"strategy": "file"}),
-        json!({"strategy": "hash", "columns": ["k"], "count": 3}), json!({"strategy": "range", "column": "k", "count": 4}),
+        json!({"strategy": "none"}),
+        json!({"strategy": "file"}),
+        json!({"strategy": "hash", "columns": ["k"], "count": 3}),
+        json!({"strategy": "range", "column": "k", "count": 4}),
     ] {
-        let mut bench = Bench::chain(fields(&[("k", "integer"), ("n", "bigint")]), "", &[
-            json!({"nodeType": "transform", "config": {"ops": [{"op": "expression", "field": "k", "expr": "k % 10"}]}}),
-            json!({"nodeType": "aggregate", "config": {"groupBy": ["k"], "measures": [{"fn": "count", "field": "*", "as": "n"}]}}),
-        ]);
+        let mut bench = Bench::chain(
+            fields(&[("k", "integer"), ("n", "bigint")]),
+            "",
+            &[
+                json!({"nodeType": "transform", "config": {"ops": [{"op": "expression", "field": "k", "expr": "k % 10"}]}}),
+                json!({"nodeType": "aggregate", "config": {"groupBy": ["k"], "measures": [{"fn": "count", "field": "*", "as": "n"}]}}),
+            ],
+        );
         bench.job["nodes"][0]["config"] = json!({"path": "many"});
         for file in 0..5 {
             let rows: String = (0..2_000).map(|i| format!("{}\n", i * 5 + file)).collect();
             bench = bench.file(&format!("many/{file}.csv"), &format!("k\n{rows}"));
         }
-        let ran = bench.execution(json!({"partitioning": partitioning, "batchSize": 100, "parallelism": 3})).run().await;
+        let ran =
+            bench.execution(json!({"partitioning": partitioning, "batchSize": 100, "parallelism": 3})).run().await;
         assert_eq!(ran.outcome().rows_in, 10_000);
         assert_eq!(ran.rows(), (0..10).map(|k| json!({"k": k, "n": 1000})).collect::<Vec<_>>());
     }

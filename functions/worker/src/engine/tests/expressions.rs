@@ -4,8 +4,8 @@ use super::object;
 use crate::engine::expressions::Expressions;
 use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::DFSchema;
 use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::common::DFSchema;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -15,9 +15,15 @@ fn columns() -> (DFSchema, RecordBatch) {
         Field::new("Name", DataType::Utf8, true),
         Field::new("with space", DataType::Int64, true),
     ]));
-    let batch = RecordBatch::try_new(schema.clone(), vec![
-        Arc::new(Int64Array::from(vec![2])), Arc::new(StringArray::from(vec!["Ann"])), Arc::new(Int64Array::from(vec![5])),
-    ]).unwrap();
+    let batch = RecordBatch::try_new(
+        schema.clone(),
+        vec![
+            Arc::new(Int64Array::from(vec![2])),
+            Arc::new(StringArray::from(vec!["Ann"])),
+            Arc::new(Int64Array::from(vec![5])),
+        ],
+    )
+    .unwrap();
     (DFSchema::try_from(schema).unwrap(), batch)
 }
 
@@ -34,14 +40,30 @@ fn value(sql: &str, parameters: Value) -> Result<String, String> {
 #[test]
 fn harmless_expressions_are_evaluated() {
     for (sql, expected) in [
-        ("a + 1", "3"), ("\"with space\" * a", "10"), ("upper(Name) || '!'", "ANN!"),
-        ("CASE WHEN a > 1 THEN 'big' ELSE 'small' END", "big"), ("a BETWEEN 1 AND 2 AND Name LIKE 'A%'", "true"),
-        ("CAST('7' AS INT) + a", "9"), ("TRY_CAST(Name AS INT) IS NULL", "true"), ("Name IN ('Ann', 'Bob')", "true"),
-        ("coalesce(NULL, Name)", "Ann"), ("0.1 + 0.2", "0.3"), ("-a", "-2"), ("NOT a = 2", "false"),
-        ("substring(Name, 1, 2)", "An"), ("extract(year from DATE '2026-01-15')", "2026"), ("trim(' x ')", "x"),
-        ("lpad(Name, 5, '*')", "**Ann"), ("round(CAST(2.567 AS DOUBLE), 1)", "2.6"), ("UPPER(Name)", "ANN"), ("regexp_replace(Name, 'n+', 'm')", "Am"),
-        ("to_date('2026-01-15')", "2026-01-15"), ("position('n' in Name)", "2"), ("a IS NOT DISTINCT FROM 2", "true"),
-        ("date_trunc('month', TIMESTAMP '2026-01-15T10:00:00')", "2026-01-01T00:00:00"), ("md5(Name) = md5('Ann')", "true"),
+        ("a + 1", "3"),
+        ("\"with space\" * a", "10"),
+        ("upper(Name) || '!'", "ANN!"),
+        ("CASE WHEN a > 1 THEN 'big' ELSE 'small' END", "big"),
+        ("a BETWEEN 1 AND 2 AND Name LIKE 'A%'", "true"),
+        ("CAST('7' AS INT) + a", "9"),
+        ("TRY_CAST(Name AS INT) IS NULL", "true"),
+        ("Name IN ('Ann', 'Bob')", "true"),
+        ("coalesce(NULL, Name)", "Ann"),
+        ("0.1 + 0.2", "0.3"),
+        ("-a", "-2"),
+        ("NOT a = 2", "false"),
+        ("substring(Name, 1, 2)", "An"),
+        ("extract(year from DATE '2026-01-15')", "2026"),
+        ("trim(' x ')", "x"),
+        ("lpad(Name, 5, '*')", "**Ann"),
+        ("round(CAST(2.567 AS DOUBLE), 1)", "2.6"),
+        ("UPPER(Name)", "ANN"),
+        ("regexp_replace(Name, 'n+', 'm')", "Am"),
+        ("to_date('2026-01-15')", "2026-01-15"),
+        ("position('n' in Name)", "2"),
+        ("a IS NOT DISTINCT FROM 2", "true"),
+        ("date_trunc('month', TIMESTAMP '2026-01-15T10:00:00')", "2026-01-01T00:00:00"),
+        ("md5(Name) = md5('Ann')", "true"),
     ] {
         assert_eq!(value(sql, json!({})).as_deref(), Ok(expected), "{sql}");
     }
@@ -50,13 +72,36 @@ fn harmless_expressions_are_evaluated() {
 #[test]
 fn what_is_not_on_the_list_is_refused() {
     for (sql, word) in [
-        ("(SELECT 1)", "subquery"), ("a IN (SELECT 1)", "subquery"), ("EXISTS (SELECT 1)", "subquery"),
-        ("sum(a)", "aggregate node"), ("count(*)", "aggregate node"), ("row_number() OVER ()", "OVER"),
-        ("random()", "random"), ("uuid()", "uuid"), ("version()", "version"), ("input_file_name()", "input_file_name"),
-        ("file_row_index()", "file_row_index"), ("a > $1", "lone $"), ("a > ?", "?"), ("a -- b", "comments"), ("a /* b */", "comments"), ("a; DROP TABLE t", ""),
-        ("a AS b", "alias"), ("*", ""), ("a +", ""), ("SELECT 1", ""), ("t.a", "no column \"t\""), ("repeat(Name, 1000000000)", "at most 10000"),
-        ("repeat(Name, a)", "at most 10000"), ("repeat(repeat(Name, 9000), 9000)", "no repeat"), ("uper(Name)", "upper"), ("@@version", ""), ("@x", ""),
-        ("generate_series(1, 1000000000)", ""), ("range(1, 1000000000)", ""), ("unnest(make_array(1))", ""),
+        ("(SELECT 1)", "subquery"),
+        ("a IN (SELECT 1)", "subquery"),
+        ("EXISTS (SELECT 1)", "subquery"),
+        ("sum(a)", "aggregate node"),
+        ("count(*)", "aggregate node"),
+        ("row_number() OVER ()", "OVER"),
+        ("random()", "random"),
+        ("uuid()", "uuid"),
+        ("version()", "version"),
+        ("input_file_name()", "input_file_name"),
+        ("file_row_index()", "file_row_index"),
+        ("a > $1", "lone $"),
+        ("a > ?", "?"),
+        ("a -- b", "comments"),
+        ("a /* b */", "comments"),
+        ("a; DROP TABLE t", ""),
+        ("a AS b", "alias"),
+        ("*", ""),
+        ("a +", ""),
+        ("SELECT 1", ""),
+        ("t.a", "no column \"t\""),
+        ("repeat(Name, 1000000000)", "at most 10000"),
+        ("repeat(Name, a)", "at most 10000"),
+        ("repeat(repeat(Name, 9000), 9000)", "no repeat"),
+        ("uper(Name)", "upper"),
+        ("@@version", ""),
+        ("@x", ""),
+        ("generate_series(1, 1000000000)", ""),
+        ("range(1, 1000000000)", ""),
+        ("unnest(make_array(1))", ""),
     ] {
         let why = value(sql, json!({})).expect_err(sql);
         assert!(why.contains(word), "{sql}: {why}");

@@ -24,7 +24,9 @@ async fn a_missing_column_names_the_node_the_nearest_name_and_the_columns() {
 async fn names_are_case_sensitive_also_unquoted() {
     let filter = |condition: &str| json!({"nodeType": "filter", "config": {"condition": condition}});
     let file = "id,Amount\n1,2\n";
-    assert!(Bench::chain(id(), file, &[filter("amount > 1")]).fault().await.message.contains("did you mean \"Amount\"?"));
+    assert!(
+        Bench::chain(id(), file, &[filter("amount > 1")]).fault().await.message.contains("did you mean \"Amount\"?")
+    );
     assert_eq!(Bench::chain(id(), file, &[filter("Amount > 1")]).rows().await.len(), 1);
     assert_eq!(Bench::chain(id(), file, &[filter("\"Amount\" > 1")]).rows().await.len(), 1);
 }
@@ -58,7 +60,8 @@ async fn hidden_names_are_refused_everywhere() {
         json!({"op": "expression", "field": "__flowgate_row", "expr": "1"}),
         json!({"op": "add_field", "field": "__flowgate_x", "type": "text", "value": "1"}),
     ] {
-        let fault = Bench::chain(id(), "id\n1\n", &[json!({"nodeType": "transform", "config": {"ops": [op]}})]).fault().await;
+        let fault =
+            Bench::chain(id(), "id\n1\n", &[json!({"nodeType": "transform", "config": {"ops": [op]}})]).fault().await;
         assert_eq!(fault.kind, Kind::Definition, "{fault}");
     }
     let fault = Bench::chain(id(), "id,__flowgate_row\n1,2\n", &[]).fault().await;
@@ -92,4 +95,16 @@ async fn a_graph_that_multiplies_without_end_is_refused() {
     let edges: Vec<_> = edges.iter().map(|(a, b)| (a.as_str(), b.as_str(), None)).collect();
     let fault = Bench::new(id(), json!(nodes), &edges).file("in.csv", "id\n1\n").fault().await;
     assert!(fault.message.contains("divides and meets again"), "{fault}");
+}
+
+#[tokio::test]
+async fn two_targets_of_one_table_are_refused() {
+    let nodes = json!([
+        {"id": "s", "nodeType": "source", "config": {"path": "in.csv"}},
+        {"id": "one", "nodeType": "target", "config": {}},
+        {"id": "two", "nodeType": "target", "config": {}}
+    ]);
+    let fault =
+        Bench::new(id(), nodes, &[("s", "one", None), ("s", "two", None)]).file("in.csv", "id\n1\n").fault().await;
+    assert!(fault.message.contains("another target writes the same table"), "{fault}");
 }

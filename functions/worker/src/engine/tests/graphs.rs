@@ -64,11 +64,14 @@ async fn join(kind: &str) -> (Vec<Value>, [u64; 5]) {
 #[tokio::test]
 async fn an_inner_join_gives_the_rows_that_meet_and_null_meets_nothing() {
     let (rows, counts) = join("inner").await;
-    assert_eq!(rows, [
-        json!({"id": 1, "k": "a", "v": 10, "v_right": 100, "w": "x"}),
-        json!({"id": 2, "k": "b", "v": 20, "v_right": 200, "w": "y"}),
-        json!({"id": 2, "k": "b", "v": 20, "v_right": 201, "w": "yy"}),
-    ]);
+    assert_eq!(
+        rows,
+        [
+            json!({"id": 1, "k": "a", "v": 10, "v_right": 100, "w": "x"}),
+            json!({"id": 2, "k": "b", "v": 20, "v_right": 200, "w": "y"}),
+            json!({"id": 2, "k": "b", "v": 20, "v_right": 201, "w": "yy"}),
+        ]
+    );
     assert_eq!(counts, [9, 3, 0, 0, 0]);
 }
 
@@ -118,16 +121,31 @@ async fn nested_joins_with_an_empty_side_count_all_rows_too() {
         {"id": "target", "nodeType": "target", "config": {}}
     ]);
     let edges = [
-        ("none", "inner", Some("left")), ("a", "inner", Some("right")),
-        ("inner", "outer", Some("left")), ("b", "outer", Some("right")), ("outer", "target", None),
+        ("none", "inner", Some("left")),
+        ("a", "inner", Some("right")),
+        ("inner", "outer", Some("left")),
+        ("b", "outer", Some("right")),
+        ("outer", "target", None),
     ];
     let rows: String = (0..50_000).map(|i| format!("{i}\n")).collect();
     let bench = Bench::new(fields(&[("k", "integer")]), nodes, &edges)
-        .file("a.csv", &format!("k\n{rows}")).file("b.csv", &format!("k\n{rows}")).file("none.csv", "k\n");
+        .file("a.csv", &format!("k\n{rows}"))
+        .file("b.csv", &format!("k\n{rows}"))
+        .file("none.csv", "k\n");
     for parallelism in [1, 4] {
-        let ran = Bench { job: bench.job.clone(), dir: tempfile::TempDir::new().unwrap(), memory: bench.memory, gate: bench.gate.clone(), stop: bench.stop.clone() }
-            .file("a.csv", &format!("k\n{rows}")).file("b.csv", &format!("k\n{rows}")).file("none.csv", "k\n")
-            .execution(json!({"parallelism": parallelism, "batchSize": 1000})).run().await;
+        let ran = Bench {
+            job: bench.job.clone(),
+            dir: tempfile::TempDir::new().unwrap(),
+            memory: bench.memory,
+            gate: bench.gate.clone(),
+            stop: bench.stop.clone(),
+        }
+        .file("a.csv", &format!("k\n{rows}"))
+        .file("b.csv", &format!("k\n{rows}"))
+        .file("none.csv", "k\n")
+        .execution(json!({"parallelism": parallelism, "batchSize": 1000}))
+        .run()
+        .await;
         assert_eq!(ran.outcome().rows_in, 100_000);
         assert_eq!(ran.counts("inner"), [50_000, 0, 0, 0, 0]);
         assert_eq!(ran.counts("outer"), [50_000, 0, 0, 0, 0]);
@@ -139,15 +157,21 @@ async fn a_union_puts_columns_together_by_name() {
     let fields = fields(&[("a", "integer"), ("b", "text"), ("c", "double")]);
     let bench = two_sources("union", json!({}), fields, "a,b\n1,x\n1,x\n", "c,a\n1.5,2\n");
     let ran = bench.run().await;
-    assert_eq!(ran.rows(), [
-        json!({"a": 1, "b": "x", "c": null}), json!({"a": 1, "b": "x", "c": null}), json!({"a": 2, "b": null, "c": 1.5}),
-    ]);
+    assert_eq!(
+        ran.rows(),
+        [
+            json!({"a": 1, "b": "x", "c": null}),
+            json!({"a": 1, "b": "x", "c": null}),
+            json!({"a": 2, "b": null, "c": 1.5}),
+        ]
+    );
     assert_eq!(ran.counts("both"), [3, 3, 0, 0, 0]);
 }
 
 #[tokio::test]
 async fn a_distinct_union_keeps_equal_rows_once() {
-    let bench = two_sources("union", json!({"distinct": true}), fields(&[("a", "integer")]), "a\n1\n1\n2\n", "a\n2\n3\n");
+    let bench =
+        two_sources("union", json!({"distinct": true}), fields(&[("a", "integer")]), "a\n1\n1\n2\n", "a\n2\n3\n");
     let ran = bench.run().await;
     assert_eq!(ran.rows(), [json!({"a": 1}), json!({"a": 2}), json!({"a": 3})]);
     assert_eq!(ran.counts("both"), [5, 3, 0, 0, 2]);
@@ -156,18 +180,34 @@ async fn a_distinct_union_keeps_equal_rows_once() {
 #[tokio::test]
 async fn an_aggregate_measures_groups() {
     let measures: Vec<_> = ["count", "count_distinct", "sum", "avg", "min", "max", "median", "stddev", "first", "last"]
-        .iter().map(|f| json!({"fn": f, "field": "v", "as": f})).chain([json!({"fn": "count", "field": "*", "as": "all"})]).collect();
+        .iter()
+        .map(|f| json!({"fn": f, "field": "v", "as": f}))
+        .chain([json!({"fn": "count", "field": "*", "as": "all"})])
+        .collect();
     let aggregate = json!({"nodeType": "aggregate", "config": {"groupBy": ["g"], "measures": measures}});
     let mut names = vec![("g", "text"), ("all", "bigint")];
-    names.extend([("count", "bigint"), ("count_distinct", "bigint"), ("sum", "bigint"), ("avg", "double"), ("min", "integer"),
-        ("max", "integer"), ("median", "double"), ("stddev", "double"), ("first", "integer"), ("last", "integer")]);
+    names.extend([
+        ("count", "bigint"),
+        ("count_distinct", "bigint"),
+        ("sum", "bigint"),
+        ("avg", "double"),
+        ("min", "integer"),
+        ("max", "integer"),
+        ("median", "double"),
+        ("stddev", "double"),
+        ("first", "integer"),
+        ("last", "integer"),
+    ]);
     let bench = Bench::chain(fields(&names), "g,v\na,3\na,1\na,1\na,\nb,7\n", &[aggregate]);
     let ran = bench.run().await;
     let rows = ran.rows();
     let of = |g: &str| rows.iter().find(|r| r["g"] == g).unwrap().clone();
     let a = of("a");
     assert_eq!((&a["all"], &a["count"], &a["count_distinct"], &a["sum"]), (&json!(4), &json!(3), &json!(2), &json!(5)));
-    assert_eq!((&a["min"], &a["max"], &a["median"], &a["first"], &a["last"]), (&json!(1), &json!(3), &json!(1.0), &json!(3), &Value::Null));
+    assert_eq!(
+        (&a["min"], &a["max"], &a["median"], &a["first"], &a["last"]),
+        (&json!(1), &json!(3), &json!(1.0), &json!(3), &Value::Null)
+    );
     assert!((a["avg"].as_f64().unwrap() - 5.0 / 3.0).abs() < 1e-9);
     assert_eq!(of("b")["sum"], json!(7));
     assert_eq!(ran.counts("step1"), [5, 2, 0, 0, 0]);
@@ -241,8 +281,11 @@ async fn the_schema_types_no_column_of_a_join_that_gets_another_name() {
 async fn large_joins_and_sorts_stay_within_little_memory() {
     let rows: String = (0..200_000).map(|i| format!("{},{i:040}\n", (i * 7919) % 200_000)).collect();
     let mut bench = two_sources(
-        "join", json!({"type": "inner", "on": [{"left": "k", "right": "k"}]}),
-        fields(&[("k", "integer")]), &format!("k,a\n{rows}"), &format!("k,b\n{rows}"),
+        "join",
+        json!({"type": "inner", "on": [{"left": "k", "right": "k"}]}),
+        fields(&[("k", "integer")]),
+        &format!("k,a\n{rows}"),
+        &format!("k,b\n{rows}"),
     );
     bench.memory = 16 * 1024 * 1024;
     let ran = bench.execution(json!({"parallelism": 2})).run().await;

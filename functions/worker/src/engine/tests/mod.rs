@@ -149,8 +149,11 @@ impl Bench {
         std::fs::create_dir_all(self.dir.path().join("lake")).unwrap();
         std::fs::create_dir_all(self.dir.path().join("files")).unwrap();
         std::fs::create_dir_all(&settings.scratch).unwrap();
-        let progress =
-            Progress::new(job.execution.errors(), self.dir.path().join("errors.jsonl"), shared::clock::Clock::default());
+        let progress = Progress::new(
+            job.execution.errors(),
+            self.dir.path().join("errors.jsonl"),
+            shared::clock::Clock::default(),
+        );
         let hooks = Hooks { progress: progress.clone(), stop: self.stop.clone(), gate: self.gate.clone() };
         let schema = job.schema.clone();
         let result = execute(job, &settings, hooks).await;
@@ -197,7 +200,8 @@ impl Ran {
     fn counts(&self, node: &str) -> [u64; 5] {
         let nodes = self.progress.nodes();
         let c = nodes.iter().find(|c| c.id == node).expect("a node of this id");
-        [&c.rows_in, &c.rows_out, &c.filtered, &c.rejected, &c.deduplicated].map(|count: &AtomicU64| count.load(Relaxed))
+        [&c.rows_in, &c.rows_out, &c.filtered, &c.rejected, &c.deduplicated]
+            .map(|count: &AtomicU64| count.load(Relaxed))
     }
 
     fn errors(&self) -> Vec<RowError> {

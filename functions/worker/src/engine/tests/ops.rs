@@ -49,10 +49,15 @@ async fn cast_knows_all_types_and_keeps_decimals_exact() {
 
 #[tokio::test]
 async fn cast_reads_dates_in_a_format() {
-    let ran = texts(&[("d", "date"), ("t", "timestamp")], "d,t\n31.12.2025,01/02/26 23:59\n2025-12-31,01/02/26 23:59\n", json!([
-        {"op": "cast", "field": "d", "type": "date", "format": "%d.%m.%Y"},
-        {"op": "cast", "field": "t", "type": "timestamp", "format": "%m/%d/%y %H:%M"},
-    ])).await;
+    let ran = texts(
+        &[("d", "date"), ("t", "timestamp")],
+        "d,t\n31.12.2025,01/02/26 23:59\n2025-12-31,01/02/26 23:59\n",
+        json!([
+            {"op": "cast", "field": "d", "type": "date", "format": "%d.%m.%Y"},
+            {"op": "cast", "field": "t", "type": "timestamp", "format": "%m/%d/%y %H:%M"},
+        ]),
+    )
+    .await;
     assert_eq!(ran.rows().len(), 1);
     assert_eq!(ran.rows()[0]["d"], json!("2025-12-31"));
     assert!(ran.rows()[0]["t"].as_str().unwrap().starts_with("2026-01-02T23:59:00"));
@@ -61,7 +66,11 @@ async fn cast_reads_dates_in_a_format() {
 
 #[tokio::test]
 async fn a_fraction_is_no_integer() {
-    let bench = Bench::chain(fields(&[("a", "integer")]), "a\n1.5\n2.0\n", &[transform(json!([{"op": "cast", "field": "a", "type": "integer"}]))]);
+    let bench = Bench::chain(
+        fields(&[("a", "integer")]),
+        "a\n1.5\n2.0\n",
+        &[transform(json!([{"op": "cast", "field": "a", "type": "integer"}]))],
+    );
     let ran = bench.run().await;
     assert_eq!(ran.rows(), [json!({"a": 2})]);
     assert_eq!(ran.counts("step1")[3], 1);
@@ -72,13 +81,18 @@ async fn an_expression_sets_a_field_and_rejects_rows_on_which_it_fails() {
     let bench = Bench::chain(
         fields(&[("a", "bigint"), ("b", "bigint"), ("q", "bigint")]),
         "a,b\n6,3\n1,0\n9223372036854775807,1\n",
-        &[transform(json!([{"op": "expression", "field": "q", "expr": "a / b"}, {"op": "expression", "field": "a", "expr": "a + 1"}]))],
+        &[transform(
+            json!([{"op": "expression", "field": "q", "expr": "a / b"}, {"op": "expression", "field": "a", "expr": "a + 1"}]),
+        )],
     );
     let ran = bench.run().await;
     assert_eq!(ran.rows(), [json!({"a": 7, "b": 3, "q": 2})]);
     assert_eq!(ran.counts("step1"), [3, 1, 0, 2, 0]);
     let errors = ran.errors();
-    assert_eq!((errors[0].row, errors[0].column.as_str(), errors[0].value.as_deref()), (Some(2), "a, b", Some("a = 1, b = 0")));
+    assert_eq!(
+        (errors[0].row, errors[0].column.as_str(), errors[0].value.as_deref()),
+        (Some(2), "a, b", Some("a = 1, b = 0"))
+    );
     assert!(errors[1].error.contains("Overflow"), "{}", errors[1].error);
 }
 
@@ -99,9 +113,17 @@ async fn add_field_and_fill_null_take_values_of_the_type_only() {
         {"op": "add_field", "field": "o", "value": {"k": [1]}, "type": "json"},
     ])).await;
     assert_eq!(ran.rows()[0], json!({"a": "none", "n": "0.1000000000", "o": "{\"k\":[1]}"}));
-    let fault = texts(&[("a", "integer")], "a\n1\n", json!([{"op": "cast", "field": "a", "type": "integer"}, {"op": "fill_null", "field": "a", "value": "abc"}])).await;
+    let fault = texts(
+        &[("a", "integer")],
+        "a\n1\n",
+        json!([{"op": "cast", "field": "a", "type": "integer"}, {"op": "fill_null", "field": "a", "value": "abc"}]),
+    )
+    .await;
     let fault = fault.result.unwrap_err().message;
-    assert!(fault.contains("op 2 (fill_null): value for \"a\", which is of type integer: \"abc\" is not an integer"), "{fault}");
+    assert!(
+        fault.contains("op 2 (fill_null): value for \"a\", which is of type integer: \"abc\" is not an integer"),
+        "{fault}"
+    );
 }
 
 #[tokio::test]
@@ -130,32 +152,51 @@ async fn a_hash_is_of_the_text_as_it_is_written() {
 
 #[tokio::test]
 async fn map_values_replaces_and_keeps_or_defaults() {
-    let ran = texts(&[("a", "text"), ("b", "integer")], "a,b\nM,1\nF,2\nx,3\n,\n", json!([
-        {"op": "map_values", "field": "a", "mapping": {"M": "male", "F": "female"}},
-        {"op": "map_values", "field": "b", "mapping": {"1": 10}, "default": 0},
-    ])).await;
+    let ran = texts(
+        &[("a", "text"), ("b", "integer")],
+        "a,b\nM,1\nF,2\nx,3\n,\n",
+        json!([
+            {"op": "map_values", "field": "a", "mapping": {"M": "male", "F": "female"}},
+            {"op": "map_values", "field": "b", "mapping": {"1": 10}, "default": 0},
+        ]),
+    )
+    .await;
     let mut rows: Vec<_> = ran.table.iter().map(|r| (r["a"].clone(), r["b"].clone())).collect();
     rows.sort_by_key(|r| format!("{r:?}"));
-    assert_eq!(rows, [(Value::Null, Value::Null), (json!("female"), json!(0)), (json!("male"), json!(10)), (json!("x"), json!(0))]);
+    assert_eq!(
+        rows,
+        [(Value::Null, Value::Null), (json!("female"), json!(0)), (json!("male"), json!(10)), (json!("x"), json!(0))]
+    );
 }
 
 #[tokio::test]
 async fn split_merge_and_trim_work_on_texts() {
-    let ran = texts(&[("x", "text"), ("y", "text"), ("z", "text"), ("m", "text")], "a,b\n 1-2-3-4 ,\n5,q\n", json!([
-        {"op": "trim", "fields": ["a"]}, {"op": "split", "field": "a", "separator": "-", "into": ["x", "y", "z"]},
-        {"op": "merge", "fields": ["x", "b"], "separator": "+", "into": "m"},
-    ])).await;
-    assert_eq!(ran.rows(), [
-        json!({"x": "1", "y": "2", "z": "3-4", "m": "1"}), json!({"x": "5", "y": null, "z": null, "m": "5+q"}),
-    ]);
+    let ran = texts(
+        &[("x", "text"), ("y", "text"), ("z", "text"), ("m", "text")],
+        "a,b\n 1-2-3-4 ,\n5,q\n",
+        json!([
+            {"op": "trim", "fields": ["a"]}, {"op": "split", "field": "a", "separator": "-", "into": ["x", "y", "z"]},
+            {"op": "merge", "fields": ["x", "b"], "separator": "+", "into": "m"},
+        ]),
+    )
+    .await;
+    assert_eq!(
+        ran.rows(),
+        [json!({"x": "1", "y": "2", "z": "3-4", "m": "1"}), json!({"x": "5", "y": null, "z": null, "m": "5+q"}),]
+    );
 }
 
 #[tokio::test]
 async fn parse_json_takes_a_typed_value_by_its_path() {
-    let ran = texts(&[("n", "integer"), ("o", "json")], "j\n\"{\"\"a\"\": {\"\"b\"\": [1, 2]}}\"\n{}\nnot json\n\"{\"\"a\"\": {\"\"b\"\": [0, \"\"x\"\"]}}\"\n", json!([
-        {"op": "parse_json", "field": "j", "path": "a.b[1]", "into": "n", "type": "integer"},
-        {"op": "parse_json", "field": "j", "path": "a", "into": "o", "type": "json"},
-    ])).await;
+    let ran = texts(
+        &[("n", "integer"), ("o", "json")],
+        "j\n\"{\"\"a\"\": {\"\"b\"\": [1, 2]}}\"\n{}\nnot json\n\"{\"\"a\"\": {\"\"b\"\": [0, \"\"x\"\"]}}\"\n",
+        json!([
+            {"op": "parse_json", "field": "j", "path": "a.b[1]", "into": "n", "type": "integer"},
+            {"op": "parse_json", "field": "j", "path": "a", "into": "o", "type": "json"},
+        ]),
+    )
+    .await;
     assert_eq!(ran.rows(), [json!({"n": 2, "o": "{\"b\":[1,2]}"}), json!({"n": null, "o": null})]);
     assert_eq!(ran.counts("step1"), [4, 2, 0, 2, 0]);
     assert!(ran.errors()[0].error.contains("is not JSON"));

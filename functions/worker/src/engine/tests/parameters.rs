@@ -14,7 +14,8 @@ async fn a_parameter_is_a_value_and_never_sql() {
 #[tokio::test]
 async fn parameters_fill_paths_and_keep_their_type_in_values() {
     let add = json!({"nodeType": "transform", "config": {"ops": [{"op": "add_field", "field": "n", "type": "integer", "value": "${n}"}]}});
-    let mut bench = Bench::chain(fields(&[("a", "integer"), ("n", "integer")]), "a\n0\n", &[add]).file("2026/x.csv", "a\n1\n");
+    let mut bench =
+        Bench::chain(fields(&[("a", "integer"), ("n", "integer")]), "a\n0\n", &[add]).file("2026/x.csv", "a\n1\n");
     bench.job["nodes"][0]["config"] = json!({"path": "${year}/x.csv"});
     assert_eq!(bench.parameters(json!({"year": 2026, "n": -7})).rows().await, [json!({"a": 1, "n": -7})]);
 }
@@ -22,7 +23,8 @@ async fn parameters_fill_paths_and_keep_their_type_in_values() {
 #[tokio::test]
 async fn an_unknown_parameter_is_named() {
     let filter = json!({"nodeType": "filter", "label": "Recent", "config": {"condition": "n > ${lesat}"}});
-    let fault = Bench::chain(fields(&[("n", "integer")]), "n\n1\n", &[filter]).parameters(json!({"least": 1})).fault().await;
+    let fault =
+        Bench::chain(fields(&[("n", "integer")]), "n\n1\n", &[filter]).parameters(json!({"least": 1})).fault().await;
     assert!(fault.message.contains("node \"Recent\"") && fault.message.contains("did you mean ${least}?"), "{fault}");
 }
 

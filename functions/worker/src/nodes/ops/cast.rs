@@ -60,7 +60,9 @@ fn checked_format(format: &str, field: &str, from: &DataType, to: DataTypeName) 
     }
     let from_time = matches!(from, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
     match to {
-        DataTypeName::Date | DataTypeName::Timestamp | DataTypeName::Timestamptz if is_text(from) || *from == DataType::Null => {
+        DataTypeName::Date | DataTypeName::Timestamp | DataTypeName::Timestamptz
+            if is_text(from) || *from == DataType::Null =>
+        {
             Ok(Format::Read(format.to_owned()))
         }
         // Numbers such as 20260115 are guessed to be integers and mean dates nevertheless.

@@ -3,9 +3,9 @@
 use super::Misfit;
 use super::convert::{To, convert, safe};
 use crate::nodes::columns::type_name;
+use crate::sources::parse;
 use datafusion::arrow::array::{Array, ArrayRef, StringArray, new_null_array};
 use datafusion::arrow::datatypes::DataType;
-use crate::sources::parse;
 use serde_json::Value;
 use shared::models::node::DataTypeName;
 use std::sync::Arc;

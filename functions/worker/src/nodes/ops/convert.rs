@@ -40,7 +40,9 @@ pub(super) fn texts(array: &ArrayRef) -> Result<StringArray, ArrowError> {
                 .map(|row| if array.is_null(row) { Ok(None) } else { formatter.value(row).try_to_string().map(Some) })
                 .collect()
         }
-        DataType::Timestamp(_, Some(_)) => Ok(safe(&safe(array, &parse::utc_timestamp())?, &DataType::Utf8)?.as_string::<i32>().clone()),
+        DataType::Timestamp(_, Some(_)) => {
+            Ok(safe(&safe(array, &parse::utc_timestamp())?, &DataType::Utf8)?.as_string::<i32>().clone())
+        }
         _ => Ok(safe(array, &DataType::Utf8)?.as_string::<i32>().clone()),
     }
 }
@@ -79,7 +81,9 @@ pub(super) fn convert(array: &ArrayRef, to: To, name: &str, misfits: &mut Vec<Mi
     if direct {
         let utc = match (from, &data_type) {
             // An instant's date and local time are those of UTC.
-            (DataType::Timestamp(_, Some(_)), _) => safe(&safe(array, &parse::utc_timestamp())?, &local_then(&data_type))?,
+            (DataType::Timestamp(_, Some(_)), _) => {
+                safe(&safe(array, &parse::utc_timestamp())?, &local_then(&data_type))?
+            }
             _ => array.clone(),
         };
         let values = safe(&utc, &data_type)?;

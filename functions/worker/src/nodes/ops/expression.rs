@@ -49,7 +49,11 @@ impl Compute for Expression {
             let reason = format!("the expression fails on this row: {}", failure.reason);
             misfits.push(Misfit { row: failure.row, column, value, reason });
         }
-        let values = if *values.data_type() == self.data_type { values } else { cast(&values, &self.data_type).map_err(broken)? };
+        let values = if *values.data_type() == self.data_type {
+            values
+        } else {
+            cast(&values, &self.data_type).map_err(broken)?
+        };
         Ok(vec![values])
     }
 }

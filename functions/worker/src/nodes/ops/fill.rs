@@ -1,7 +1,7 @@
 //! Puts one value into a field: into all rows, or where there is none.
 
-use super::{Compute, Computed, Misfit, Op, broken, column, constant, find};
 use super::convert::{has_value, safe};
+use super::{Compute, Computed, Misfit, Op, broken, column, constant, find};
 use crate::error::RunError;
 use crate::nodes::columns::type_name;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, Scalar, UInt32Array};
@@ -16,7 +16,12 @@ struct AddField {
     value: ArrayRef,
 }
 
-pub(super) fn add_field(schema: &SchemaRef, field: &str, value: &Value, name: DataTypeName) -> Result<Box<dyn Op>, String> {
+pub(super) fn add_field(
+    schema: &SchemaRef,
+    field: &str,
+    value: &Value,
+    name: DataTypeName,
+) -> Result<Box<dyn Op>, String> {
     let value = constant::named(value, name).map_err(|why| format!("value for {field:?}: {why}"))?;
     Computed::boxed(schema, vec![(field, value.data_type().clone())], AddField { value })
 }

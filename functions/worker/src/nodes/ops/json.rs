@@ -54,7 +54,9 @@ fn parse_path(path: &str) -> Result<Vec<Piece>, String> {
             rest = after;
         } else if let Some(inside) = rest.strip_prefix('[') {
             let (index, after) = inside.split_once(']').ok_or_else(|| wrong("a [ is not closed"))?;
-            pieces.push(Piece::Index(index.trim().parse().map_err(|_| wrong("between [ and ] must be a number from 0"))?));
+            pieces.push(Piece::Index(
+                index.trim().parse().map_err(|_| wrong("between [ and ] must be a number from 0"))?,
+            ));
             rest = after;
         } else {
             let name = rest.strip_prefix('.').unwrap_or(rest);

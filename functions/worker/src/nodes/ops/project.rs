@@ -55,7 +55,8 @@ pub(super) fn select(schema: &Schema, fields: &[String]) -> Result<Box<dyn Op>, 
 }
 
 pub(super) fn drop(schema: &Schema, fields: &[String]) -> Result<Box<dyn Op>, String> {
-    let dropped = fields.iter().map(|field| find(schema, field).map(|(place, _)| place)).collect::<Result<HashSet<_>, _>>()?;
+    let dropped =
+        fields.iter().map(|field| find(schema, field).map(|(place, _)| place)).collect::<Result<HashSet<_>, _>>()?;
     project(schema, (0..schema.fields().len()).filter(|place| !dropped.contains(place)).collect())
 }
 

@@ -26,9 +26,7 @@ fn nasty() -> impl Strategy<Value = String> {
 }
 
 fn table() -> impl Strategy<Value = Vec<Vec<String>>> {
-    (1_usize..5).prop_flat_map(|width| {
-        proptest::collection::vec(proptest::collection::vec(nasty(), width), 0..40)
-    })
+    (1_usize..5).prop_flat_map(|width| proptest::collection::vec(proptest::collection::vec(nasty(), width), 0..40))
 }
 
 proptest! {

@@ -88,7 +88,8 @@ async fn gzip_members_and_zstd_frames_are_read_to_the_last() {
     assert_eq!(Root::with("a.csv.gz", &members).read().await.texts(), ["1", "2", "3"]);
     // The content tells where the name does not.
     assert_eq!(Root::with("a.csv", &members).read().await.texts(), ["1", "2", "3"]);
-    let frames = [zstd::encode_all("a\n1\n".as_bytes(), 3).unwrap(), zstd::encode_all("2\n".as_bytes(), 3).unwrap()].concat();
+    let frames =
+        [zstd::encode_all("a\n1\n".as_bytes(), 3).unwrap(), zstd::encode_all("2\n".as_bytes(), 3).unwrap()].concat();
     assert_eq!(Root::with("a.csv.zst", frames).read().await.texts(), ["1", "2"]);
 }
 

@@ -28,10 +28,7 @@ async fn jsonl_has_the_union_of_the_keys_in_order_of_appearance() {
             DataType::Timestamp(TimeUnit::Microsecond, None),
         ]
     );
-    assert_eq!(
-        rows.texts(),
-        ["1|Aé|007|2024-01-01|{\"a\":[1,2]}|-|-|-", "2|-|-|-|-|true|2.0|2024-01-01T00:00:00"]
-    );
+    assert_eq!(rows.texts(), ["1|Aé|007|2024-01-01|{\"a\":[1,2]}|-|-|-", "2|-|-|-|-|true|2.0|2024-01-01T00:00:00"]);
     assert_eq!(rows.ids, [(0, 1), (0, 2)]);
 }
 
@@ -68,7 +65,16 @@ async fn an_array_an_object_and_a_sequence_are_all_records() {
 
 #[tokio::test]
 async fn an_array_that_is_cut_off_is_a_fault() {
-    for text in ["[{\"a\": 1}, {\"a\":", "[{\"a\": 1}", "[{\"a\": 1},", "[{\"a\": 1} {\"a\": 2}]", "[{\"a\": 1}] x", "{\"a\": 1", "", "7"] {
+    for text in [
+        "[{\"a\": 1}, {\"a\":",
+        "[{\"a\": 1}",
+        "[{\"a\": 1},",
+        "[{\"a\": 1} {\"a\": 2}]",
+        "[{\"a\": 1}] x",
+        "{\"a\": 1",
+        "",
+        "7",
+    ] {
         let fault = Root::with("a.json", text).fault().await;
         assert!(fault.contains("a.json"), "{text}: {fault}");
     }
@@ -109,4 +115,14 @@ async fn a_long_array_is_split_into_chunks() {
     let rows = Root::with("a.json", format!("[{}]", records.join(",\n"))).read().await;
     assert_eq!(rows.rows.len(), 50_000);
     assert_eq!(rows.texts()[49_999], "49999|text 49999");
+}
+
+#[tokio::test]
+async fn compressed_jsonl_in_latin1_is_read() {
+    let text = zstd::encode_all(b"{\"a\": \"Jos\xe9\"}\n".as_slice(), 1).unwrap();
+    let rows = Root::with("a.ndjson.zst", text).options(json!({"encoding": "latin1"})).read().await;
+    assert_eq!(rows.texts(), ["José"]);
+    let rows = Root::with("a.jsonl", b"{\"a\": \"Jos\xe9\"}\n{\"a\": \"x\"}\n").read().await;
+    assert_eq!(rows.texts(), ["x"]);
+    assert!(rows.reasons()[0].2.contains("latin1"));
 }

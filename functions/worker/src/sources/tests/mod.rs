@@ -133,7 +133,8 @@ impl Root {
         let table = source.provider(Some(Arc::clone(&counters)), Arc::clone(&progress));
         let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(3));
         let batches = context.read_table(table)?.collect().await?;
-        let counted = (counters.rows_in.load(Relaxed), counters.rows_out.load(Relaxed), counters.rejected.load(Relaxed));
+        let counted =
+            (counters.rows_in.load(Relaxed), counters.rows_out.load(Relaxed), counters.rejected.load(Relaxed));
         let rejects = spooled(&progress);
         Ok(Rows::of(&source, &batches, rejects, counted, progress))
     }

@@ -95,3 +95,11 @@ async fn counting_needs_no_column() {
     let context = datafusion::prelude::SessionContext::new();
     assert_eq!(context.read_table(source.provider(None, progress)).unwrap().count().await.unwrap(), 1000);
 }
+
+#[tokio::test]
+async fn a_file_without_rows_is_zero_rows_of_its_columns() {
+    let rows = Root::with("a.parquet", parquet(vec![("id", ids(0..0))], 10)).read().await;
+    assert_eq!(rows.types(), [DataType::Int64]);
+    assert_eq!(rows.counted, (0, 0, 0));
+    assert_eq!(rows.progress.partition_details()[0].status, "completed");
+}

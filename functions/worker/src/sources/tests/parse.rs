@@ -44,17 +44,34 @@ fn doubles_may_be_infinite_only_where_it_is_written() {
 
 #[test]
 fn booleans_have_several_words() {
-    assert_eq!([boolean("TRUE"), boolean("y"), boolean("0"), boolean("maybe")], [Some(true), Some(true), Some(false), None]);
+    assert_eq!(
+        [boolean("TRUE"), boolean("y"), boolean("0"), boolean("maybe")],
+        [Some(true), Some(true), Some(false), None]
+    );
 }
 
 #[test]
 fn zones_are_heeded_and_missing_ones_mean_utc() {
     let noon = timestamp("2024-01-01T12:00:00Z");
     assert!(noon.is_some());
-    for text in ["2024-01-01 12:00", "2024-01-01T14:00:00+02:00", "2024-01-01 06:30:00.000-0530", "2024-01-01 12:00:00 UTC", "2024-01-01 13:00:00+01"] {
+    for text in [
+        "2024-01-01 12:00",
+        "2024-01-01T14:00:00+02:00",
+        "2024-01-01 06:30:00.000-0530",
+        "2024-01-01 12:00:00 UTC",
+        "2024-01-01 13:00:00+01",
+    ] {
         assert_eq!(timestamp(text), noon, "{text}");
     }
-    for text in ["2024-01-01T24:00:00", "2024-13-01", "2023-02-29", "2024-01-01T", "2024-01-01T12", "2024-01-01T12:00:00.", "2024-01-01x"] {
+    for text in [
+        "2024-01-01T24:00:00",
+        "2024-13-01",
+        "2023-02-29",
+        "2024-01-01T",
+        "2024-01-01T12",
+        "2024-01-01T12:00:00.",
+        "2024-01-01x",
+    ] {
         assert_eq!(timestamp(text), None, "{text}");
     }
     assert_eq!(date("2024-01-01 00:00:00"), date("2024-01-01"));

@@ -20,7 +20,16 @@ async fn many_rows_are_all_read_once() {
             writeln!(
                 line,
                 "{i},customer {},user{}@example.com,{}.{:02},{},2024-{:02}-{:02}T{:02}:30:15Z,{},\"a note, {}\"",
-                i % 90_001, i % 70_003, cents / 100, cents % 100, i % 40, i % 12 + 1, i % 28 + 1, i % 24, i % 3 == 0, i % 999,
+                i % 90_001,
+                i % 70_003,
+                cents / 100,
+                cents % 100,
+                i % 40,
+                i % 12 + 1,
+                i % 28 + 1,
+                i % 24,
+                i % 3 == 0,
+                i % 999,
             )
             .unwrap();
             file.write_all(line.as_bytes()).unwrap();

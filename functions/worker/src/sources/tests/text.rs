@@ -61,12 +61,15 @@ async fn a_ragged_row_is_rejected_and_the_rest_is_read() {
 
 #[tokio::test]
 async fn a_value_that_does_not_fit_the_schema_rejects_its_row() {
-    let rows = Root::with("a.csv", "id,amount,at\n1,1.50,2024-01-01\nabc,2,2024-01-02\n3000000000,2,2024-01-02\n4,1.234,2024-01-02\n5,6,soon\n")
-        .expect("id", json!({"dataType": "integer"}))
-        .expect("amount", json!({"dataType": "decimal", "precision": 10, "scale": 2}))
-        .expect("at", json!({"dataType": "timestamptz"}))
-        .read()
-        .await;
+    let rows = Root::with(
+        "a.csv",
+        "id,amount,at\n1,1.50,2024-01-01\nabc,2,2024-01-02\n3000000000,2,2024-01-02\n4,1.234,2024-01-02\n5,6,soon\n",
+    )
+    .expect("id", json!({"dataType": "integer"}))
+    .expect("amount", json!({"dataType": "decimal", "precision": 10, "scale": 2}))
+    .expect("at", json!({"dataType": "timestamptz"}))
+    .read()
+    .await;
     assert_eq!(rows.types(), [DataType::Int32, DataType::Decimal128(10, 2), utc_timestamp()]);
     assert_eq!(rows.texts(), ["1|1.50|2024-01-01T00:00:00Z"]);
     assert_eq!(

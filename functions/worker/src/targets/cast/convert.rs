@@ -9,8 +9,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field as ArrowField, Float32Type, Float64Type,
-    Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Field as ArrowField, Float32Type, Float64Type, Int64Type, Schema, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::WriterBuilder;
@@ -90,9 +90,7 @@ fn from_text(texts: &StringArray, field: &Field, to: &DataType) -> Result<ArrayR
     Ok(match field.data_type {
         DataTypeName::Real => parsed::<Float32Type>(texts, parse::real),
         DataTypeName::Double => parsed::<Float64Type>(texts, parse::double),
-        DataTypeName::Boolean => Arc::new(
-            texts.iter().map(|t| t.and_then(parse::boolean)).collect::<BooleanArray>(),
-        ),
+        DataTypeName::Boolean => Arc::new(texts.iter().map(|t| t.and_then(parse::boolean)).collect::<BooleanArray>()),
         _ => new_null_array(to, texts.len()),
     })
 }
@@ -115,11 +113,7 @@ fn integers(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let is_decimal = array.data_type().is_decimal();
     let texts = to_text(array)?;
     Ok(parsed::<Int64Type>(texts.as_string(), |t| {
-        if is_decimal {
-            parse::decimal(t, 38, 0).and_then(|v| i64::try_from(v).ok())
-        } else {
-            parse::integer(t)
-        }
+        if is_decimal { parse::decimal(t, 38, 0).and_then(|v| i64::try_from(v).ok()) } else { parse::integer(t) }
     }))
 }
 
@@ -140,7 +134,9 @@ fn decimals(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
         from if *from == to => Ok(Arc::clone(array)),
         from if from.is_integer() || from.is_floating() => safe(array, &to),
         // More digits in front of and behind the point: nothing can be lost.
-        DataType::Decimal128(p, s) if scale >= *s && i16::from(precision) - i16::from(scale) >= i16::from(*p) - i16::from(*s) => {
+        DataType::Decimal128(p, s)
+            if scale >= *s && i16::from(precision) - i16::from(scale) >= i16::from(*p) - i16::from(*s) =>
+        {
             safe(array, &to)
         }
         DataType::Decimal128(_, s) if *s >= scale => {
@@ -153,11 +149,8 @@ fn decimals(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
         }
         _ => {
             let texts = to_text(array)?;
-            let exact: Decimal128Array = texts
-                .as_string::<i32>()
-                .iter()
-                .map(|t| t.and_then(|t| parse::decimal(t, precision, scale)))
-                .collect();
+            let exact: Decimal128Array =
+                texts.as_string::<i32>().iter().map(|t| t.and_then(|t| parse::decimal(t, precision, scale))).collect();
             Ok(Arc::new(exact.with_precision_and_scale(precision, scale)?))
         }
     }
@@ -271,4 +264,3 @@ fn json_texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     });
     Ok(Arc::new(texts.collect::<StringArray>()))
 }
-

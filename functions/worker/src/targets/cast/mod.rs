@@ -7,7 +7,8 @@ use super::columns::{arrow_type, type_name};
 use crate::engine::progress::{ROW_COLUMN, RowId};
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, StringArray, UInt32Array,
+    new_null_array,
 };
 use datafusion::arrow::compute::{filter, take};
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Int64Type, Schema, SchemaRef};
@@ -111,9 +112,8 @@ impl Caster {
     /// # Errors
     /// `Kind::Internal` where Arrow fails.
     pub fn cast(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Reject>), RunError> {
-        self.try_cast(batch).map_err(|e| {
-            RunError::new(Kind::Internal, format!("the columns cannot be cast to the table's: {e}"))
-        })
+        self.try_cast(batch)
+            .map_err(|e| RunError::new(Kind::Internal, format!("the columns cannot be cast to the table's: {e}")))
     }
 
     fn try_cast(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Reject>), ArrowError> {
@@ -240,7 +240,8 @@ fn default_value(field: &Field, nullable: bool) -> Result<ArrayRef, RunError> {
         ));
     };
     let text: ArrayRef = Arc::new(StringArray::from(vec![value.clone()]));
-    let cast = convert::convert(&text, field).map_err(|e| wrong(format!("has a default value that cannot be cast: {e}")))?;
+    let cast =
+        convert::convert(&text, field).map_err(|e| wrong(format!("has a default value that cannot be cast: {e}")))?;
     let long = field.length.is_some_and(|length| value.chars().count() > length as usize);
     if cast.is_null(0) || (field.data_type == DataTypeName::Varchar && long) {
         return Err(wrong(format!("has the default value {value:?}, which is no {}", type_name(field))));

