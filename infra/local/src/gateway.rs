@@ -160,7 +160,7 @@ fn message(status: StatusCode, text: &str) -> Response {
 fn event(parts: &Parts, body: &Bytes, peer: SocketAddr, key: &str, params: Map<String, Value>) -> Value {
     let now = Utc::now();
     let path = parts.uri.path();
-    let host = parts.headers.get(header::HOST).map(text).unwrap_or_default();
+    let host = host(parts);
     let mut event = json!({
         "version": "2.0",
         "routeKey": key,
@@ -209,6 +209,13 @@ fn event(parts: &Parts, body: &Bytes, peer: SocketAddr, key: &str, params: Map<S
     event
 }
 
+/// The host that was asked for. API Gateway always has a valid one, and the handlers' adapter fails without.
+fn host(parts: &Parts) -> String {
+    let asked = parts.headers.get(header::HOST).map(text);
+    let asked = asked.or_else(|| parts.uri.authority().map(ToString::to_string));
+    asked.filter(|host| url::Url::parse(&format!("http://{host}/")).is_ok()).unwrap_or_else(|| "localhost".to_owned())
+}
+
 /// The headers with lower-case names, several of one name joined by commas, and what API Gateway adds.
 fn headers(headers: &HeaderMap, peer: SocketAddr, host: &str) -> Map<String, Value> {
     let mut all = Map::new();
@@ -216,6 +223,7 @@ fn headers(headers: &HeaderMap, peer: SocketAddr, host: &str) -> Map<String, Val
         let values: Vec<String> = headers.get_all(name).iter().map(text).collect();
         all.insert(name.as_str().to_owned(), json!(values.join(",")));
     }
+    all.insert("host".to_owned(), json!(host));
     let port = host.rsplit_once(':').map_or("80", |(_, port)| port);
     all.insert("x-forwarded-for".to_owned(), json!(peer.ip().to_string()));
     all.insert("x-forwarded-port".to_owned(), json!(port));
@@ -288,6 +296,15 @@ mod tests {
             assert!(event.get(absent).is_none(), "{absent}");
         }
         assert!(lambda_http::request::from_str(&event.to_string()).is_ok());
+    }
+
+    #[test]
+    fn a_host_that_is_none_does_no_harm() {
+        for wrong in ["", "a b", "[::1", "h:port"] {
+            let event = event(&parts("GET", "/x", &[("Host", wrong)]), &Bytes::new(), peer(), "$default", Map::new());
+            assert_eq!(event["headers"]["host"], "localhost", "{wrong}");
+            assert!(lambda_http::request::from_str(&event.to_string()).is_ok());
+        }
     }
 
     #[test]

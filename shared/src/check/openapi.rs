@@ -231,7 +231,15 @@ fn by_hand() -> Map<String, Value> {
             },
             "required": ["ok", "detail", "durationMs"]
         },
-        "Health": {"type": "object", "properties": {"status": {"type": "string"}}},
+        "Health": {
+            "type": "object",
+            "properties": {
+                "status": {"type": "string", "const": "ok"},
+                "version": {"type": "string"},
+                "time": {"type": "string", "format": "date-time"}
+            },
+            "required": ["status", "version", "time"]
+        },
         "Fault": {
             "description": "One fault of a request.",
             "type": "object",

@@ -275,8 +275,8 @@ async fn two_runs_at_once_are_as_the_policy_says() {
     };
     let forbid = make("forbid").await;
     let path = format!("/pipelines/{forbid}/run");
-    let answers =
-        futures::future::join_all((0..6).map(|_| world.api.post(&path, &Value::Object(Default::default())))).await;
+    let empty = json!({});
+    let answers = futures::future::join_all((0..6).map(|_| world.api.post(&path, &empty))).await;
     assert_eq!(answers.iter().filter(|a| a.status.as_u16() == 201).count(), 1, "one alone");
     assert!(answers.iter().all(|a| matches!(a.status.as_u16(), 201 | 409)));
     let replace = make("replace").await;
