@@ -11,7 +11,11 @@ async fn walking_while_items_come_and_go_repeats_and_loses_none() {
     let mut go = Vec::new();
     for i in 0..12 {
         let id = world.schema(&format!("s{i}"), json!([{"name": "a", "dataType": "text"}])).await;
-        if i % 3 == 1 { go.push(id) } else { drop(stay.insert(id)) }
+        if i % 3 == 1 {
+            go.push(id);
+        } else {
+            stay.insert(id);
+        }
     }
     let (mut seen, mut cursor, mut page_no) = (Vec::new(), String::new(), 0);
     loop {
