@@ -78,7 +78,7 @@ async fn wait(what: &str, mut met: impl AsyncFnMut() -> bool) {
 
 #[tokio::test]
 async fn a_stack_killed_in_the_middle_of_a_run_ends_it_after_a_restart_with_each_row_once() {
-    const ROWS: u32 = 300_000;
+    const ROWS: u32 = 1_500_000;
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
