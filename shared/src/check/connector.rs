@@ -4,9 +4,13 @@ use super::pipeline::field;
 use super::shape::{self, Mode};
 use super::{Body, files, pointer};
 use crate::Fault;
-use crate::models::connector::{AccessKey, AuthMethod, AwsS3Config, ConnectorType, LocalFsConfig};
+use crate::models::connector::{
+    AccessKey, AccountKey, ApiKey, AuthMethod, AwsS3Config, AzureBlobConfig, Bearer, ConnectorType, DatabaseConfig,
+    GcsConfig, LocalFsConfig, Password, RestApiConfig, SasToken, ServiceAccount,
+};
+use crate::models::node::{FileFormat, FileOptions};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Fields of a connector's answer that a client may send back on PUT; they change nothing.
@@ -22,9 +26,14 @@ pub struct ConnectorInput {
     /// As it was sent; it fits `kind`.
     pub config: Map<String, Value>,
     pub auth_method: AuthMethod,
-    /// Present where the method is `access_key`.
-    pub auth: Option<AccessKey>,
+    /// Present where the method is not `none`.
+    pub auth: Option<Secret>,
 }
+
+/// A checked `authConfig`, which fits its method. It has no `Debug`.
+#[derive(Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Secret(Map<String, Value>);
 
 /// A change of a connector: the outer `None` keeps what is stored, an inner one clears it.
 #[derive(Clone, Default, PartialEq)]
@@ -35,7 +44,7 @@ pub struct ConnectorPatch {
     pub config: Option<Map<String, Value>>,
     pub auth_method: Option<AuthMethod>,
     /// `Some(None)` forgets the stored secret (the method became `none`).
-    pub auth: Option<Option<AccessKey>>,
+    pub auth: Option<Option<Secret>>,
 }
 
 /// What is stored of the connector that is to be changed.
@@ -78,7 +87,7 @@ pub fn create(body: &Body) -> (Option<ConnectorInput>, Vec<Fault>) {
     if let (Some(kind), Some(config)) = (kind, value.get("config")) {
         check_config(kind, config, &mut faults);
     }
-    let auth = check_auth(value, kind, method, false, &mut faults);
+    let auth = check_auth(value, kind, method, None, &mut faults);
     let (Some(kind), Some(auth_method), true) = (kind, method, faults.is_empty()) else {
         return (None, faults);
     };
@@ -114,8 +123,7 @@ pub fn update(body: &Body, stored: Stored) -> (Option<ConnectorPatch>, Vec<Fault
         }
         _ => {}
     }
-    let kept = stored.auth_method == AuthMethod::AccessKey;
-    let auth = check_auth(value, kind, method, kept, &mut faults);
+    let auth = check_auth(value, kind, method, Some(stored.auth_method), &mut faults);
     if !faults.is_empty() {
         return (None, faults);
     }
@@ -134,69 +142,115 @@ fn parsed<T: serde::de::DeserializeOwned>(value: &Value, key: &str) -> Option<T>
     T::deserialize(value.get(key)?).ok()
 }
 
+/// What configs of files have in common.
+type Files = (Option<FileFormat>, Option<FileOptions>);
+
 /// The config of a type, and what its schema does not say.
 fn check_config(kind: ConnectorType, config: &Value, faults: &mut Vec<Fault>) {
     if !config.is_object() {
         return;
     }
-    let (format, options, path) = match kind {
-        ConnectorType::LocalFs => {
-            shape::check::<LocalFsConfig>(config, "/config", Mode::default(), faults);
-            let Ok(config) = LocalFsConfig::deserialize(config) else {
-                return;
-            };
-            (config.format, config.options, Some(("/config/path", config.path)))
+    let described: Option<Files> = match kind {
+        ConnectorType::LocalFs => shaped::<LocalFsConfig>(config, faults).map(|c| (c.format, c.options)),
+        ConnectorType::AwsS3 => shaped::<AwsS3Config>(config, faults).map(|c| (c.format, c.options)),
+        ConnectorType::Gcs => shaped::<GcsConfig>(config, faults).map(|c| (c.format, c.options)),
+        ConnectorType::AzureBlob => shaped::<AzureBlobConfig>(config, faults).map(|c| (c.format, c.options)),
+        ConnectorType::Postgresql | ConnectorType::Mysql => {
+            if let Some(config) = shaped::<DatabaseConfig>(config, faults) {
+                table_or_query("/config", config.table.as_deref(), config.query.as_deref(), faults);
+            }
+            None
         }
-        ConnectorType::AwsS3 => {
-            shape::check::<AwsS3Config>(config, "/config", Mode::default(), faults);
-            let Ok(config) = AwsS3Config::deserialize(config) else {
-                return;
-            };
-            (config.format, config.options, config.prefix.map(|prefix| ("/config/prefix", prefix)))
-        }
+        ConnectorType::RestApi => shaped::<RestApiConfig>(config, faults).map(|c| (Some(FileFormat::Json), c.options)),
     };
-    if let Some((at, path)) = path {
-        files::path(&path, at, faults);
-    }
-    if let Some(options) = options {
+    if let Some((format, Some(options))) = described {
         files::options(&options, format, "/config/options", faults);
     }
 }
 
-/// The secret that goes with the method: the outer None keeps what is stored, which is there where `kept`.
+/// The config, where it can be read; its shape is checked.
+fn shaped<T: JsonSchema + serde::de::DeserializeOwned + 'static>(config: &Value, faults: &mut Vec<Fault>) -> Option<T> {
+    shape::check::<T>(config, "/config", Mode::default(), faults);
+    T::deserialize(config).ok()
+}
+
+/// A database is read by a table or a query.
+pub(super) fn table_or_query(at: &str, table: Option<&str>, query: Option<&str>, faults: &mut Vec<Fault>) {
+    if table.is_some() && query.is_some() {
+        let detail = "a table and a query are given; one of them says what is read";
+        faults.push(Fault::new(pointer::push(at, "query"), "contradiction", detail));
+    }
+}
+
+/// What a method wants, in words.
+fn wanted(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::None => "nothing",
+        AuthMethod::AccessKey => "{accessKeyId, secretAccessKey, sessionToken?}",
+        AuthMethod::ServiceAccount => "{serviceAccountKey}",
+        AuthMethod::AccountKey => "{accountKey}",
+        AuthMethod::SasToken => "{sasToken}",
+        AuthMethod::Password => "{username, password?}",
+        AuthMethod::Bearer => "{token}",
+        AuthMethod::ApiKey => "{header?, value}",
+    }
+}
+
+/// A word of ours as it is written in a body.
+fn name_of<T: Serialize>(word: T) -> String {
+    serde_json::to_value(word).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// The secret that goes with the method: the outer None keeps the stored one, which is of the method `stored`.
 fn check_auth(
     value: &Value,
     kind: Option<ConnectorType>,
     method: Option<AuthMethod>,
-    kept: bool,
+    stored: Option<AuthMethod>,
     faults: &mut Vec<Fault>,
-) -> Option<Option<AccessKey>> {
+) -> Option<Option<Secret>> {
     let auth = value.get("authConfig").filter(|auth| !auth.is_null());
-    match method? {
-        AuthMethod::None => {
-            if auth.is_some_and(|auth| auth.as_object().is_none_or(|fields| !fields.is_empty())) {
-                let detail = "authConfig needs an authMethod that uses it: access_key";
-                faults.push(Fault::new("/authConfig", "contradiction", detail));
-            }
-            kept.then_some(None)
-        }
-        AuthMethod::AccessKey => {
-            if kind == Some(ConnectorType::LocalFs) {
-                let detail = "a local_fs connector has no keys; its method is none";
-                faults.push(Fault::new("/authMethod", "contradiction", detail));
-            }
-            let Some(auth) = auth else {
-                if !kept || value.get("authConfig").is_some() {
-                    let detail = "the method access_key needs {accessKeyId, secretAccessKey, sessionToken?}";
-                    faults.push(Fault::new("/authConfig", "required", detail));
-                }
-                return None;
-            };
-            if !auth.is_object() {
-                return None;
-            }
-            let secret = Mode { partial: false, secret: true };
-            shape::read::<AccessKey>(auth, &pointer::push("", "authConfig"), secret, faults).map(Some)
-        }
+    let method = method?;
+    if let Some(kind) = kind.filter(|kind| !kind.auth_methods().contains(&method)) {
+        let known: Vec<String> = kind.auth_methods().iter().map(|method| format!("{:?}", name_of(method))).collect();
+        let detail = format!(
+            "a connector of type {} takes the method {}, not {:?}",
+            name_of(kind),
+            known.join(" or "),
+            name_of(method)
+        );
+        faults.push(Fault::new("/authMethod", "contradiction", detail));
     }
+    if method == AuthMethod::None {
+        if auth.is_some_and(|auth| auth.as_object().is_none_or(|fields| !fields.is_empty())) {
+            let detail = "authConfig needs an authMethod that uses it";
+            faults.push(Fault::new("/authConfig", "contradiction", detail));
+        }
+        return stored.is_some_and(|stored| stored != AuthMethod::None).then_some(None);
+    }
+    let kept = stored == Some(method);
+    let Some(auth) = auth else {
+        if !kept || value.get("authConfig").is_some() {
+            let detail = format!("the method {} needs {}", name_of(method), wanted(method));
+            faults.push(Fault::new("/authConfig", "required", detail));
+        }
+        return None;
+    };
+    let fields = auth.as_object()?;
+    let fits = match method {
+        AuthMethod::None => true,
+        AuthMethod::AccessKey => secret::<AccessKey>(auth, faults),
+        AuthMethod::ServiceAccount => secret::<ServiceAccount>(auth, faults),
+        AuthMethod::AccountKey => secret::<AccountKey>(auth, faults),
+        AuthMethod::SasToken => secret::<SasToken>(auth, faults),
+        AuthMethod::Password => secret::<Password>(auth, faults),
+        AuthMethod::Bearer => secret::<Bearer>(auth, faults),
+        AuthMethod::ApiKey => secret::<ApiKey>(auth, faults),
+    };
+    fits.then(|| Some(Secret(fields.clone())))
+}
+
+fn secret<T: JsonSchema + serde::de::DeserializeOwned + 'static>(auth: &Value, faults: &mut Vec<Fault>) -> bool {
+    let mode = Mode { partial: false, secret: true };
+    shape::read::<T>(auth, &pointer::push("", "authConfig"), mode, faults).is_some()
 }

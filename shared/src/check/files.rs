@@ -1,6 +1,6 @@
 //! What file options may not say together.
 
-use super::{later, pointer};
+use super::pointer;
 use crate::Fault;
 use crate::models::node::{FileFormat, FileOptions};
 
@@ -19,7 +19,7 @@ pub(super) fn options(options: &FileOptions, format: Option<FileFormat>, at: &st
     for (name, _, told) in given.into_iter().filter(|(_, given, told)| *given && !told.to(format)) {
         let detail = match told {
             Told::Delimited => format!("{name} means something for csv and tsv only"),
-            Told::Text => format!("{name} means nothing for parquet, which has types of its own"),
+            Told::Text => format!("{name} means nothing for parquet and avro, which have types of their own"),
         };
         faults.push(Fault::new(pointer::push(at, name), "contradiction", detail));
     }
@@ -36,7 +36,7 @@ pub(super) fn options(options: &FileOptions, format: Option<FileFormat>, at: &st
 enum Told {
     /// csv and tsv.
     Delimited,
-    /// All but parquet.
+    /// All but parquet and avro.
     Text,
 }
 
@@ -45,7 +45,8 @@ impl Told {
         match (self, format) {
             (_, None | Some(FileFormat::Csv | FileFormat::Tsv)) => true,
             (Self::Text, Some(FileFormat::Json | FileFormat::Jsonl)) => true,
-            (Self::Delimited, Some(FileFormat::Json | FileFormat::Jsonl)) | (_, Some(FileFormat::Parquet)) => false,
+            (Self::Delimited, Some(FileFormat::Json | FileFormat::Jsonl))
+            | (_, Some(FileFormat::Parquet | FileFormat::Avro)) => false,
         }
     }
 }
@@ -73,15 +74,5 @@ fn characters(options: &FileOptions, at: &str, faults: &mut Vec<Fault>) {
     }
     if options.escape.is_some() && options.escape.as_deref() == delimiter {
         faults.push(Fault::new(pointer::push(at, "escape"), "contradiction", "delimiter and escape must differ"));
-    }
-}
-
-/// Adds the fault of a path whose files cannot be read yet.
-pub(super) fn path(path: &str, at: &str, faults: &mut Vec<Fault>) {
-    if let Some(ending) = later::ending(path) {
-        let detail = format!(
-            "files that end in .{ending} cannot be read in this version; available: csv, tsv, json, jsonl, parquet, each also gzip (.gz) and zstd (.zst)"
-        );
-        faults.push(Fault::new(at, "not_available", detail));
     }
 }

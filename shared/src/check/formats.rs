@@ -1,6 +1,6 @@
 //! The string formats that our schemas name, and what is wrong with a text that does not have one.
 
-use super::expression;
+use super::{expression, query};
 use crate::schedule::{Schedule, parse_timezone};
 
 /// Gives a sentence where a text does not fit.
@@ -15,6 +15,8 @@ pub(super) const ALL: &[(&str, Check)] = &[
     ("sql-expression", |text| expression::check(text).err()),
     ("file-path", path),
     ("http-url", http_url),
+    ("sql-query", |text| query::check(text).err()),
+    ("table", table),
 ];
 
 /// What is wrong with `text` as a `format`; None where nothing is, or the format is not ours.
@@ -49,6 +51,18 @@ fn path(text: &str) -> Option<String> {
         return Some("must not contain \"..\"".into());
     }
     text.chars().any(char::is_control).then(|| "must not contain control characters".into())
+}
+
+/// `table` or `schema.table`, as the database spells them; never quoted.
+fn table(text: &str) -> Option<String> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let fits = |part: &&str| !part.trim().is_empty() && part.trim() == *part && part.chars().count() <= 63;
+    if parts.len() > 2 || !parts.iter().all(fits) {
+        return Some("must be a table's name or schema.table, each of 1 to 63 characters".into());
+    }
+    text.chars()
+        .any(|c| c.is_control() || "\"'`;".contains(c))
+        .then(|| "must not contain quotes, semicolons or control characters; it is quoted where it is used".into())
 }
 
 /// Never shows the text: people put passwords into URLs.

@@ -1,11 +1,13 @@
 //! The config of each node, by its type: its shape, and what a schema cannot say about it.
 
+use super::connector::table_or_query;
 use super::shape::{self, Mode};
 use super::{files, ops, pointer, verdict};
 use crate::Fault;
 use crate::models::node::{
-    AggregateConfig, AggregateFn, DeduplicateConfig, FilterConfig, JoinConfig, LoadMode, NodeType, SortConfig, SortKey,
-    SourceConfig, TargetConfig, TransformConfig, UnionConfig,
+    AggregateConfig, AggregateFn, BranchConfig, DeduplicateConfig, FilterConfig, JoinConfig, LoadMode, NodeType,
+    PivotConfig, SortConfig, SortKey, SourceConfig, SqlConfig, TargetConfig, TransformConfig, UnionConfig,
+    UnpivotConfig, ValidateConfig,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,14 +15,27 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// Node types that this version has, as `nodeType` names them.
-pub(super) const AVAILABLE: &[&str] =
-    &["source", "filter", "transform", "join", "union", "aggregate", "sort", "deduplicate", "target"];
+/// All node types, as `nodeType` names them.
+pub(super) const ALL: &[&str] = &[
+    "source",
+    "filter",
+    "transform",
+    "join",
+    "union",
+    "aggregate",
+    "sort",
+    "deduplicate",
+    "pivot",
+    "unpivot",
+    "branch",
+    "sql",
+    "validate",
+    "target",
+];
 
-/// The node type that a raw node names, where it is one of this version.
+/// The node type that a raw node names.
 pub(super) fn type_of(node: &Value) -> Option<NodeType> {
-    let name = node.get("nodeType")?;
-    AVAILABLE.contains(&name.as_str()?).then(|| NodeType::deserialize(name).ok()).flatten()
+    NodeType::deserialize(node.get("nodeType")?).ok()
 }
 
 /// Adds the faults of the type and the config of the node at `at` (such as `/nodes/2`).
@@ -29,7 +44,7 @@ pub(super) fn check(node: &Value, at: &str, faults: &mut Vec<Fault>) {
         return;
     };
     let Some(node_type) = type_of(node) else {
-        faults.push(verdict::word(pointer::push(at, "nodeType"), name, AVAILABLE));
+        faults.push(verdict::word(pointer::push(at, "nodeType"), name, ALL));
         return;
     };
     let Some(config) = node.get("config").filter(|config| config.is_object()) else {
@@ -48,7 +63,11 @@ pub(super) fn check(node: &Value, at: &str, faults: &mut Vec<Fault>) {
         }
         NodeType::Deduplicate => meaning(config, at, faults, deduplicate),
         NodeType::Target => meaning(config, at, faults, target),
-        NodeType::Pivot | NodeType::Unpivot | NodeType::Branch | NodeType::Sql | NodeType::Validate => {}
+        NodeType::Pivot => meaning(config, at, faults, |_: &PivotConfig, _, _| ()),
+        NodeType::Unpivot => meaning(config, at, faults, |_: &UnpivotConfig, _, _| ()),
+        NodeType::Branch => meaning(config, at, faults, |_: &BranchConfig, _, _| ()),
+        NodeType::Sql => meaning(config, at, faults, |_: &SqlConfig, _, _| ()),
+        NodeType::Validate => meaning(config, at, faults, |_: &ValidateConfig, _, _| ()),
     }
 }
 
@@ -77,11 +96,16 @@ fn transform(config: &Value, at: &str, faults: &mut Vec<Fault>) {
 }
 
 fn source(config: &SourceConfig, at: &str, faults: &mut Vec<Fault>) {
-    if let Some(path) = &config.path {
-        files::path(path, &pointer::push(at, "path"), faults);
-    }
     if let Some(options) = &config.options {
         files::options(options, config.format, &pointer::push(at, "options"), faults);
+    }
+    table_or_query(at, config.table.as_deref(), config.query.as_deref(), faults);
+    let of_files = [("path", config.path.is_some()), ("format", config.format.is_some())];
+    if config.table.is_some() || config.query.is_some() {
+        for (name, _) in of_files.into_iter().filter(|(_, given)| *given) {
+            let detail = format!("{name} is for files, and a table or a query is for databases");
+            faults.push(Fault::new(pointer::push(at, name), "contradiction", detail));
+        }
     }
 }
 

@@ -6,10 +6,13 @@ use super::run::RunInput;
 use super::schedule::PreviewInput;
 use super::schema::SchemaInput;
 use super::{connector, nodes, pipeline, schema};
-use crate::models::connector::{AccessKey, AwsS3Config, ConnectorView, LocalFsConfig};
+use crate::models::connector::{
+    AccessKey, AccountKey, ApiKey, AwsS3Config, AzureBlobConfig, Bearer, ConnectorView, DatabaseConfig, GcsConfig,
+    LocalFsConfig, Password, RestApiConfig, SasToken, ServiceAccount,
+};
 use crate::models::node::{
-    AggregateConfig, DeduplicateConfig, FilterConfig, JoinConfig, SortConfig, SourceConfig, TargetConfig,
-    TransformConfig, UnionConfig,
+    AggregateConfig, BranchConfig, DeduplicateConfig, FilterConfig, JoinConfig, PivotConfig, SortConfig, SourceConfig,
+    SqlConfig, TargetConfig, TransformConfig, UnionConfig, UnpivotConfig, ValidateConfig,
 };
 use crate::models::pipeline::PipelineView;
 use crate::models::run::{ProgressView, RowError, RunView};
@@ -31,10 +34,7 @@ pub fn schemas() -> Map<String, Value> {
         // What both have is described as it is sent: that is the stricter one.
         all.entry(name).or_insert(answer);
     }
-    all.insert(
-        "NodeType".into(),
-        json!({"description": "What a node does.", "type": "string", "enum": nodes::AVAILABLE}),
-    );
+    all.insert("NodeType".into(), json!({"description": "What a node does.", "type": "string", "enum": nodes::ALL}));
     node_configs(&mut all);
     connector_configs(&mut all);
     change(&mut all, "PipelineInput", "PipelineUpdate", pipeline::READ_ONLY);
@@ -68,10 +68,25 @@ pub(super) fn bodies() -> Map<String, Value> {
     of.subschema_for::<AggregateConfig>();
     of.subschema_for::<SortConfig>();
     of.subschema_for::<DeduplicateConfig>();
+    of.subschema_for::<PivotConfig>();
+    of.subschema_for::<UnpivotConfig>();
+    of.subschema_for::<BranchConfig>();
+    of.subschema_for::<SqlConfig>();
+    of.subschema_for::<ValidateConfig>();
     of.subschema_for::<TargetConfig>();
     of.subschema_for::<LocalFsConfig>();
     of.subschema_for::<AwsS3Config>();
+    of.subschema_for::<GcsConfig>();
+    of.subschema_for::<AzureBlobConfig>();
+    of.subschema_for::<DatabaseConfig>();
+    of.subschema_for::<RestApiConfig>();
     of.subschema_for::<AccessKey>();
+    of.subschema_for::<ServiceAccount>();
+    of.subschema_for::<AccountKey>();
+    of.subschema_for::<SasToken>();
+    of.subschema_for::<Password>();
+    of.subschema_for::<Bearer>();
+    of.subschema_for::<ApiKey>();
     of.take_definitions(true)
 }
 
@@ -101,9 +116,14 @@ fn node_configs(all: &mut Map<String, Value>) {
         "AggregateConfig",
         "SortConfig",
         "DeduplicateConfig",
+        "PivotConfig",
+        "UnpivotConfig",
+        "BranchConfig",
+        "SqlConfig",
+        "ValidateConfig",
         "TargetConfig",
     ];
-    let branches: Vec<Value> = nodes::AVAILABLE
+    let branches: Vec<Value> = nodes::ALL
         .iter()
         .zip(names)
         .map(|(node_type, config)| json!({"properties": {"nodeType": {"const": node_type}, "config": reference(config)}}))
@@ -120,21 +140,36 @@ fn node_configs(all: &mut Map<String, Value>) {
     }
 }
 
+/// The config of each connector type.
+const CONNECTOR_CONFIGS: [(&str, &str); 7] = [
+    ("local_fs", "LocalFsConfig"),
+    ("aws_s3", "AwsS3Config"),
+    ("gcs", "GcsConfig"),
+    ("azure_blob", "AzureBlobConfig"),
+    ("postgresql", "DatabaseConfig"),
+    ("mysql", "DatabaseConfig"),
+    ("rest_api", "RestApiConfig"),
+];
+
 /// The config of each connector type, told by `type`, and the secret, which is only ever written.
 fn connector_configs(all: &mut Map<String, Value>) {
-    let branches = json!([
-        {"properties": {"type": {"const": "local_fs"}, "config": reference("LocalFsConfig")}},
-        {"properties": {"type": {"const": "aws_s3"}, "config": reference("AwsS3Config")}},
-    ]);
+    let branch = |(kind, config)| json!({"properties": {"type": {"const": kind}, "config": reference(config)}});
+    let branches: Vec<Value> = CONNECTOR_CONFIGS.into_iter().map(branch).collect();
     for name in ["ConnectorInput", "Connector"] {
         if let Some(connector) = all.get_mut(name).and_then(Value::as_object_mut) {
-            connector.insert("oneOf".into(), branches.clone());
+            connector.insert("oneOf".into(), json!(branches));
         }
     }
     if let Some(secret) = all.get_mut("ConnectorInput").and_then(|c| c.pointer_mut("/properties/authConfig")) {
+        let mut shapes: Vec<Value> =
+            ["AccessKey", "ServiceAccount", "AccountKey", "SasToken", "Password", "Bearer", "ApiKey"]
+                .into_iter()
+                .map(reference)
+                .collect();
+        shapes.push(json!({"type": "null"}));
         *secret = json!({
-            "description": "Write-only: never in an answer, a log or an error. For the method access_key.",
-            "anyOf": [reference("AccessKey"), {"type": "null"}],
+            "description": "Write-only: never in an answer, a log or an error. Its shape depends on authMethod.",
+            "anyOf": shapes,
             "writeOnly": true
         });
     }
@@ -150,7 +185,9 @@ fn change(all: &mut Map<String, Value>, input: &str, name: &str, read_only: &[&s
     if change.remove("oneOf").is_some()
         && let Some(config) = change.get_mut("properties").and_then(|p| p.get_mut("config"))
     {
-        *config = json!({"anyOf": [reference("LocalFsConfig"), reference("AwsS3Config")]});
+        let mut shapes: Vec<Value> = CONNECTOR_CONFIGS.into_iter().map(|(_, config)| reference(config)).collect();
+        shapes.dedup();
+        *config = json!({"anyOf": shapes});
     }
     change.insert("description".into(), json!("Fields that are left out stay; null clears an optional one."));
     if let Some(Value::Object(properties)) = change.get_mut("properties") {

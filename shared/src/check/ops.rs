@@ -43,6 +43,16 @@ pub(super) fn check(op: &TransformOp, at: &str, faults: &mut Vec<Fault>) {
                 faults.push(Fault::new(pointer::push(at, "path"), "format", wrong));
             }
         }
+        TransformOp::Lookup { table, path, select, .. } => {
+            nodes::duplicates(select, &pointer::push(at, "select"), faults);
+            match (table, path) {
+                (Some(_), Some(_)) => {
+                    let detail = "a table and a path are given; one of them says what is read";
+                    faults.push(Fault::new(pointer::push(at, "path"), "contradiction", detail));
+                }
+                _ => {}
+            }
+        }
         TransformOp::Expression { .. } | TransformOp::Hash { .. } | TransformOp::MaskPii { .. } => {}
     }
 }

@@ -27,7 +27,6 @@ pub(super) struct Mode {
 
 /// A compiled schema with what it was compiled from.
 struct Shape {
-    name: String,
     schema: Value,
     validator: Validator,
 }
@@ -62,7 +61,7 @@ pub(super) fn check<T: JsonSchema + 'static>(value: &Value, prefix: &str, mode: 
             return false;
         }
     };
-    let words = Words { schema: &shape.schema, document: value, name: &shape.name, prefix, secret: mode.secret };
+    let words = Words { schema: &shape.schema, document: value, prefix, secret: mode.secret };
     let before = faults.len();
     for error in shape.validator.iter_errors(&cut(value)).take(super::MAX_FAULTS + 1) {
         words.add(&error, faults);
@@ -122,7 +121,7 @@ fn shape<T: JsonSchema + 'static>(partial: bool) -> Result<Arc<Shape>, String> {
         root.remove("required");
     }
     let validator = compile(&mut schema)?;
-    let shape = Arc::new(Shape { name: T::schema_name().into_owned(), schema, validator });
+    let shape = Arc::new(Shape { schema, validator });
     shapes.insert(key, Arc::clone(&shape));
     Ok(shape)
 }

@@ -1,6 +1,6 @@
 //! What the JSON Schema validator found, in words.
 
-use super::{formats, later, pointer};
+use super::{formats, pointer};
 use crate::{Fault, error};
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
@@ -15,8 +15,6 @@ pub(super) struct Words<'a> {
     pub(super) document: &'a Value,
     /// The schema that it was checked against.
     pub(super) schema: &'a Value,
-    /// The name of the schema's root.
-    pub(super) name: &'a str,
     /// Where the document lies in the body.
     pub(super) prefix: &'a str,
     /// Whether the document's values must not be shown.
@@ -41,12 +39,8 @@ impl Words<'_> {
             }
             Kind::AdditionalProperties { unexpected } => {
                 let known = self.known(error);
-                faults.extend(
-                    unexpected
-                        .iter()
-                        .take(super::MAX_FAULTS + 1)
-                        .map(|name| self.unknown_field(&at, error, name, &known)),
-                );
+                faults
+                    .extend(unexpected.iter().take(super::MAX_FAULTS + 1).map(|name| unknown_field(&at, name, &known)));
             }
             // What is no text is told by `enum`, too, with the words.
             Kind::Type { .. }
@@ -133,25 +127,6 @@ impl Words<'_> {
         }
     }
 
-    fn unknown_field(&self, at: &str, error: &ValidationError<'_>, name: &str, known: &[&str]) -> Fault {
-        let at = pointer::push(at, name);
-        if later::field(self.owner(error), name) {
-            return Fault::new(at, "not_available", format!("{} is not available in this version", quote(name)));
-        }
-        let hint = near(name, known.iter().copied());
-        let hint = if hint.is_empty() && !known.is_empty() { format!("; known: {}", list(known)) } else { hint };
-        Fault::new(at, "unknown_field", format!("unknown field {}{hint}", quote(name)))
-    }
-
-    /// The Rust type whose schema made the error.
-    fn owner<'e>(&'e self, error: &'e ValidationError<'_>) -> &'e str {
-        let path = error.schema_path().as_str();
-        match path.strip_prefix("/$defs/") {
-            Some(rest) => rest.split('/').next().unwrap_or_default(),
-            None => self.name,
-        }
-    }
-
     /// The schema object that holds the violated keyword.
     fn holder(&self, error: &ValidationError<'_>) -> Option<&Value> {
         let path = error.schema_path().as_str();
@@ -202,6 +177,24 @@ impl Words<'_> {
     }
 }
 
+fn unknown_field(at: &str, name: &str, known: &[&str]) -> Fault {
+    let hint = near(name, known.iter().copied());
+    let hint = if hint.is_empty() && !known.is_empty() { format!("; known: {}", list(known)) } else { hint };
+    Fault::new(pointer::push(at, name), "unknown_field", format!("unknown field {}{hint}", quote(name)))
+}
+
+/// What a word at `key` is called in a sentence.
+fn what(key: &str) -> &str {
+    match key {
+        "nodeType" => "node type",
+        "loadMode" => "load mode",
+        "dataType" => "data type",
+        "onError" => "error handling",
+        "onFail" => "consequence",
+        other => other,
+    }
+}
+
 /// The fault of a value that is none of an enumeration's words.
 pub(super) fn word(at: String, found: &Value, words: &[&str]) -> Fault {
     let Some(text) = found.as_str() else {
@@ -209,11 +202,7 @@ pub(super) fn word(at: String, found: &Value, words: &[&str]) -> Fault {
         return Fault::new(at, "type", detail);
     };
     let key = at.rsplit('/').find(|token| token.parse::<usize>().is_err()).unwrap_or_default();
-    let what = later::what(key);
-    if later::word(key, text) {
-        let detail = format!("{what} {} is not available in this version; available: {}", quote(text), list(words));
-        return Fault::new(at, "not_available", detail);
-    }
+    let what = what(key);
     let near = near(text, words.iter().copied());
     let detail = format!("unknown {what} {}{near}; known: {}", quote(text), list(words));
     Fault::new(at, "unknown", detail)

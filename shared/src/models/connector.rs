@@ -13,6 +13,39 @@ use serde_json::{Map, Value};
 pub enum ConnectorType {
     LocalFs,
     AwsS3,
+    Gcs,
+    AzureBlob,
+    Postgresql,
+    Mysql,
+    RestApi,
+}
+
+impl ConnectorType {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::LocalFs, Self::AwsS3, Self::Gcs, Self::AzureBlob, Self::Postgresql, Self::Mysql, Self::RestApi];
+
+    /// Whether it has files to read.
+    pub fn has_files(self) -> bool {
+        matches!(self, Self::LocalFs | Self::AwsS3 | Self::Gcs | Self::AzureBlob)
+    }
+
+    /// Whether it has tables, which can be read and written.
+    pub fn has_tables(self) -> bool {
+        matches!(self, Self::Postgresql | Self::Mysql)
+    }
+
+    /// How it may prove who it is.
+    pub fn auth_methods(self) -> &'static [AuthMethod] {
+        match self {
+            Self::LocalFs => &[AuthMethod::None],
+            Self::AwsS3 => &[AuthMethod::None, AuthMethod::AccessKey],
+            Self::Gcs => &[AuthMethod::None, AuthMethod::ServiceAccount],
+            Self::AzureBlob => &[AuthMethod::None, AuthMethod::AccountKey, AuthMethod::SasToken],
+            Self::Postgresql | Self::Mysql => &[AuthMethod::None, AuthMethod::Password],
+            Self::RestApi => &[AuthMethod::None, AuthMethod::Password, AuthMethod::Bearer, AuthMethod::ApiKey],
+        }
+    }
 }
 
 /// `config` of a `local_fs` connector.
@@ -47,14 +80,235 @@ pub struct AwsS3Config {
     pub options: Option<FileOptions>,
 }
 
-/// How an `aws_s3` connector proves who it is.
+/// `config` of a `gcs` connector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GcsConfig {
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$"), length(min = 3, max = 222))]
+    pub bucket: String,
+    /// Put before each path; a folder, a glob or a whole name too.
+    #[schemars(length(max = 1024))]
+    pub prefix: Option<String>,
+    /// For servers that speak Google's JSON API, such as `http://127.0.0.1:4443`.
+    #[schemars(length(min = 1, max = 2048), extend("format" = "http-url"))]
+    pub endpoint: Option<String>,
+    /// Guessed from the names where it is left out.
+    pub format: Option<FileFormat>,
+    pub options: Option<FileOptions>,
+}
+
+/// `config` of an `azure_blob` connector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AzureBlobConfig {
+    /// The storage account.
+    #[schemars(regex(pattern = r"^[a-z0-9]+$"), length(min = 3, max = 24))]
+    pub account: String,
+    #[schemars(regex(pattern = r"^[a-z0-9$][a-z0-9-]*$"), length(min = 3, max = 63))]
+    pub container: String,
+    /// Put before each path; a folder, a glob or a whole name too.
+    #[schemars(length(max = 1024))]
+    pub prefix: Option<String>,
+    /// For servers that speak Azure's protocol, such as `http://127.0.0.1:10000/account`.
+    #[schemars(length(min = 1, max = 2048), extend("format" = "http-url"))]
+    pub endpoint: Option<String>,
+    /// Guessed from the names where it is left out.
+    pub format: Option<FileFormat>,
+    pub options: Option<FileOptions>,
+}
+
+/// `config` of a `postgresql` or a `mysql` connector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// A name or an address.
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9_.:-]+$"))]
+    pub host: String,
+    /// 5432 for `postgresql`, 3306 for `mysql`.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    #[schemars(length(min = 1, max = 63))]
+    pub database: String,
+    /// `prefer`.
+    pub ssl_mode: Option<SslMode>,
+    /// The table that sources read which name none: `table` or `schema.table`.
+    #[schemars(length(min = 1, max = 200), extend("format" = "table"))]
+    pub table: Option<String>,
+    /// One SELECT in the database's own SQL, in the place of a table.
+    #[schemars(length(min = 1, max = 20_000))]
+    pub query: Option<String>,
+}
+
+/// Whether a connection to a database is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    Disable,
+    /// Encrypted where the server can.
+    #[default]
+    Prefer,
+    /// Encrypted, whoever the server is.
+    Require,
+    /// Encrypted, with a certificate that is valid for the host.
+    VerifyFull,
+}
+
+/// `config` of a `rest_api` connector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestApiConfig {
+    /// A source's `path` is put behind it.
+    #[schemars(length(min = 1, max = 2048), extend("format" = "http-url"))]
+    pub url: String,
+    /// `GET`.
+    pub method: Option<HttpMethod>,
+    /// Sent with each request. Secrets belong into `authConfig`.
+    #[schemars(extend("maxProperties" = 50))]
+    pub headers: Option<std::collections::BTreeMap<String, String>>,
+    /// Sent with each POST.
+    pub body: Option<Value>,
+    /// `{"type": "none"}`.
+    pub pagination: Option<Pagination>,
+    /// Where the records are in the answer, such as `data.items`; the whole answer where it is left out: a list of
+    /// records, or one record.
+    #[schemars(length(min = 1, max = 1000))]
+    pub records_path: Option<String>,
+    /// The most requests a second.
+    #[schemars(range(min = 0.01, max = 1000.0))]
+    pub rate_limit: Option<f64>,
+    pub options: Option<FileOptions>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HttpMethod {
+    #[default]
+    Get,
+    Post,
+}
+
+/// How an API divides its records.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Pagination {
+    /// One request answers all.
+    #[default]
+    None,
+    /// Pages are numbered; an empty one is the last.
+    #[serde(rename_all = "camelCase")]
+    Page {
+        /// The query parameter of the number; `page`.
+        page_param: Option<String>,
+        /// The number of the first page; 1.
+        first_page: Option<u64>,
+        /// The query parameter of the records a page; `per_page`, sent where `pageSize` is given.
+        size_param: Option<String>,
+        /// Records a page; a page with fewer is the last.
+        #[schemars(range(min = 1, max = 100_000))]
+        page_size: Option<u64>,
+    },
+    /// Pages begin at the number of a record; an empty one is the last.
+    #[serde(rename_all = "camelCase")]
+    Offset {
+        /// `offset`.
+        offset_param: Option<String>,
+        /// `limit`.
+        limit_param: Option<String>,
+        /// Records a page; 100. A page with fewer is the last.
+        #[schemars(range(min = 1, max = 100_000))]
+        page_size: Option<u64>,
+    },
+    /// Each page says where the next one begins.
+    #[serde(rename_all = "camelCase")]
+    Cursor {
+        /// The query parameter of the cursor; `cursor`.
+        cursor_param: Option<String>,
+        /// Where the next cursor is in the answer, such as `meta.next`; the last page has none, null or an empty one.
+        cursor_path: String,
+    },
+    /// Each page names the next one's address: in the header `Link` with `rel="next"`, or in the answer.
+    #[serde(rename_all = "camelCase")]
+    Link {
+        /// Where the address is in the answer, such as `links.next`; the header `Link` where it is left out.
+        next_path: Option<String>,
+    },
+}
+
+/// How a connector proves who it is; each type takes some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
     /// No proof, or that of the worker's own role.
     None,
-    /// `{accessKeyId, secretAccessKey, sessionToken?}`.
+    /// `{accessKeyId, secretAccessKey, sessionToken?}`, of `aws_s3`.
     AccessKey,
+    /// `{serviceAccountKey}`, of `gcs`.
+    ServiceAccount,
+    /// `{accountKey}`, of `azure_blob`.
+    AccountKey,
+    /// `{sasToken}`, of `azure_blob`.
+    SasToken,
+    /// `{username, password?}`, of databases and `rest_api`.
+    Password,
+    /// `{token}`, of `rest_api`.
+    Bearer,
+    /// `{header?, value}`, of `rest_api`.
+    ApiKey,
+}
+
+/// `authConfig` of the method `service_account`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccount {
+    /// The key file that Google gives out, as JSON text.
+    #[schemars(length(min = 1, max = 16_384))]
+    pub service_account_key: String,
+}
+
+/// `authConfig` of the method `account_key`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AccountKey {
+    #[schemars(length(min = 1, max = 1024))]
+    pub account_key: String,
+}
+
+/// `authConfig` of the method `sas_token`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SasToken {
+    /// As the portal shows it, such as `sv=…&sig=…`.
+    #[schemars(length(min = 1, max = 4096))]
+    pub sas_token: String,
+}
+
+/// `authConfig` of the method `password`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Password {
+    #[schemars(length(min = 1, max = 256))]
+    pub username: String,
+    #[schemars(length(max = 1024))]
+    pub password: Option<String>,
+}
+
+/// `authConfig` of the method `bearer`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bearer {
+    #[schemars(length(min = 1, max = 8192))]
+    pub token: String,
+}
+
+/// `authConfig` of the method `api_key`.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiKey {
+    /// The header that carries it; `X-Api-Key`.
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub header: Option<String>,
+    #[schemars(length(min = 1, max = 8192))]
+    pub value: String,
 }
 
 /// `authConfig` of the method `access_key`.

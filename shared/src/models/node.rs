@@ -36,6 +36,11 @@ pub enum NodeConfig {
     Aggregate(AggregateConfig),
     Sort(SortConfig),
     Deduplicate(DeduplicateConfig),
+    Pivot(PivotConfig),
+    Unpivot(UnpivotConfig),
+    Branch(BranchConfig),
+    Sql(SqlConfig),
+    Validate(ValidateConfig),
     Target(TargetConfig),
 }
 
@@ -52,6 +57,12 @@ pub struct SourceConfig {
     pub path: Option<String>,
     /// How to read the files; each option here wins over the connector's.
     pub options: Option<FileOptions>,
+    /// The table of a database, `table` or `schema.table`; the connector's where it is left out.
+    #[schemars(length(min = 1, max = 200), extend("format" = "table"))]
+    pub table: Option<String>,
+    /// One SELECT in the database's own SQL, in the place of a table.
+    #[schemars(length(min = 1, max = 20_000))]
+    pub query: Option<String>,
 }
 
 /// A format of files. Compression is told from the name's ending or the content.
@@ -63,6 +74,7 @@ pub enum FileFormat {
     Json,
     Jsonl,
     Parquet,
+    Avro,
 }
 
 /// How to read files.
@@ -249,6 +261,25 @@ pub enum TransformOp {
         into: String,
         r#type: DataTypeName,
     },
+    /// Adds fields of the row of a table or file that has the same keys; null where there is none. Two rows with one key
+    /// fail the run.
+    #[serde(rename_all = "camelCase")]
+    Lookup {
+        /// The connector that is read.
+        connector_id: String,
+        /// The table of a database, `table` or `schema.table`.
+        #[schemars(length(min = 1, max = 200), extend("format" = "table"))]
+        table: Option<String>,
+        /// A file, a folder or a glob, relative to the connector's.
+        #[schemars(length(min = 1, max = 4096), extend("format" = "file-path"))]
+        path: Option<String>,
+        /// Pairs of a field here (`left`) and one there (`right`); null meets nothing.
+        #[schemars(length(min = 1, max = 32))]
+        on: Vec<JoinKey>,
+        /// The fields that are added.
+        #[schemars(length(min = 1, max = 200), extend("items" = {"type": "string", "format": "column"}))]
+        select: Vec<String>,
+    },
 }
 
 /// One renaming.
@@ -429,15 +460,173 @@ pub enum Keep {
     Last,
 }
 
+/// Makes columns of values: one row an index, one column a value of `columns`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PivotConfig {
+    /// The fields that make a row.
+    #[schemars(length(min = 1, max = 32), extend("items" = {"type": "string", "format": "column"}))]
+    pub index: Vec<String>,
+    /// The field whose values become columns.
+    #[schemars(extend("format" = "column"))]
+    pub columns: String,
+    /// The field that is measured.
+    #[schemars(extend("format" = "column"))]
+    pub values: String,
+    /// The measure of all values that meet in one cell.
+    pub r#fn: AggregateFn,
+    /// The values of `columns` that become columns, in this order; where it is left out they are read first, 1,000 at most.
+    #[schemars(length(min = 1, max = 1000))]
+    pub pivot_values: Option<Vec<Value>>,
+}
+
+/// Makes rows of columns: one row for each of `columns`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnpivotConfig {
+    /// The fields that each row keeps.
+    #[schemars(length(max = 200), extend("items" = {"type": "string", "format": "column"}))]
+    pub index: Vec<String>,
+    /// The fields that become rows; their types must go together.
+    #[schemars(length(min = 1, max = 1000), extend("items" = {"type": "string", "format": "column"}))]
+    pub columns: Vec<String>,
+    /// The new field with the name of the column.
+    #[schemars(extend("format" = "column"))]
+    pub name_to: String,
+    /// The new field with its value.
+    #[schemars(extend("format" = "column"))]
+    pub value_to: String,
+}
+
+/// Sends each row on over the first route whose condition is true; the edges that leave the node have the routes' labels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BranchConfig {
+    #[schemars(length(min = 1, max = 50))]
+    pub routes: Vec<Route>,
+    /// The label of the edge for all other rows; they are filtered where it is left out.
+    #[schemars(length(min = 1, max = 200))]
+    pub r#else: Option<String>,
+}
+
+/// One way on from a branch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The label of its edge.
+    #[schemars(length(min = 1, max = 200))]
+    pub label: String,
+    /// A boolean SQL expression over the incoming columns.
+    #[schemars(extend("format" = "sql-expression"))]
+    pub condition: String,
+}
+
+/// One SELECT over the inputs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SqlConfig {
+    /// A SELECT whose tables are the inputs, named by the labels of their edges; `input` where there is one without a label.
+    #[schemars(length(min = 1, max = 20_000), extend("format" = "sql-query"))]
+    pub query: String,
+}
+
+/// Checks rows against rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ValidateConfig {
+    #[schemars(length(min = 1, max = 200))]
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Names the rule in reports; unique in the node.
+    #[schemars(length(min = 1, max = 200))]
+    pub id: String,
+    /// The field that is checked; `expression` and `rowCount` have none.
+    #[schemars(extend("format" = "column"))]
+    pub field: Option<String>,
+    pub rule: RuleName,
+    /// What the rule needs to know.
+    pub params: Option<RuleParams>,
+    /// `reject`; for `rowCount`, which no row can break, `fail`.
+    pub on_fail: Option<OnFail>,
+}
+
+/// What is checked. Null breaks `notNull` only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RuleName {
+    NotNull,
+    /// No two rows of the run have the same value; the first one, in the order of the source, is kept.
+    Unique,
+    /// `min` and `max` of a number, a date or a time, both included.
+    Range,
+    /// `min` and `max` characters.
+    Length,
+    /// `pattern` must be found in the text; anchor it with `^` and `$`.
+    Regex,
+    /// One of `values`.
+    OneOf,
+    /// An address such as `ada@example.org`.
+    Email,
+    /// `expr` is true.
+    Expression,
+    /// `min` and `max` rows come in, both included.
+    RowCount,
+}
+
+/// What rules need to know; each takes its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuleParams {
+    /// A number, or a text for dates and times; of `range`, `length` and `rowCount`.
+    pub min: Option<Value>,
+    /// A number, or a text for dates and times; of `range`, `length` and `rowCount`.
+    pub max: Option<Value>,
+    /// A regular expression, of `regex`.
+    #[schemars(length(min = 1, max = 1000))]
+    pub pattern: Option<String>,
+    /// Of `oneOf`.
+    #[schemars(length(min = 1, max = 10_000))]
+    pub values: Option<Vec<Value>>,
+    /// A boolean SQL expression over the incoming columns, of `expression`.
+    #[schemars(extend("format" = "sql-expression"))]
+    pub expr: Option<String>,
+}
+
+/// What becomes of a row that breaks a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFail {
+    /// The row is rejected, counted and reported.
+    Reject,
+    /// The run fails, with nothing written.
+    Fail,
+    /// The row goes on; the log and the progress say how many there were.
+    Warn,
+}
+
 /// Writes a table: by default that of the pipeline's schema.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetConfig {
+    /// A connector to a database whose table is written; the lake where it is left out.
+    pub connector_id: Option<String>,
+    /// In a database `table` or `schema.table`, by default the name of the pipeline's schema, whose fields it has; in
+    /// the lake the name of another schema of the tenant.
+    #[schemars(length(min = 1, max = 200), extend("format" = "table"))]
+    pub table: Option<String>,
     /// How the rows meet those that are there; `append`.
     pub load_mode: Option<LoadMode>,
     /// The fields by which upsert finds a row; the schema's primary key where it is left out.
     #[schemars(length(min = 1, max = 32))]
     pub upsert_key: Option<Vec<String>>,
+    /// The field by which `incremental_watermark` tells new rows from those that are there.
+    #[schemars(extend("format" = "column"))]
+    pub watermark_column: Option<String>,
     /// Lets truncate replace the table with nothing; false.
     pub allow_empty: Option<bool>,
 }
@@ -452,14 +641,15 @@ pub enum LoadMode {
     Truncate,
     /// Merges by `upsertKey`.
     Upsert,
+    /// Adds the rows past the watermark that the last such run left in the table.
+    IncrementalWatermark,
 }
 
 /// `config` as the type of `node_type` wants it.
 ///
 /// # Errors
-/// Where it does not fit, or the node type is not available.
+/// Where it does not fit.
 pub fn typed(node_type: NodeType, config: &Map<String, Value>) -> Result<NodeConfig, serde_json::Error> {
-    use serde::de::Error as _;
     fn read<T: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<T, serde_json::Error> {
         serde_json::from_value(Value::Object(config.clone()))
     }
@@ -472,7 +662,11 @@ pub fn typed(node_type: NodeType, config: &Map<String, Value>) -> Result<NodeCon
         NodeType::Aggregate => NodeConfig::Aggregate(read(config)?),
         NodeType::Sort => NodeConfig::Sort(read(config)?),
         NodeType::Deduplicate => NodeConfig::Deduplicate(read(config)?),
+        NodeType::Pivot => NodeConfig::Pivot(read(config)?),
+        NodeType::Unpivot => NodeConfig::Unpivot(read(config)?),
+        NodeType::Branch => NodeConfig::Branch(read(config)?),
+        NodeType::Sql => NodeConfig::Sql(read(config)?),
+        NodeType::Validate => NodeConfig::Validate(read(config)?),
         NodeType::Target => NodeConfig::Target(read(config)?),
-        other => return Err(serde_json::Error::custom(format!("node type {other:?} is not available"))),
     })
 }

@@ -148,6 +148,8 @@ pub enum OnError {
     /// Rejected rows are counted and reported.
     #[default]
     Skip,
+    /// They are also kept as a table beside the target's.
+    DeadLetter,
 }
 
 /// How often a failing run is tried, with an exponential delay and jitter.

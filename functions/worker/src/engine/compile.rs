@@ -137,6 +137,11 @@ impl<'a> Compiler<'a> {
                 let (left, right) = sides(node, flows)?;
                 join::plan(node, config, left, right, ledger)?
             }
+            NodeConfig::Pivot(_)
+            | NodeConfig::Unpivot(_)
+            | NodeConfig::Branch(_)
+            | NodeConfig::Sql(_)
+            | NodeConfig::Validate(_) => return Err(node.fault("its type is not available in this version")),
             NodeConfig::Target(_) => return Err(node.fault("a target gives no rows on, so no edge may leave it")),
         };
         Ok(Flow { plan, bytes })

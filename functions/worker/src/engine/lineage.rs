@@ -131,6 +131,7 @@ fn before_op(op: &TransformOp, wanted: &mut Wanted) {
                     DataTypeName::Varchar | DataTypeName::Text | DataTypeName::Json | DataTypeName::Uuid
                 )
         }),
+        TransformOp::Lookup { select, .. } => wanted.retain(|name, _| !select.contains(name)),
         TransformOp::FillNull { .. } => {}
     }
 }

@@ -222,7 +222,7 @@ impl Progress {
             let place = error.row.map(|r| format!("row {r}, ")).unwrap_or_default();
             let limit = match self.errors.on_error {
                 OnError::Fail => "the pipeline fails at the first rejected row (errorHandling.onError)".to_owned(),
-                OnError::Skip => {
+                OnError::Skip | OnError::DeadLetter => {
                     format!("more than maxErrors = {} rows are rejected", self.errors.max_errors.unwrap_or(0))
                 }
             };

@@ -33,6 +33,7 @@ pub fn word(format: FileFormat) -> &'static str {
         FileFormat::Json => "json",
         FileFormat::Jsonl => "jsonl",
         FileFormat::Parquet => "parquet",
+        FileFormat::Avro => "avro",
     }
 }
 

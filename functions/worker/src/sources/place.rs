@@ -46,6 +46,11 @@ impl Place {
     pub async fn of(connector: &Connector, settings: &Settings) -> Result<(Self, Described), RunError> {
         let name = format!("connector {:?}", connector.name);
         match connector.kind {
+            ConnectorType::Gcs
+            | ConnectorType::AzureBlob
+            | ConnectorType::Postgresql
+            | ConnectorType::Mysql
+            | ConnectorType::RestApi => Err(fault(format!("{name}: its type is not available in this version"))),
             ConnectorType::LocalFs => {
                 let config: LocalFsConfig = read_config(connector)?;
                 let Some(root) = &settings.files_root else {

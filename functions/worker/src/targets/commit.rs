@@ -65,7 +65,7 @@ pub async fn try_once(
 fn operation(mode: Option<LoadMode>) -> DeltaOperation {
     let write = |mode| DeltaOperation::Write { mode, partition_by: None, predicate: None };
     match mode {
-        None | Some(LoadMode::Append) => write(SaveMode::Append),
+        None | Some(LoadMode::Append | LoadMode::IncrementalWatermark) => write(SaveMode::Append),
         Some(LoadMode::Truncate) => write(SaveMode::Overwrite),
         Some(LoadMode::Upsert) => DeltaOperation::Merge {
             predicate: None,

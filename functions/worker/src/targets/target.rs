@@ -243,7 +243,7 @@ impl Target {
                 let run = Some(earlier.run_id.clone());
                 return Ok(match (earlier.replace, self.mode) {
                     (false, _) => Look { done_by: run, replaces: None },
-                    (true, LoadMode::Append) => Look { done_by: None, replaces: run },
+                    (true, LoadMode::Append | LoadMode::IncrementalWatermark) => Look { done_by: None, replaces: run },
                     // The others put the rows in the place of the earlier ones by themselves.
                     (true, LoadMode::Truncate | LoadMode::Upsert) => Look::default(),
                 });
@@ -264,7 +264,7 @@ impl Target {
     async fn actions(&mut self, replaces: Option<String>, session: &SessionState) -> Result<Vec<Action>, RunError> {
         let (columns, mut actions) = commit::evolve(&self.table, &self.schema)?;
         match self.mode {
-            LoadMode::Append => {
+            LoadMode::Append | LoadMode::IncrementalWatermark => {
                 if let Some(run) = replaces {
                     actions.extend(self.replace(&run).await?);
                 }

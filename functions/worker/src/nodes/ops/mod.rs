@@ -59,6 +59,7 @@ pub fn build(op: &TransformOp, schema: &SchemaRef, expressions: &Expressions) ->
         TransformOp::Trim { fields } => text::trim(schema, fields),
         TransformOp::FillNull { field, value } => fill::fill_null(schema, field, value),
         TransformOp::ParseJson { field, path, into, r#type } => json::build(schema, field, path, into, *r#type),
+        TransformOp::Lookup { .. } => Err("it is not available in this version".to_owned()),
     }
 }
 
@@ -79,6 +80,7 @@ pub fn name_of(op: &TransformOp) -> &'static str {
         TransformOp::Trim { .. } => "trim",
         TransformOp::FillNull { .. } => "fill_null",
         TransformOp::ParseJson { .. } => "parse_json",
+        TransformOp::Lookup { .. } => "lookup",
     }
 }
 
