@@ -1,0 +1,233 @@
+//! While a worker holds a run: its claim, its heartbeats, its commit's stage, and how it lets go.
+
+use super::super::{Store, away, key_item, keys, n, read, refused, s};
+use super::{attribute, json, run_key};
+use crate::error::{Error, Result};
+use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus};
+use crate::models::time::Time;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use chrono::Duration;
+
+/// Seconds that a worker holds a run without extending its lease.
+pub const LEASE_SECONDS: i64 = 20;
+
+/// How a worker's claim ended.
+#[derive(Debug)]
+pub enum Claim {
+    /// The worker holds the run; `attempt` is its fencing token.
+    Taken(Box<Run>),
+    /// The run is final.
+    Final,
+    /// Another worker holds it until then.
+    Held(Time),
+    /// It was removed with its pipeline.
+    Gone,
+}
+
+/// How a heartbeat ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease is extended.
+    Held {
+        /// Whether somebody asked for the run to be cancelled.
+        cancel: bool,
+    },
+    /// Another worker has the run, or it is final or removed.
+    Lost,
+}
+
+impl Store {
+    /// Takes a run that is pending, or whose worker's lease is over.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn claim(&self, tenant: &str, pipeline: &str, id: &str, worker: &str, now: Time) -> Result<Claim> {
+        let key = keys::run(tenant, pipeline, id);
+        let lease = Time(now.0 + Duration::seconds(LEASE_SECONDS));
+        let due = self.overdue(tenant, pipeline, id, lease);
+        let mut update = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key_item(&key)))
+            .update_expression(
+                "SET #status = :running, attempt = attempt + :one, leaseUntil = :lease, worker = :worker, \
+                 startedAt = if_not_exists(startedAt, :now), GSI1PK = :pk, GSI1SK = :sk",
+            )
+            .condition_expression("#status = :pending OR (#status = :running AND leaseUntil < :now)")
+            .expression_attribute_names("#status", "status")
+            .return_values(ReturnValue::AllNew);
+        for (name, value) in [
+            (":running", s(RunStatus::Running.name())),
+            (":pending", s(RunStatus::Pending.name())),
+            (":one", n(1)),
+            (":lease", s(lease.text())),
+            (":worker", s(worker)),
+            (":now", s(now.text())),
+            (":pk", attribute(&due, "GSI1PK")),
+            (":sk", attribute(&due, "GSI1SK")),
+        ] {
+            update = update.expression_attribute_values(name, value);
+        }
+        match update.send().await {
+            Ok(answer) => {
+                let run: Run = read(answer.attributes.unwrap_or_default())?;
+                self.keep_last_run(&run).await?;
+                Ok(Claim::Taken(Box::new(run)))
+            }
+            Err(error) if refused(&error) => Ok(match self.find_run(tenant, pipeline, id).await? {
+                None => Claim::Gone,
+                Some(run) if run.status.is_final() => Claim::Final,
+                Some(run) => Claim::Held(run.lease_until.unwrap_or(now)),
+            }),
+            Err(error) => Err(away(error)),
+        }
+    }
+
+    /// Extends the lease, reports progress, and learns of a cancellation.
+    ///
+    /// # Errors
+    /// Where the table does not answer; the lease is then as it was.
+    pub async fn heartbeat(&self, run: &Run, progress: &Progress, now: Time) -> Result<Beat> {
+        let lease = Time(now.0 + Duration::seconds(LEASE_SECONDS));
+        let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, lease);
+        let sets = "SET leaseUntil = :lease, progress = :progress, GSI1PK = :pk, GSI1SK = :sk";
+        let values = [
+            (":lease", s(lease.text())),
+            (":progress", json(progress)?),
+            (":pk", attribute(&due, "GSI1PK")),
+            (":sk", attribute(&due, "GSI1SK")),
+        ];
+        let held = self.as_holder(run, sets, "", &values).await?;
+        Ok(held.map_or(Beat::Lost, |run| Beat::Held { cancel: run.cancel_requested }))
+    }
+
+    /// Moves a run to the stage `committing`, with the numbers that it will have come to; from then on nobody
+    /// cancels it. False where it was cancelled or is not the worker's any more.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn enter_committing(
+        &self,
+        run: &Run,
+        rows: Rows,
+        progress: &Progress,
+        errors: Option<u32>,
+    ) -> Result<bool> {
+        let mut sets = "SET committing = :yes, #rows = :rows, progress = :progress".to_owned();
+        let mut values = vec![
+            (":yes", AttributeValue::Bool(true)),
+            (":no", AttributeValue::Bool(false)),
+            (":rows", serde_dynamo::to_attribute_value(rows).map_err(Error::internal)?),
+            (":progress", json(progress)?),
+        ];
+        if let Some(attempt) = errors {
+            sets += ", errorsAttempt = :errors";
+            values.push((":errors", n(attempt)));
+        }
+        let uncancelled = " AND cancelRequested = :no";
+        Ok(self.as_holder(run, &sets, uncancelled, &values).await?.is_some())
+    }
+
+    /// An update by the worker that holds the run; none where it does not hold it any more.
+    async fn as_holder(
+        &self,
+        run: &Run,
+        sets: &str,
+        condition: &str,
+        values: &[(&str, AttributeValue)],
+    ) -> Result<Option<Run>> {
+        let mut update = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key_item(&run_key(run))))
+            .update_expression(sets)
+            .condition_expression(format!("attempt = :attempt AND #status = :running{condition}"))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":attempt", n(run.attempt))
+            .expression_attribute_values(":running", s(RunStatus::Running.name()))
+            .return_values(ReturnValue::AllNew);
+        if sets.contains("#rows") {
+            update = update.expression_attribute_names("#rows", "rows");
+        }
+        for (name, value) in values {
+            update = update.expression_attribute_values(*name, value.clone());
+        }
+        match update.send().await {
+            Ok(answer) => answer.attributes.map(read).transpose(),
+            Err(error) if refused(&error) => Ok(None),
+            Err(error) => Err(away(error)),
+        }
+    }
+
+    /// Gives a run back after a failure that another attempt may mend; the tick sends it again at `again` if
+    /// nobody did before. False where it is not the worker's any more.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn give_back(&self, run: &Run, error: &RunFailure, again: Time) -> Result<bool> {
+        let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
+        let sets = "SET #status = :pending, failures = failures + :one, #error = :error, committing = :no, \
+                    GSI1PK = :pk, GSI1SK = :sk REMOVE leaseUntil, #rows";
+        let update = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key_item(&run_key(run))))
+            .update_expression(sets)
+            .condition_expression("attempt = :attempt AND #status = :running AND cancelRequested = :no")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#error", "error")
+            .expression_attribute_names("#rows", "rows")
+            .expression_attribute_values(":pending", s(RunStatus::Pending.name()))
+            .expression_attribute_values(":running", s(RunStatus::Running.name()))
+            .expression_attribute_values(":attempt", n(run.attempt))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":no", AttributeValue::Bool(false))
+            .expression_attribute_values(":error", json(error)?)
+            .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
+            .expression_attribute_values(":sk", attribute(&due, "GSI1SK"));
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if refused(&error) => Ok(false),
+            Err(error) => Err(away(error)),
+        }
+    }
+
+    /// Asks the worker that holds a run to stop. False where it is committing, final, or pending.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn request_cancel(&self, run: &Run) -> Result<bool> {
+        let update = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key_item(&run_key(run))))
+            .update_expression("SET cancelRequested = :yes")
+            .condition_expression("#status = :running AND committing = :no")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":running", s(RunStatus::Running.name()))
+            .expression_attribute_values(":yes", AttributeValue::Bool(true))
+            .expression_attribute_values(":no", AttributeValue::Bool(false));
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if refused(&error) => Ok(false),
+            Err(error) => Err(away(error)),
+        }
+    }
+
+    /// Lets go of a run that this worker cannot end, so that the next one need not wait for the end of the lease. False
+    /// where it is not the worker's any more.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn let_go(&self, run: &Run, now: Time) -> Result<bool> {
+        let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, now);
+        let sets = "SET leaseUntil = :lease, GSI1PK = :pk, GSI1SK = :sk";
+        let values =
+            [(":lease", s(now.text())), (":pk", attribute(&due, "GSI1PK")), (":sk", attribute(&due, "GSI1SK"))];
+        Ok(self.as_holder(run, sets, "", &values).await?.is_some())
+    }
+}
