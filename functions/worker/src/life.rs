@@ -22,6 +22,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// How long runs may take to stop and to take back what they staged, after the time of grace.
+const GIVING_BACK: Duration = Duration::from_secs(5);
+
 /// A process that executes runs.
 pub struct Worker {
     pub services: Arc<Services>,
@@ -31,6 +34,8 @@ pub struct Worker {
     pub name: String,
     /// Set when this worker shuts down.
     pub shutdown: CancellationToken,
+    /// Set when the time of grace after that is over: what still runs stops and is given back.
+    pub(crate) out_of_grace: CancellationToken,
     /// Keeps the task from being scaled in while it has work.
     pub protection: Protection,
 }
@@ -48,7 +53,7 @@ pub enum Done {
 
 impl Worker {
     /// Takes messages off the queue, `concurrent` at once, until the worker shuts down; then waits for what still
-    /// runs, for `grace` at most. What is cut off is delivered again, and its run goes on elsewhere.
+    /// runs, for `grace` at most. What is not finished then stops, takes back what it staged, and goes on elsewhere.
     pub async fn poll(self: Arc<Self>, concurrent: usize, grace: Duration) {
         let mut tasks = JoinSet::new();
         let mut protected = false;
@@ -91,8 +96,13 @@ impl Worker {
             }
         }
         let finish = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, finish).await.is_err() {
-            tracing::warn!("runs that are not finished are left to be delivered again");
+        tokio::pin!(finish);
+        if tokio::time::timeout(grace, &mut finish).await.is_ok() {
+            return;
+        }
+        self.out_of_grace.cancel();
+        if tokio::time::timeout(GIVING_BACK, finish).await.is_err() {
+            tracing::warn!("runs that did not stop in time are left to be delivered again");
         }
     }
 
@@ -184,11 +194,9 @@ async fn execute(
     let (services, progress) = (Arc::clone(&worker.services), Arc::clone(&hooks.progress));
     let mut beside = JoinSet::new();
     beside.spawn(heartbeat::beat(services, run.clone(), receipt.to_owned(), progress, stop.clone()));
-    let (shutdown, stopping) = (worker.shutdown.clone(), stop.clone());
+    let (out_of_grace, stopping) = (worker.out_of_grace.clone(), stop.clone());
     beside.spawn(async move {
-        shutdown.cancelled().await;
-        // A short run may finish; one that does not is given back when the process ends.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        out_of_grace.cancelled().await;
         stopping.now(Reason::Shutdown);
         std::future::pending::<()>().await;
     });
@@ -228,7 +236,11 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done>
             tracing::warn!(run = run.id, attempt = run.attempt, "the run is not this worker's any more");
             return Ok(Done::Leave);
         }
-        (Some(Reason::Shutdown), Kind::Cancelled) => return Ok(Done::Hide(Duration::from_secs(1))),
+        (Some(Reason::Shutdown), Kind::Cancelled) => {
+            worker.services.store.let_go(run, worker.services.clock.now().into()).await?;
+            tracing::info!(run = run.id, attempt = run.attempt, "the run is given back, for another worker to take");
+            return Ok(Done::Hide(Duration::from_secs(1)));
+        }
         (Some(Reason::Timeout), Kind::Cancelled) => {
             return fail(worker, run, attempt, &RunError::new(Kind::Timeout, timeout_text(run))).await;
         }

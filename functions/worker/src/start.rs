@@ -54,7 +54,8 @@ pub fn worker(
     }
     std::fs::create_dir_all(&settings.scratch)?;
     let name = format!("worker-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-    Ok(Arc::new(Worker { services, opener, settings, name, shutdown: CancellationToken::new(), protection }))
+    let (shutdown, out_of_grace) = (CancellationToken::new(), CancellationToken::new());
+    Ok(Arc::new(Worker { services, opener, settings, name, shutdown, out_of_grace, protection }))
 }
 
 /// Runs `main` on all cores, with logs as JSON lines.
