@@ -29,7 +29,14 @@ fn read(request: &Request) -> Result<Input> {
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
     // What the body may hold depends on the stored type, so it is read first.
-    let old: Connector = context.store.resource(context.tenant(), Kind::Connector, &input.id).await?;
+    let old: Connector = match context.store.resource(context.tenant(), Kind::Connector, &input.id).await {
+        Ok(old) => old,
+        Err(missing) => {
+            // Faults that can be told without it come before 404 all the same.
+            check::finish(Some(()), check::connector::standalone_faults(&input.body))?;
+            return Err(missing);
+        }
+    };
     let stored = Stored { kind: old.r#type, auth_method: old.auth_method };
     let (patch, mut faults) = check::connector::update(&input.body, stored);
     if patch.as_ref().is_some_and(|p| p.kind == Some(ConnectorType::LocalFs)) && !context.config.local_fs {

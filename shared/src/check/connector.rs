@@ -105,6 +105,17 @@ pub fn create(body: &Body) -> (Option<ConnectorInput>, Vec<Fault>) {
     (input, faults)
 }
 
+/// The faults of a change that can be told without the connector that it is for.
+pub fn standalone_faults(body: &Body) -> Vec<Fault> {
+    let mut faults = body.faults();
+    let value = &shape::without(body.value(), READ_ONLY);
+    shape::check::<ConnectorBody>(value, "", Mode { partial: true, secret: false }, &mut faults);
+    if let (Some(kind), Some(config)) = (parsed(value, "type"), value.get("config")) {
+        check_config(kind, config, &mut faults);
+    }
+    faults
+}
+
 /// Checks a change of the connector that is `stored`.
 pub fn update(body: &Body, stored: Stored) -> (Option<ConnectorPatch>, Vec<Fault>) {
     let mut faults = body.faults();

@@ -158,3 +158,17 @@ async fn the_document_and_health_need_no_token() {
         assert!(known.is_object(), "{method} {path} is not in the document");
     }
 }
+
+#[tokio::test]
+async fn a_broken_change_of_a_connector_that_is_not_there_is_400_before_it_is_404() {
+    let world = World::new().await;
+    let path = format!("/connectors/{}", tests::named::CONNECTOR);
+    let broken = json!({"name": 7, "nmae": "x", "type": "local_fs", "config": {"path": "../up"}});
+    let answer = world.api.put(&path, &broken).await.expect(400);
+    assert_eq!(answer.pointers(), ["/name", "/nmae", "/config/path"]);
+    world.api.put(&path, &json!({"name": "fine"})).await.expect(404);
+    // What the config may hold depends on a type that nobody knows here.
+    world.api.put(&path, &json!({"config": {"bucket": "b"}})).await.expect(404);
+    let in_body = json!({"id": tests::named::CONNECTOR, "nmae": "x"});
+    assert_eq!(world.api.put("/connectors", &in_body).await.expect(400).pointers(), ["/nmae"]);
+}
