@@ -46,6 +46,9 @@ pub struct Serve {
     /// The folder that local_fs connectors may read; the data folder where it is left out
     #[arg(long, value_name = "DIR", env = "FLOWGATE_FILES_ROOT")]
     pub files_root: Option<PathBuf>,
+    /// Where the tables lie, such as s3://bucket/prefix, with the usual AWS variables; the data folder where it is left out
+    #[arg(long, value_name = "URL", env = "FLOWGATE_LAKE_URL")]
+    pub lake: Option<String>,
     /// What one run may hold in memory before it spills to disk, in MiB
     #[arg(long, value_name = "MIB", env = "FLOWGATE_MEMORY_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: u32,

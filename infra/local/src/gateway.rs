@@ -148,6 +148,23 @@ async fn handle(
     }
 }
 
+/// What a function answers to an event of an HTTP API, in the form in which Lambda hands it back.
+///
+/// # Errors
+/// Where the event is none of an HTTP API.
+pub async fn invoke(function: &Function, services: &Arc<Services>, event: &Value) -> Result<Value, serde_json::Error> {
+    let event = lambda_http::request::from_str(&event.to_string())?;
+    let (parts, body) = shared::http::lambda::serve(function, services, event).await.into_parts();
+    let headers: Map<String, Value> =
+        parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), json!(text(value)))).collect();
+    let (body, is_base64) = match body {
+        lambda_http::Body::Text(text) => (json!(text), false),
+        lambda_http::Body::Binary(bytes) => (json!(STANDARD.encode(bytes)), true),
+        _ => (Value::Null, false),
+    };
+    Ok(json!({"statusCode": parts.status.as_u16(), "headers": headers, "body": body, "isBase64Encoded": is_base64}))
+}
+
 /// What API Gateway itself answers.
 fn message(status: StatusCode, text: &str) -> Response {
     let mut response = Response::new(Body::from(json!({ "message": text }).to_string()));

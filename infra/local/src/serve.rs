@@ -5,7 +5,9 @@ use crate::console::{say, warn};
 use crate::stack::{Options, Stack};
 use shared::error::BoxError;
 use shared::roles::Role;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
+use worker::engine::job::Lake;
 
 /// The tenant of the token that is printed.
 const TENANT: &str = "default";
@@ -20,6 +22,8 @@ pub async fn run(arguments: Serve) -> Result<(), BoxError> {
     let stack = Stack::start(Options {
         listen,
         files_root: arguments.files_root,
+        // What the URL needs beside it is in AWS's own variables, which its client reads by itself.
+        lake: arguments.lake.map(|url| Lake { url, options: HashMap::new() }),
         memory_bytes: arguments.memory as usize * 1024 * 1024,
         concurrent_runs: arguments.concurrent_runs as usize,
         grace: Duration::from_secs(arguments.grace),
@@ -65,9 +69,15 @@ Ctrl-C stops it.",
         took.as_millis(),
         stack.folder().root().display(),
         stack.files_root().display(),
-        stack.folder().lake().display(),
+        tables(&stack),
     ));
     Ok(())
+}
+
+/// Where the tables lie, as a path where that is a folder.
+fn tables(stack: &Stack) -> String {
+    let folder = url::Url::parse(stack.lake()).ok().and_then(|url| url.to_file_path().ok());
+    folder.map_or_else(|| stack.lake().to_owned(), |path| path.display().to_string())
 }
 
 /// Waits for Ctrl-C or SIGTERM.

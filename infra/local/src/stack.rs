@@ -1,13 +1,19 @@
 //! The running stack: starts everything in order, and stops it in the opposite one.
 
+mod error;
+
+pub use error::StackError;
+
 use crate::data_folder::{DataFolder, DataFolderError, Lock};
 use crate::dynamodb::DynamoDb;
 use crate::functions::Functions;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::sqs::Sqs;
-use crate::template::{Template, TemplateError};
+use crate::template::Template;
 use crate::triggers::Triggers;
 use chrono::TimeDelta;
+use error::part;
+use serde_json::Value;
 use shared::aws::local_config;
 use shared::clock::Clock;
 use shared::config::{Config, DEFAULT_SHARDS, SecretsConfig, TokenConfig};
@@ -36,6 +42,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// What `local_fs` may read; the data folder without its `.state` where it is left out.
     pub files_root: Option<PathBuf>,
+    /// Where the tables lie; the data folder's `lake` where it is left out.
+    pub lake: Option<Lake>,
     /// What the handlers take for the time. The queue's own times are always the system's.
     pub clock: Clock,
     /// Whether schedules are kept; a test calls [`Stack::tick`] instead.
@@ -57,6 +65,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: data_dir.into(),
             files_root: None,
+            lake: None,
             clock: Clock::default(),
             scheduled: true,
             worker: true,
@@ -65,49 +74,6 @@ impl Options {
             grace: Duration::from_secs(10),
         }
     }
-}
-
-/// Why a stack does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StackError {
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    DataFolder(#[from] DataFolderError),
-    /// The template cannot be used.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-    /// The address is taken.
-    #[error("port {port} of {ip} is taken by another program: stop that one, or choose another address, such as --listen {ip}:{}", .port.wrapping_add(1))]
-    PortTaken {
-        /// The address.
-        ip: std::net::IpAddr,
-        /// The port.
-        port: u16,
-    },
-    /// The address cannot be listened on for another reason.
-    #[error("cannot listen on {address}: {source} (choose another address with --listen)")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The folder that `local_fs` may read is not there.
-    #[error("the files root {path} is not a folder that can be read: {source}", path = .path.display())]
-    FilesRoot {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A part of the stack does not start.
-    #[error("{what} does not start: {source}")]
-    Part {
-        /// Which part.
-        what: &'static str,
-        /// Why.
-        source: BoxError,
-    },
 }
 
 /// How long a shutdown waits for what should end at once.
@@ -122,6 +88,7 @@ pub struct Stack {
     folder: DataFolder,
     files_root: PathBuf,
     jwt_secret: String,
+    functions: Functions,
     services: Arc<Services>,
     ticks_queue: String,
     sqs: Sqs,
@@ -133,10 +100,6 @@ pub struct Stack {
     gateway_tasks: JoinSet<()>,
     gateway_stop: CancellationToken,
     _lock: Lock,
-}
-
-fn part<E: Into<BoxError>>(what: &'static str) -> impl FnOnce(E) -> StackError {
-    move |source| StackError::Part { what, source: source.into() }
 }
 
 impl Stack {
@@ -179,6 +142,7 @@ impl Stack {
             folder,
             files_root,
             jwt_secret,
+            functions,
             services,
             ticks_queue,
             sqs,
@@ -230,6 +194,23 @@ impl Stack {
     /// The address of the embedded table.
     pub fn table_endpoint(&self) -> String {
         self.dynamodb.endpoint()
+    }
+
+    /// Where the tables lie: a URL without a slash at its end.
+    pub fn lake(&self) -> &str {
+        &self.worker.settings.lake.url
+    }
+
+    /// Calls one function with an event as AWS sends it, and answers what it answers, as `sam local invoke` does.
+    ///
+    /// # Errors
+    /// Where there is no such function, the event is none of its own, or a trigger fails.
+    pub async fn invoke(&self, function: &str, event: Value) -> Result<Value, BoxError> {
+        if let Some(trigger) = self.functions.trigger(function) {
+            return Ok(trigger.call(&self.services, event).await?);
+        }
+        let function = self.functions.http(function).ok_or_else(|| format!("there is no function {function:?}"))?;
+        Ok(gateway::invoke(&function, &self.services, &event).await?)
     }
 
     /// A token for twelve hours.
@@ -376,15 +357,28 @@ fn start_worker(
 ) -> Result<Arc<Worker>, StackError> {
     let what = "the worker";
     let opener = shared::secrets::Opener::file(&folder.secrets_key()).map_err(part(what))?;
-    let lake = url::Url::from_file_path(folder.lake()).map_err(|()| part(what)("the lake's path is not absolute"))?;
     let settings = Settings {
         files_root: Some(files_root.to_owned()),
-        lake: Lake { url: lake.as_str().trim_end_matches('/').to_owned(), options: HashMap::new() },
+        lake: lake(options.lake.clone(), folder)?,
         memory_bytes: options.memory_bytes,
         scratch: folder.scratch(),
         cores: std::thread::available_parallelism().map_or(2, usize::from),
     };
     worker::start::worker(Arc::clone(services), opener, settings, Protection::default()).map_err(part(what))
+}
+
+/// The lake that was asked for, or that of the data folder.
+fn lake(given: Option<Lake>, folder: &DataFolder) -> Result<Lake, StackError> {
+    let Some(Lake { url, options }) = given else {
+        let url = url::Url::from_file_path(folder.lake()).map_err(|()| part("the lake")("its path is not absolute"))?;
+        return Ok(Lake { url: url.as_str().trim_end_matches('/').to_owned(), options: HashMap::new() });
+    };
+    match url::Url::parse(&url) {
+        Ok(parsed) if ["file", "s3"].contains(&parsed.scheme()) => {
+            Ok(Lake { url: url.trim_end_matches('/').to_owned(), options })
+        }
+        _ => Err(StackError::Lake { url }),
+    }
 }
 
 async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {

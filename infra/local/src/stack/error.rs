@@ -1,0 +1,60 @@
+//! Why a stack does not start, in words that say what to do.
+
+use crate::data_folder::DataFolderError;
+use crate::template::TemplateError;
+use shared::error::BoxError;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a stack does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// The template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The address is taken.
+    #[error("port {port} of {ip} is taken by another program: stop that one, or choose another address, such as --listen {ip}:{}", .port.wrapping_add(1))]
+    PortTaken {
+        /// The address.
+        ip: std::net::IpAddr,
+        /// The port.
+        port: u16,
+    },
+    /// The address cannot be listened on for another reason.
+    #[error("cannot listen on {address}: {source} (choose another address with --listen)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The folder that `local_fs` may read is not there.
+    #[error("the files root {path} is not a folder that can be read: {source}", path = .path.display())]
+    FilesRoot {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The lake's address is none.
+    #[error("{url:?} is no place for tables: --lake takes s3://bucket/prefix or file:///folder")]
+    Lake {
+        /// What was given.
+        url: String,
+    },
+    /// A part of the stack does not start.
+    #[error("{what} does not start: {source}")]
+    Part {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        source: BoxError,
+    },
+}
+
+pub(super) fn part<E: Into<BoxError>>(what: &'static str) -> impl FnOnce(E) -> StackError {
+    move |source| StackError::Part { what, source: source.into() }
+}
