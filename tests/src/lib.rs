@@ -1,5 +1,9 @@
 //! What system tests have in common: a stack of their own, and a client that speaks to it over HTTP.
 
+pub mod named;
+pub mod s3;
+pub mod stalled;
+
 use flowgate::stack::{Options, Stack};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -170,6 +174,11 @@ impl World {
     /// A temporary folder that lives as long as the stack.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The folder in which the tables of the tenant `acme` lie.
+    pub fn lake(&self) -> PathBuf {
+        self.stack.folder().lake().join("acme")
     }
 
     /// A connector to a path of the files root.

@@ -127,6 +127,33 @@ fn no_function_but_the_worker_carries_the_engine() {
     assert_eq!(carriers, ["flowgate", "tests", "worker"].map(str::to_owned).into(), "packages that link the engine");
 }
 
+/// `package features` of all that these arguments of cargo compile for this machine, without the workspace's own.
+fn compiled(arguments: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["tree", "--locked", "--prefix", "none", "--format", "{p} [{f}]"])
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("cargo tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines = text.lines().map(|line| line.trim_end_matches(" (*)").to_owned());
+    lines.filter(|line| !line.contains(&*root().to_string_lossy()) && !line.is_empty()).collect()
+}
+
+#[test]
+fn what_cargo_run_has_compiled_cargo_test_need_not_compile_again() {
+    let run = compiled(&["--package", "flowgate", "--edges", "normal,build"]);
+    let test = compiled(&["--workspace", "--edges", "normal,build,dev"]);
+    assert!(run.len() > 300, "only {} packages were found", run.len());
+    let other: Vec<_> = run.difference(&test).collect();
+    assert!(
+        other.is_empty(),
+        "with other features for `cargo run` than for `cargo test --workspace`, so that they and all above them are \
+         compiled twice; name the missing features in functions/worker/Cargo.toml: {other:#?}"
+    );
+}
+
 #[test]
 fn a_handler_sees_neither_lambda_nor_the_aws_sdks() {
     let functions: Vec<Source> =

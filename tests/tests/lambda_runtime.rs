@@ -16,24 +16,19 @@ use python::Tools;
 use serde_json::{Value, json};
 use shared::aws::local_config;
 use shared::clock::Clock;
-use shared::models::connector::{AuthMethod, Connector, ConnectorStatus, ConnectorType};
 use shared::models::pipeline::Pipeline;
 use shared::models::run::Trigger;
-use shared::models::schema::Schema;
-use shared::models::time::{JsonText, Time};
+use shared::models::time::Time;
 use shared::store::Store;
 use shared::store::keys::Kind;
 use shared::store::resources::Slice;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use tempfile::TempDir;
+use tests::named::{self, PIPELINE};
 
 const TENANT: &str = "acme";
 const JWT_SECRET: &str = "a secret of at least thirty-two characters";
-/// The ids that tests/events/ name.
-const PIPELINE: &str = "pipe_019b0000000070008000000000000001";
-const CONNECTOR: &str = "conn_019b0000000070008000000000000003";
-const SCHEMA: &str = "schema_019b0000000070008000000000000004";
 
 /// What is around the functions in the cloud.
 struct Cloud {
@@ -51,7 +46,7 @@ impl Cloud {
     /// None where the emulator cannot be had.
     async fn start(functions: &[&str]) -> Option<Self> {
         let what = format!("{} through the Lambda Runtime API", functions.join(", "));
-        let emulator = Tools::install(&what)?.runtime_emulator();
+        let emulator = Tools::install(&python::AWS, &what)?.runtime_emulator();
         let folder = tempfile::tempdir().expect("a folder");
         let template = Template::embedded().expect("template.yaml");
         let dynamodb = DynamoDb::start(&folder.path().join("table"), &template.table).await.expect("a table");
@@ -106,39 +101,8 @@ impl Cloud {
 
     /// The connector and the schema that tests/events/ name.
     async fn keep_connector_and_schema(&self) {
-        let now = Time(Clock::default().now());
-        let connector = Connector {
-            id: CONNECTOR.to_owned(),
-            tenant_id: TENANT.to_owned(),
-            name: "Customer files".to_owned(),
-            r#type: ConnectorType::AwsS3,
-            description: None,
-            config: JsonText(serde_json::from_value(json!({"bucket": "acme-exports"})).expect("an object")),
-            auth_method: AuthMethod::None,
-            secret: None,
-            version: 1,
-            users: 0,
-            status: ConnectorStatus::Untested,
-            last_tested_at: None,
-            last_error: None,
-            created_at: now,
-            updated_at: now,
-        };
-        self.store.create_connector(&connector, None).await.expect("a connector");
-        let fields = json!([{"name": "id", "dataType": "bigint"}, {"name": "age", "dataType": "integer"}]);
-        let schema = Schema {
-            id: SCHEMA.to_owned(),
-            tenant_id: TENANT.to_owned(),
-            name: "customers".to_owned(),
-            display_name: None,
-            description: None,
-            fields: JsonText(serde_json::from_value(fields).expect("fields")),
-            version: 1,
-            users: 0,
-            created_at: now,
-            updated_at: now,
-        };
-        self.store.create_schema(&schema, None).await.expect("a schema");
+        named::keep_connector(&self.store, TENANT, "Customer files").await;
+        named::keep_schema(&self.store, TENANT, "customers").await;
     }
 
     async fn shutdown(self) {
@@ -223,23 +187,7 @@ async fn a_due_pipeline_is_fired_once_by_the_real_binary() {
     };
     cloud.keep_connector_and_schema().await;
     let before = Time(Clock::default().now() - Duration::hours(3));
-    let pipeline = Pipeline {
-        id: PIPELINE.to_owned(),
-        tenant_id: TENANT.to_owned(),
-        name: "Hourly".to_owned(),
-        description: None,
-        version: 1,
-        schedule: Some("@hourly".to_owned()),
-        timezone: "UTC".to_owned(),
-        enabled: true,
-        connector_id: CONNECTOR.to_owned(),
-        schema_id: SCHEMA.to_owned(),
-        execution_config: JsonText::default(),
-        nodes: JsonText::default(),
-        edges: JsonText::default(),
-        created_at: before,
-        updated_at: before,
-    };
+    let pipeline = named::pipeline(TENANT, Some("@hourly"), before);
     cloud.store.create_pipeline(&pipeline, None).await.expect("a pipeline that is due");
     let tick = cloud.function("on_schedule").await;
 

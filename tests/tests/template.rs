@@ -295,7 +295,7 @@ fn there_is_one_event_for_each_function() {
 
 #[test]
 fn sam_and_cfn_lint_find_nothing() {
-    let Some(tools) = Tools::install("sam validate --lint and cfn-lint") else {
+    let Some(tools) = Tools::install(&python::AWS, "sam validate --lint and cfn-lint") else {
         return;
     };
     let checks: [(&str, &[&str]); 2] = [

@@ -1,4 +1,4 @@
-//! AWS's own tools from PyPI, in a virtual environment under the target folder that is made once.
+//! Tools from PyPI, in virtual environments under the target folder that are made once.
 
 #![allow(dead_code, reason = "each test binary uses its part of this module")]
 
@@ -7,10 +7,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What is installed. A change makes a new environment.
-const PACKAGES: [&str; 2] = ["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"];
+/// AWS's own tools. A change makes a new environment.
+pub const AWS: [&str; 2] = ["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"];
 
-/// A virtual environment that has [`PACKAGES`].
+/// Others that read Delta tables. DuckDB would fetch its extension from elsewhere; here it comes as a package.
+pub const DELTA: [&str; 3] = ["deltalake==1.6.6", "duckdb==1.5.5", "duckdb-extension-delta==1.5.5"];
+
+/// A virtual environment that has some packages.
 pub struct Tools {
     folder: PathBuf,
 }
@@ -18,8 +21,8 @@ pub struct Tools {
 impl Tools {
     /// The environment, made where it is not there yet. None where it cannot be made: `skipped` is then said loudly, and
     /// where `CI` is set that is a failure.
-    pub fn install(skipped: &str) -> Option<Self> {
-        match Self::try_install() {
+    pub fn install(packages: &[&str], skipped: &str) -> Option<Self> {
+        match Self::try_install(packages) {
             Ok(tools) => Some(tools),
             Err(why) => {
                 // Past the test harness, which would swallow what a passing test prints.
@@ -33,9 +36,9 @@ impl Tools {
         }
     }
 
-    fn try_install() -> Result<Self, String> {
+    fn try_install(packages: &[&str]) -> Result<Self, String> {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let folder = target.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
+        let folder = target.join(format!("python-{}", packages.join("-").replace("==", "-")));
         let ready = folder.join(".ready");
         fs::create_dir_all(target).map_err(|e| format!("{} cannot be made: {e}", target.display()))?;
         // Several test binaries, or several checkouts that share a target folder, may come here at once.
@@ -48,7 +51,7 @@ impl Tools {
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
             run(Command::new(folder.join("bin/pip"))
                 .args(["install", "--quiet", "--disable-pip-version-check"])
-                .args(PACKAGES))?;
+                .args(packages))?;
             File::create(&ready).map_err(|e| format!("no mark: {e}"))?;
         }
         Ok(Self { folder })

@@ -1,10 +1,28 @@
 //! The system, seen from outside: a real stack, through HTTP.
 
 mod api;
+mod events;
+mod lake;
 mod lists;
 mod pipelines;
 mod processes;
+#[path = "../python/mod.rs"]
+mod python;
+mod readers;
 mod roles;
 mod runs;
 mod s3;
 mod schedules;
+mod stops;
+
+use std::time::{Duration, Instant};
+use tests::DEADLINE;
+
+/// Waits until something is so, for [`DEADLINE`] at most.
+async fn wait(what: &str, mut met: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !met().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

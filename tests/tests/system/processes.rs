@@ -1,11 +1,12 @@
 //! The real program as a process of its own: killed in the middle of a run, and started again.
 
+use crate::wait;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use tests::{Api, DEADLINE};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use tests::Api;
+use tests::stalled::Stalled;
 
 fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
@@ -21,9 +22,14 @@ struct Process {
 
 impl Process {
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(program())
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -39,6 +45,19 @@ impl Process {
         std::thread::spawn(move || lines.for_each(drop));
         let url = url.split("/api").next().unwrap().trim_end_matches('/').to_owned();
         Self { child, url }
+    }
+
+    /// What Ctrl-C does, and what the process answers to it.
+    async fn interrupt(&mut self) -> ExitStatus {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let mut ended = None;
+        wait("the process ends", async || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        })
+        .await;
+        ended.unwrap()
     }
 
     fn kill(mut self) {
@@ -65,14 +84,6 @@ fn numbers(path: &Path, rows: u32) {
     writeln!(file, "n,text").unwrap();
     for n in 0..rows {
         writeln!(file, "{n},some text that makes the row longer {n}").unwrap();
-    }
-}
-
-async fn wait(what: &str, mut met: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !met().await {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -119,6 +130,31 @@ impl Process {
         self.child.wait().unwrap();
         *self = Self::start(data);
     }
+}
+
+#[tokio::test]
+async fn ctrl_c_in_the_middle_of_a_run_gives_it_back_and_after_a_restart_it_writes_each_row_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut stack = Process::start_with(&data, &["--grace", "1"]);
+    let token = token(&data);
+    let api = Api::new(&stack.url, &token);
+    let stalled = Stalled::start(&api, folder.path(), &data.join("lake/default"), json!({})).await;
+    let ended = stack.interrupt().await;
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    assert_eq!(stalled.files(), Vec::<PathBuf>::new(), "it takes back what it staged");
+    stalled.s3.release();
+    let restarted = std::time::Instant::now();
+    let stack = Process::start(&data);
+    let api = Api::new(&stack.url, &token);
+    let run = api.finished(&stalled.pipeline, &stalled.run).await;
+    assert_eq!((&run["status"], &run["attempt"]), (&json!("completed"), &json!(2)), "{run}");
+    assert_eq!((&run["rowsIn"], &run["rowsOut"]), (&json!(Stalled::ROWS), &json!(Stalled::ROWS)), "{run}");
+    let page = api.get(&format!("/schemas/{}/data?limit=1&includeTotal=true", stalled.schema)).await.expect(200).json();
+    assert_eq!(page["pagination"]["total"], Stalled::ROWS);
+    // Whoever gives a run back lets nobody wait for the end of a lease.
+    assert!(restarted.elapsed().as_secs() < 15, "it went on only after {:?}", restarted.elapsed());
+    stack.kill();
 }
 
 #[tokio::test]

@@ -1,0 +1,57 @@
+//! Runs that are stopped in their middle: nothing of them is left.
+
+use crate::wait;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tests::World;
+use tests::stalled::Stalled;
+
+#[tokio::test]
+async fn a_running_run_is_cancelled_within_five_seconds_and_leaves_nothing() {
+    let world = World::new().await;
+    let stalled = Stalled::start(&world.api, world.folder(), &world.lake(), json!({})).await;
+    let asked = Instant::now();
+    let cancelled = world.api.post(&format!("{}/cancel", stalled.path()), &json!({})).await.expect(202).json();
+    assert_eq!(cancelled["status"], "running", "its worker stops it: {cancelled}");
+    let run = world.api.finished(&stalled.pipeline, &stalled.run).await;
+    assert!(asked.elapsed() < Duration::from_secs(5), "cancelled after {:?}", asked.elapsed());
+    assert_eq!((&run["status"], &run["error"]), (&json!("cancelled"), &json!(null)), "{run}");
+    stalled.assert_nothing_is_left(&world.api).await;
+    // It was asked to stop, not to start again.
+    assert_eq!(run["attempt"], 1);
+}
+
+#[tokio::test]
+async fn a_run_that_takes_too_long_fails_and_leaves_nothing() {
+    let world = World::new().await;
+    let limit = json!({"timeoutSeconds": 1});
+    let stalled = Stalled::start(&world.api, world.folder(), &world.lake(), limit).await;
+    let run = world.api.finished(&stalled.pipeline, &stalled.run).await;
+    assert_eq!((&run["status"], &run["error"]["code"]), (&json!("failed"), &json!("TIMEOUT")), "{run}");
+    let said = run["error"]["message"].as_str().unwrap();
+    assert!(said.contains("1 s") && said.contains("timeoutSeconds"), "{said}");
+    assert_eq!((&run["attempt"], &run["rowsOut"]), (&json!(1), &json!(0)), "{run}");
+    stalled.assert_nothing_is_left(&world.api).await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_deleted_in_the_middle_of_its_run_leaves_nothing_and_nobody_else_feels_it() {
+    let world = World::new().await;
+    let stalled = Stalled::start(&world.api, world.folder(), &world.lake(), json!({})).await;
+    world.api.delete(&format!("/pipelines/{}", stalled.pipeline)).await.expect(204);
+    let below = format!("/pipelines/{}/runs", stalled.pipeline);
+    for path in [below.clone(), stalled.path(), format!("{}/progress", stalled.path())] {
+        world.api.get(&path).await.expect(404);
+    }
+    world.api.post(&format!("{}/cancel", stalled.path()), &json!({})).await.expect(404);
+    // The stack goes on working, also while the run is being stopped.
+    world.file("people.csv", "n,text\n1,Ada\n");
+    let connector = world.connector("people", "people.csv").await;
+    let other = world.copy(&connector, &stalled.schema).await;
+    let run = world.run(&other).await;
+    assert_eq!((&run["status"], &run["rowsOut"]), (&json!("completed"), &json!(1)), "{run}");
+    let of_run = |run: &str| stalled.files().into_iter().filter(|f| f.iter().any(|part| part == run)).count();
+    wait("no file of the run is left", async || of_run(&stalled.run) == 0).await;
+    assert_eq!(of_run(run["id"].as_str().unwrap()), 1);
+    assert_eq!(world.api.rows(&stalled.schema).await, [json!({"n": 1, "text": "Ada"})]);
+}
