@@ -1,6 +1,6 @@
 //! The connector, schema, pipeline and run that the events of tests/events/ name, as they lie in the table.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::launch;
 use shared::models::connector::{AuthMethod, Connector, ConnectorStatus, ConnectorType};
@@ -40,10 +40,15 @@ pub async fn keep_connector(store: &Store, tenant: &str, name: &str) {
 
 /// Keeps the schema.
 pub async fn keep_schema(store: &Store, tenant: &str, name: &str) {
-    let now = Time(Clock::default().now());
     let fields = json!([{"name": "id", "dataType": "bigint"}, {"name": "age", "dataType": "integer"}]);
+    keep_schema_as(store, tenant, SCHEMA, name, fields).await;
+}
+
+/// Keeps a schema under an id of the caller's choice.
+pub async fn keep_schema_as(store: &Store, tenant: &str, id: &str, name: &str, fields: Value) {
+    let now = Time(Clock::default().now());
     let schema = Schema {
-        id: SCHEMA.to_owned(),
+        id: id.to_owned(),
         tenant_id: tenant.to_owned(),
         name: name.to_owned(),
         display_name: None,

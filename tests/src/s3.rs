@@ -35,7 +35,7 @@ impl S3 {
         let gate = Arc::new(Gate { held: Mutex::default(), open: watch::Sender::new(true), asked: Mutex::default() });
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        service.set_access(Guard(Arc::clone(&gate)));
+        service.set_access(Guard { gate: Arc::clone(&gate), folder: folder.to_owned() });
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -106,10 +106,13 @@ impl S3 {
 struct Gate {
     held: Mutex<String>,
     open: watch::Sender<bool>,
-    asked: Mutex<HashMap<&'static str, usize>>,
+    asked: Mutex<HashMap<String, usize>>,
 }
 
-struct Guard(Arc<Gate>);
+struct Guard {
+    gate: Arc<Gate>,
+    folder: PathBuf,
+}
 
 impl S3Access for Guard {
     // Written out what `async` in a trait stands for.
@@ -123,17 +126,23 @@ impl S3Access for Guard {
         'c: 'out,
         Self: 'out,
     {
-        let (known, operation) = (cx.credentials().is_some(), cx.s3_op().name());
+        let (known, operation) = (cx.credentials().is_some(), cx.s3_op().name().to_owned());
         let range = cx.headers().get("range").and_then(|range| range.to_str().ok()).unwrap_or_default().to_owned();
         let is_held = operation == "GetObject"
             && !range.is_empty()
             && !range.starts_with("bytes=0-")
-            && matches!(cx.s3_path(), S3Path::Object { key, .. } if **key == **self.0.held.lock().unwrap());
-        *self.0.asked.lock().unwrap().entry(operation).or_default() += 1;
-        let mut open = self.0.open.subscribe();
+            && matches!(cx.s3_path(), S3Path::Object { key, .. } if **key == **self.gate.held.lock().unwrap());
+        // S3 has no folders, so none of them is an object.
+        let is_folder = ["HeadObject", "GetObject"].contains(&operation.as_str())
+            && matches!(cx.s3_path(), S3Path::Object { bucket, key } if self.folder.join(&**bucket).join(&**key).is_dir());
+        *self.gate.asked.lock().unwrap().entry(operation).or_default() += 1;
+        let mut open = self.gate.open.subscribe();
         Box::pin(async move {
             if !known {
                 return Err(S3Error::new(S3ErrorCode::AccessDenied));
+            }
+            if is_folder {
+                return Err(S3Error::new(S3ErrorCode::NoSuchKey));
             }
             if is_held {
                 let _ = open.wait_for(|open| *open).await;

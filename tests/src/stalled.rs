@@ -28,7 +28,7 @@ impl Stalled {
 
     /// Starts a run and waits until it has staged a file. `folder` is for the source's server, `lake` the folder in
     /// which the tenant's tables lie, and `execution` the pipeline's executionConfig.
-    pub async fn start(api: &Api, folder: &Path, lake: &Path, execution: Value) -> Self {
+    pub async fn start(api: &Api, folder: &Path, lake: &Path, mut execution: Value) -> Self {
         let s3 = S3::start(&folder.join("stalled")).await;
         s3.put(BUCKET, "quick.csv", rows(0, QUICK_ROWS));
         s3.put(BUCKET, "slow.csv", rows(QUICK_ROWS, SLOW_ROWS));
@@ -36,14 +36,19 @@ impl Stalled {
         let connector = api.create("/connectors", &s3.connector("stalled", BUCKET, "")).await;
         let fields = json!([{"name": "n", "dataType": "bigint"}, {"name": "text", "dataType": "text"}]);
         let schema = api.create("/schemas", &json!({"name": "stalled", "fields": fields})).await;
+        // What is sorted comes as one stream, so that one writer comes to its end while the other one waits.
+        execution["parallelism"] = json!(2);
         let nodes = json!([
             {"id": "quick", "nodeType": "source", "config": {"path": "quick.csv"}},
             {"id": "slow", "nodeType": "source", "config": {"path": "slow.csv"}},
+            {"id": "one", "nodeType": "sort", "config": {"by": [{"field": "n"}]}},
+            {"id": "two", "nodeType": "sort", "config": {"by": [{"field": "n"}]}},
             {"id": "both", "nodeType": "union", "config": {}},
             {"id": "t", "nodeType": "target", "config": {}},
         ]);
         let edges = json!([
-            {"source": "quick", "target": "both"}, {"source": "slow", "target": "both"}, {"source": "both", "target": "t"},
+            {"source": "quick", "target": "one"}, {"source": "slow", "target": "two"}, {"source": "one", "target": "both"},
+            {"source": "two", "target": "both"}, {"source": "both", "target": "t"},
         ]);
         let body = json!({
             "name": "stalled", "connectorId": connector, "schemaId": schema, "nodes": nodes, "edges": edges,

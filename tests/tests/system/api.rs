@@ -165,7 +165,7 @@ async fn a_broken_change_of_a_connector_that_is_not_there_is_400_before_it_is_40
     let path = format!("/connectors/{}", tests::named::CONNECTOR);
     let broken = json!({"name": 7, "nmae": "x", "type": "local_fs", "config": {"path": "../up"}});
     let answer = world.api.put(&path, &broken).await.expect(400);
-    assert_eq!(answer.pointers(), ["/name", "/nmae", "/config/path"]);
+    assert_eq!(answer.pointers(), ["/config/path", "/name", "/nmae"]);
     world.api.put(&path, &json!({"name": "fine"})).await.expect(404);
     // What the config may hold depends on a type that nobody knows here.
     world.api.put(&path, &json!({"config": {"bucket": "b"}})).await.expect(404);

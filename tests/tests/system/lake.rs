@@ -15,7 +15,6 @@ use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tests::s3::S3;
-use tests::stalled::Stalled;
 use tests::{World, named};
 use worker::engine::job::Lake;
 
@@ -55,7 +54,9 @@ impl Cloud {
         let fields = json!([
             {"name": "id", "dataType": "integer", "isPrimaryKey": true}, {"name": "name", "dataType": "text"},
         ]);
-        let schema = self.world.schema("people", fields).await;
+        // The server keeps notes in files that are named by keys: with ids of the usual length they are too long.
+        let schema = "schema_1".to_owned();
+        named::keep_schema_as(&self.world.stack.services().store, "acme", &schema, "people", fields).await;
         (self.world.connector("people", "people.csv").await, schema)
     }
 
@@ -186,17 +187,6 @@ async fn a_run_whose_worker_died_before_its_commit_is_settled_and_leaves_nothing
     let last = cloud.tables().join(&schema).join("_delta_log").join(cloud.commits(&schema).last().unwrap());
     let last = fs::read_to_string(last).unwrap();
     assert!(last.contains("\"txn\"") && last.contains(&run.id), "a late commit must meet it: {last}");
-}
-
-#[tokio::test]
-async fn a_run_that_is_cancelled_leaves_nothing_in_the_bucket() {
-    let cloud = Cloud::start().await;
-    let world = &cloud.world;
-    let stalled = Stalled::start(&world.api, world.folder(), &cloud.tables(), json!({})).await;
-    world.api.post(&format!("{}/cancel", stalled.path()), &json!({})).await.expect(202);
-    let run = world.api.finished(&stalled.pipeline, &stalled.run).await;
-    assert_eq!(run["status"], "cancelled", "{run}");
-    stalled.assert_nothing_is_left(&world.api).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use deltalake::logstore::object_store::aws::AmazonS3Builder;
 use deltalake::logstore::object_store::path::Path as Key;
-use deltalake::logstore::object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use deltalake::logstore::object_store::{MultipartUpload, ObjectStoreExt};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
