@@ -68,6 +68,7 @@ impl Place {
             ConnectorType::AwsS3 => {
                 let config: AwsS3Config = read_config(connector)?;
                 let store = s3::open(connector, &config, settings).await?;
+                let name = format!("{name} (bucket {:?})", config.bucket);
                 let path = config.prefix.unwrap_or_default();
                 let described = Described { path, format: config.format, options: config.options };
                 Ok((Self { store: Arc::new(store), root: None, name }, described))
@@ -285,9 +286,7 @@ impl Place {
         let place = format!("{}: {relative:?}", self.name);
         match &error {
             StoreError::NotFound { .. } => fault(format!("{place} is not there (any more)")),
-            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
-                fault(format!("{place} may not be read: check the connector's access key and the bucket's policy"))
-            }
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => fault(denied(&place)),
             StoreError::Precondition { .. } => RunError::new(
                 Kind::SourceUnavailable,
                 format!("{place} was changed while it was read; run again when it is complete"),
@@ -298,6 +297,10 @@ impl Place {
                 if text.contains("redirect") {
                     let hint = "the bucket lies in another region; set the connector's region";
                     return fault(format!("{place} cannot be read: {hint}"));
+                }
+                // What a listing is refused with comes without a kind of its own.
+                if ["401", "403"].map(Some).contains(&status(&text)) {
+                    return fault(denied(&place));
                 }
                 if text.contains("NoSuchBucket") {
                     return fault(format!("{place} cannot be read: there is no such bucket"));
@@ -358,8 +361,16 @@ fn read_config<T: serde::de::DeserializeOwned>(connector: &Connector) -> Result<
 
 /// Whether a store said no, and would say so again: a status of 4xx, but for too slow and too many requests.
 fn is_refusal(text: &str) -> bool {
-    let status = text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3));
-    status.is_some_and(|s| s.starts_with('4') && s != "408" && s != "429")
+    status(text).is_some_and(|s| s.starts_with('4') && s != "408" && s != "429")
+}
+
+/// The status that a store's error tells.
+fn status(text: &str) -> Option<&str> {
+    text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3))
+}
+
+fn denied(place: &str) -> String {
+    format!("{place} may not be read: check the connector's access key and the bucket's policy")
 }
 
 /// The source is not readable as it is.
