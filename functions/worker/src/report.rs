@@ -4,7 +4,7 @@ use crate::engine::progress::{Progress, RowError};
 use crate::error::RunError;
 use shared::Result;
 use shared::models::node::NodeType;
-use shared::models::run::{self, LogLine, NodeProgress, PartitionDetail, Rows, Run, RunFailure};
+use shared::models::run::{self, LogLine, NodeProgress, PartitionDetail, Rows, RuleWarnings, Run, RunFailure};
 use shared::store::Store;
 use shared::store::errors::ErrorWriter;
 use std::io::{BufRead, BufReader};
@@ -28,6 +28,7 @@ pub(crate) fn progress(progress: &Progress) -> run::Progress {
             filtered: n.filtered.load(Relaxed),
             rejected: n.rejected.load(Relaxed),
             deduplicated: n.deduplicated.load(Relaxed),
+            warnings: n.warnings.all().into_iter().map(|(rule, rows)| RuleWarnings { rule, rows }).collect(),
         })
         .collect();
     let rows = rows(progress, 0);

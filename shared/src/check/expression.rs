@@ -5,19 +5,19 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use std::ops::ControlFlow;
 
 /// Longest expression, in characters.
 const MAX_LENGTH: usize = 10_000;
 /// Deepest nesting of parentheses, CASE and operators before them.
-const MAX_DEPTH: usize = 50;
+pub(super) const MAX_DEPTH: usize = 50;
 /// Most words and operators: chains of them make deep trees, too (lists of literals do not).
-const MAX_TOKENS: usize = 1000;
+pub(super) const MAX_TOKENS: usize = 1000;
 
 /// Deepest nesting of the forms below.
-const MAX_FORMS: usize = 6;
+pub(super) const MAX_FORMS: usize = 6;
 /// Words that sqlparser reads as special forms first and, where that fails, as names: so an error inside of them is found in a
 /// time that doubles with each one around it.
 const FORMS: &[Keyword] = &[
@@ -100,32 +100,37 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     if length > MAX_LENGTH {
         return Err(format!("has {length} characters; an expression has {MAX_LENGTH} at most"));
     }
-    let masked = mask(text)?;
-    let dialect = GenericDialect {};
-    let tokens =
-        Tokenizer::new(&dialect, &masked).tokenize_with_location().map_err(|e| format!("no valid SQL: {e}"))?;
+    let tokens = tokens(text)?;
     let weight = tokens.iter().filter(|t| weighs(&t.token)).count();
     if weight > MAX_TOKENS {
         return Err(format!("has {weight} words and operators; an expression has {MAX_TOKENS} at most"));
     }
-    if forms(&tokens) > MAX_FORMS {
+    if forms(&tokens, &|_, _| false) > MAX_FORMS {
         return Err(format!(
             "nests more than {MAX_FORMS} of CASE, CAST, NOT, TRIM and the like in brackets; take it apart"
         ));
     }
+    let dialect = GenericDialect {};
     let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
-    let expression = parser.parse_expr().map_err(|e| match e {
-        sqlparser::parser::ParserError::RecursionLimitExceeded => {
-            format!("is nested deeper than {MAX_DEPTH} levels")
-        }
-        sqlparser::parser::ParserError::ParserError(e) | sqlparser::parser::ParserError::TokenizerError(e) => {
-            format!("no valid SQL: {e}")
-        }
-    })?;
+    let expression = parser.parse_expr().map_err(not_parsed)?;
     ends(&parser.next_token())?;
     match expression.visit(&mut Allowed) {
         ControlFlow::Break(refused) => Err(refused),
         ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// The tokens of `text`, with a text in the place of each parameter.
+pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, String> {
+    let masked = mask(text)?;
+    Tokenizer::new(&GenericDialect {}, &masked).tokenize_with_location().map_err(|e| format!("no valid SQL: {e}"))
+}
+
+/// What sqlparser says, in a sentence.
+pub(super) fn not_parsed(error: ParserError) -> String {
+    match error {
+        ParserError::RecursionLimitExceeded => format!("is nested deeper than {MAX_DEPTH} levels"),
+        ParserError::ParserError(e) | ParserError::TokenizerError(e) => format!("no valid SQL: {e}"),
     }
 }
 
@@ -135,6 +140,12 @@ fn mask(text: &str) -> Result<String, String> {
     let mut quote = None;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
+        if let Some(length) = comment(rest).filter(|_| quote.is_none()) {
+            let (comment, after) = rest.split_at(length);
+            masked.push_str(comment);
+            rest = after;
+            continue;
+        }
         if quote.is_none() && rest.starts_with("${") {
             let end = rest.find('}').ok_or("a \"${\" without its \"}\"; a parameter is written ${name}")?;
             let name = rest.get(2..end).unwrap_or_default();
@@ -161,6 +172,14 @@ fn mask(text: &str) -> Result<String, String> {
     Ok(masked)
 }
 
+/// How many bytes the comment has with which `text` starts: quotes and parameters in it mean nothing.
+fn comment(text: &str) -> Option<usize> {
+    if text.starts_with("--") {
+        return Some(text.find('\n').unwrap_or(text.len()));
+    }
+    text.starts_with("/*").then(|| text.find("*/").map_or(text.len(), |end| end + 2))
+}
+
 /// Whether `${name}` may be written with this name.
 pub(super) fn is_parameter(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -168,7 +187,7 @@ pub(super) fn is_parameter(name: &str) -> bool {
 }
 
 /// Whether a token can deepen the tree.
-fn weighs(token: &Token) -> bool {
+pub(super) fn weighs(token: &Token) -> bool {
     !matches!(
         token,
         Token::Whitespace(_)
@@ -181,15 +200,16 @@ fn weighs(token: &Token) -> bool {
     )
 }
 
-/// How deep brackets are nested that follow one of [`FORMS`].
-fn forms(tokens: &[TokenWithSpan]) -> usize {
+/// How deep brackets are nested that follow one of [`FORMS`], or of which `also` is true, given what comes before a
+/// bracket and the bracket.
+pub(super) fn forms(tokens: &[TokenWithSpan], also: &dyn Fn(&Token, &Token) -> bool) -> usize {
     let is_form = |token: &Token| matches!(token, Token::Word(word) if word.quote_style.is_none() && FORMS.contains(&word.keyword));
     let mut open = Vec::new();
     let (mut deepest, mut intervals) = (0, 0);
     let mut before = &Token::EOF;
     for token in tokens.iter().map(|t| &t.token).filter(|t| !matches!(t, Token::Whitespace(_))) {
         match token {
-            Token::LParen | Token::LBracket | Token::LBrace => open.push(is_form(before)),
+            Token::LParen | Token::LBracket | Token::LBrace => open.push(is_form(before) || also(before, token)),
             Token::RParen | Token::RBracket | Token::RBrace => drop(open.pop()),
             // An interval needs no bracket around what it holds.
             Token::Word(word) if word.keyword == Keyword::INTERVAL && is_form(before) => intervals += 1,

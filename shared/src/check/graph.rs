@@ -1,13 +1,17 @@
 //! The rules that nodes and edges keep together. What cannot be judged because something else is wrong is not guessed.
 
-use super::{cycle, inputs, nodes, pointer, verdict};
+use super::{branches, cycle, inputs, nodes, pointer, verdict};
 use crate::Fault;
 use crate::models::node::NodeType;
+use crate::models::pipeline;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
 /// Most different connectors that the nodes of a pipeline name.
 const MAX_CONNECTORS: usize = 30;
+
+/// Most sources and lookups together.
+const MAX_READERS: usize = 120;
 
 /// Larger graphs are not looked at.
 pub(super) const MAX_NODES: usize = 200;
@@ -18,13 +22,14 @@ pub(super) struct Node<'v> {
     id: Option<&'v str>,
     /// None where the type is unknown: such a node may be anything.
     pub(super) kind: Option<NodeType>,
+    pub(super) config: Option<&'v Value>,
     /// Whether its id is new; edges meet the first node of an id.
     pub(super) first: bool,
 }
 
 /// An edge as far as it can be read; ends are indices of nodes.
 pub(super) struct Edge<'v> {
-    source: Option<usize>,
+    pub(super) source: Option<usize>,
     pub(super) target: Option<usize>,
     pub(super) label: Option<&'v str>,
 }
@@ -46,12 +51,14 @@ pub(super) fn check(nodes: &[Value], edges: &[Value], connector: Option<&str>, f
         return;
     }
     count_connectors(nodes, connector, faults);
+    count_readers(nodes, faults);
     let mut graph =
         Graph { nodes: read_nodes(nodes, faults), edges: Vec::new(), starved: HashSet::new(), cyclic: HashSet::new() };
     graph.edges = read_edges(&graph.nodes, edges, faults);
     repeated_edges(&graph, faults);
     ends(&graph, faults);
     graph.starved = inputs::check(&graph, faults);
+    branches::check(&graph, faults);
     graph.cyclic = cycle::check(&graph.links(), &|n| graph.name(n), faults);
     flow(&graph, faults);
     one_table(&graph, faults);
@@ -63,8 +70,13 @@ impl Graph<'_> {
         self.edges.iter().enumerate().filter_map(|(i, e)| Some((i, e.source?, e.target?))).collect()
     }
 
-    fn kind(&self, node: usize) -> Option<NodeType> {
+    pub(super) fn kind(&self, node: usize) -> Option<NodeType> {
         self.nodes.get(node)?.kind
+    }
+
+    /// The edges that leave a node, by index, with their labels.
+    pub(super) fn leaving(&self, node: usize) -> impl Iterator<Item = (usize, Option<&str>)> {
+        self.edges.iter().enumerate().filter(move |(_, e)| e.source == Some(node)).map(|(i, e)| (i, e.label))
     }
 
     /// A node's id in quotation marks.
@@ -76,16 +88,29 @@ impl Graph<'_> {
 fn count_connectors(nodes: &[Value], own: Option<&str>, faults: &mut Vec<Fault>) {
     let mut seen: HashSet<&str> = own.into_iter().collect();
     for (index, node) in nodes.iter().enumerate() {
-        let Some(id) = node.pointer("/config/connectorId").and_then(Value::as_str) else {
-            continue;
-        };
-        if seen.insert(id) && seen.len() > MAX_CONNECTORS {
-            let at = format!("/nodes/{index}/config/connectorId");
-            faults.push(Fault::new(
-                at,
-                "too_many",
-                format!("a pipeline names {MAX_CONNECTORS} connectors at most; this is number {}", seen.len()),
-            ));
+        let Some(config) = node.get("config").and_then(Value::as_object) else { continue };
+        for (below, id) in pipeline::connectors_of(config) {
+            if seen.insert(id) && seen.len() > MAX_CONNECTORS {
+                let detail =
+                    format!("a pipeline names {MAX_CONNECTORS} connectors at most; this is number {}", seen.len());
+                faults.push(Fault::new(format!("/nodes/{index}/config{below}"), "too_many", detail));
+            }
+        }
+    }
+}
+
+/// Each source and each lookup is read by itself, and rows remember which of them they came from.
+fn count_readers(nodes: &[Value], faults: &mut Vec<Fault>) {
+    let mut readers = nodes.iter().filter(|node| nodes::type_of(node) == Some(NodeType::Source)).count();
+    for (index, node) in nodes.iter().enumerate() {
+        let ops = node.pointer("/config/ops").and_then(Value::as_array).into_iter().flatten().enumerate();
+        for (op, _) in ops.filter(|(_, op)| op.get("op").and_then(Value::as_str) == Some("lookup")) {
+            readers += 1;
+            if readers > MAX_READERS {
+                let detail =
+                    format!("a pipeline has {MAX_READERS} sources and lookups at most; this is number {readers}");
+                faults.push(Fault::new(format!("/nodes/{index}/config/ops/{op}"), "too_many", detail));
+            }
         }
     }
 }
@@ -103,7 +128,7 @@ fn read_nodes<'v>(nodes: &'v [Value], faults: &mut Vec<Fault>) -> Vec<Node<'v>> 
                 format!("the id {} is there twice", verdict::quote(id)),
             ));
         }
-        read.push(Node { id, kind: nodes::type_of(node), first });
+        read.push(Node { id, kind: nodes::type_of(node), config: node.get("config"), first });
     }
     read
 }
@@ -137,11 +162,14 @@ fn read_edges<'v>(nodes: &[Node<'v>], edges: &'v [Value], faults: &mut Vec<Fault
         .collect()
 }
 
-/// Two edges between the same nodes; a join may take one node on both sides.
+/// Two edges between the same nodes; a join may take one node on both sides, a query read one under two names, and a
+/// branch send several routes into one node.
 fn repeated_edges(graph: &Graph<'_>, faults: &mut Vec<Fault>) {
     let mut seen = HashSet::new();
     for (index, source, target) in graph.links() {
-        let label = graph.edges.get(index).and_then(|e| e.label).filter(|_| graph.kind(target) == Some(NodeType::Join));
+        let told_apart = matches!(graph.kind(target), Some(NodeType::Join | NodeType::Sql))
+            || graph.kind(source) == Some(NodeType::Branch);
+        let label = graph.edges.get(index).and_then(|e| e.label).filter(|_| told_apart);
         if !seen.insert((source, target, label)) {
             let detail = format!("an edge from {} to {} is there already", graph.name(source), graph.name(target));
             faults.push(Fault::new(pointer::at("/edges", index), "duplicate", detail));

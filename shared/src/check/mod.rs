@@ -4,6 +4,7 @@
 //! [`shape`] puts its verdicts into words, and the modules beside it add what a schema cannot say.
 
 mod body;
+mod branches;
 pub mod connector;
 mod cycle;
 mod defaults;
@@ -18,6 +19,7 @@ mod ops;
 pub mod pipeline;
 mod pointer;
 mod query;
+mod rules;
 pub mod run;
 pub mod schedule;
 pub mod schema;

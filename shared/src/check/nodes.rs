@@ -2,11 +2,11 @@
 
 use super::connector::table_or_query;
 use super::shape::{self, Mode};
-use super::{files, ops, pointer, verdict};
+use super::{files, ops, pointer, rules, verdict};
 use crate::Fault;
 use crate::models::node::{
-    AggregateConfig, AggregateFn, BranchConfig, DeduplicateConfig, FilterConfig, JoinConfig, LoadMode, NodeType,
-    PivotConfig, SortConfig, SortKey, SourceConfig, SqlConfig, TargetConfig, TransformConfig, UnionConfig,
+    AggregateConfig, AggregateFn, BranchConfig, DeduplicateConfig, FilterConfig, JoinConfig, JoinKey, LoadMode,
+    NodeType, PivotConfig, SortConfig, SortKey, SourceConfig, SqlConfig, TargetConfig, TransformConfig, UnionConfig,
     UnpivotConfig, ValidateConfig,
 };
 use schemars::JsonSchema;
@@ -63,11 +63,11 @@ pub(super) fn check(node: &Value, at: &str, faults: &mut Vec<Fault>) {
         }
         NodeType::Deduplicate => meaning(config, at, faults, deduplicate),
         NodeType::Target => meaning(config, at, faults, target),
-        NodeType::Pivot => meaning(config, at, faults, |_: &PivotConfig, _, _| ()),
-        NodeType::Unpivot => meaning(config, at, faults, |_: &UnpivotConfig, _, _| ()),
-        NodeType::Branch => meaning(config, at, faults, |_: &BranchConfig, _, _| ()),
+        NodeType::Pivot => meaning(config, at, faults, pivot),
+        NodeType::Unpivot => meaning(config, at, faults, unpivot),
+        NodeType::Branch => meaning(config, at, faults, branch),
         NodeType::Sql => meaning(config, at, faults, |_: &SqlConfig, _, _| ()),
-        NodeType::Validate => meaning(config, at, faults, |_: &ValidateConfig, _, _| ()),
+        NodeType::Validate => meaning(config, at, faults, |c: &ValidateConfig, at, faults| rules::check(c, at, faults)),
     }
 }
 
@@ -110,8 +110,13 @@ fn source(config: &SourceConfig, at: &str, faults: &mut Vec<Fault>) {
 }
 
 fn join(config: &JoinConfig, at: &str, faults: &mut Vec<Fault>) {
+    repeated_pairs(&config.on, at, faults);
+}
+
+/// Adds a fault for each pair of keys in `on` that is there already.
+pub(super) fn repeated_pairs(on: &[JoinKey], at: &str, faults: &mut Vec<Fault>) {
     let mut seen = HashSet::new();
-    for (index, pair) in config.on.iter().enumerate() {
+    for (index, pair) in on.iter().enumerate() {
         if !seen.insert((&pair.left, &pair.right)) {
             let detail =
                 format!("the pair {} and {} is there twice", verdict::quote(&pair.left), verdict::quote(&pair.right));
@@ -159,6 +164,72 @@ fn deduplicate(config: &DeduplicateConfig, at: &str, faults: &mut Vec<Fault>) {
     duplicates(&config.keys, &pointer::push(at, "keys"), faults);
     if let Some(order) = &config.order_by {
         sort_keys(order, &pointer::push(at, "orderBy"), faults);
+    }
+}
+
+fn pivot(config: &PivotConfig, at: &str, faults: &mut Vec<Fault>) {
+    duplicates(&config.index, &pointer::push(at, "index"), faults);
+    if config.index.contains(&config.columns) {
+        let detail = format!("{} makes the rows, so it cannot make the columns, too", verdict::quote(&config.columns));
+        faults.push(Fault::new(pointer::push(at, "columns"), "contradiction", detail));
+    }
+    if config.values == "*" && config.r#fn != AggregateFn::Count {
+        let detail = "\"*\" counts rows, with the function count only; name a field";
+        faults.push(Fault::new(pointer::push(at, "values"), "contradiction", detail));
+    }
+    let mut names: HashSet<String> = config.index.iter().cloned().collect();
+    for (index, value) in config.pivot_values.iter().flatten().enumerate() {
+        let at = pointer::at(&pointer::push(at, "pivotValues"), index);
+        let name = match value {
+            Value::Array(_) | Value::Object(_) => {
+                let found = verdict::kind_of(value);
+                let detail = format!("expected a string, a number, a boolean or null, found {found}");
+                faults.push(Fault::new(at, "type", detail));
+                continue;
+            }
+            Value::String(text) if text.contains("${") => continue,
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        if let Some(wrong) = super::formats::explain("column", &name) {
+            faults.push(Fault::new(&at, "format", wrong));
+        }
+        if !names.insert(name.clone()) {
+            let detail = format!("the column {} would be there twice", verdict::quote(&name));
+            faults.push(Fault::new(at, "duplicate", detail));
+        }
+    }
+}
+
+fn unpivot(config: &UnpivotConfig, at: &str, faults: &mut Vec<Fault>) {
+    duplicates(&config.index, &pointer::push(at, "index"), faults);
+    duplicates(&config.columns, &pointer::push(at, "columns"), faults);
+    for (index, name) in config.columns.iter().enumerate().filter(|(_, name)| config.index.contains(name)) {
+        let detail = format!("{} is kept in each row, so it cannot become rows, too", verdict::quote(name));
+        faults.push(Fault::new(pointer::at(&pointer::push(at, "columns"), index), "contradiction", detail));
+    }
+    let mut names: HashSet<&String> = config.index.iter().collect();
+    for (key, name) in [("nameTo", &config.name_to), ("valueTo", &config.value_to)] {
+        if !names.insert(name) {
+            let detail = format!("two fields would be called {}", verdict::quote(name));
+            faults.push(Fault::new(pointer::push(at, key), "duplicate", detail));
+        }
+    }
+}
+
+fn branch(config: &BranchConfig, at: &str, faults: &mut Vec<Fault>) {
+    let labels = config.routes.iter().enumerate();
+    let labels = labels.map(|(index, route)| (format!("/routes/{index}/label"), &route.label));
+    let mut seen = HashSet::new();
+    for (below, label) in labels.chain(config.r#else.iter().map(|label| ("/else".to_owned(), label))) {
+        let at = format!("{at}{below}");
+        if label.trim().is_empty() {
+            faults.push(Fault::new(&at, "format", "a label must have a character that can be seen"));
+        }
+        if !seen.insert(label) {
+            let detail = format!("the label {} is there already", verdict::quote(label));
+            faults.push(Fault::new(at, "duplicate", detail));
+        }
     }
 }
 

@@ -43,15 +43,13 @@ pub(super) fn check(op: &TransformOp, at: &str, faults: &mut Vec<Fault>) {
                 faults.push(Fault::new(pointer::push(at, "path"), "format", wrong));
             }
         }
-        TransformOp::Lookup { table, path, select, .. } => {
+        TransformOp::Lookup { table, path, on, select, .. } => {
             nodes::duplicates(select, &pointer::push(at, "select"), faults);
-            match (table, path) {
-                (Some(_), Some(_)) => {
-                    let detail = "a table and a path are given; one of them says what is read";
-                    faults.push(Fault::new(pointer::push(at, "path"), "contradiction", detail));
-                }
-                _ => {}
+            if table.is_some() && path.is_some() {
+                let detail = "a table and a path are given; one of them says what is read";
+                faults.push(Fault::new(pointer::push(at, "path"), "contradiction", detail));
             }
+            nodes::repeated_pairs(on, at, faults);
         }
         TransformOp::Expression { .. } | TransformOp::Hash { .. } | TransformOp::MaskPii { .. } => {}
     }

@@ -4,7 +4,7 @@ use super::shape::{self, Mode};
 use super::{Body, graph, nodes, pointer, verdict};
 use crate::Fault;
 use crate::models::node::{LoadMode, NodeType, TargetConfig};
-use crate::models::pipeline::{ExecutionConfig, Partitioning, Position, Retry};
+use crate::models::pipeline::{ExecutionConfig, Partitioning, Position, Retry, connectors_of};
 use crate::models::schema::Field;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -79,7 +79,8 @@ pub struct EdgeInput {
     pub source: String,
     /// The id of the node that takes them.
     pub target: String,
-    /// Which input it is where the target has several: `left` and `right` of a join.
+    /// Which input it is where the target has several: `left` and `right` of a join, the table's name in an sql node's
+    /// query. An edge that leaves a branch has the label of its route instead.
     #[schemars(length(max = 200))]
     pub label: Option<String>,
 }
@@ -168,9 +169,11 @@ pub fn references(body: &Body) -> References {
     let value = body.value();
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let own = text(value, "connectorId").map(|id| ("/connectorId".to_owned(), id));
-    let of_nodes = array(value, "nodes").iter().enumerate().take(graph::MAX_NODES).filter_map(|(index, node)| {
-        let config = node.get("config").filter(|_| nodes::type_of(node) == Some(NodeType::Source))?;
-        Some((format!("/nodes/{index}/config/connectorId"), text(config, "connectorId")?))
+    let of_nodes = array(value, "nodes").iter().enumerate().take(graph::MAX_NODES).flat_map(|(index, node)| {
+        let reads = matches!(nodes::type_of(node), Some(NodeType::Source | NodeType::Transform));
+        let config = node.get("config").and_then(Value::as_object).filter(|_| reads);
+        let named = config.into_iter().flat_map(connectors_of);
+        named.map(move |(below, id)| (format!("/nodes/{index}/config{below}"), id.to_owned()))
     });
     References {
         connectors: own.into_iter().chain(of_nodes).collect(),

@@ -475,12 +475,13 @@ pub struct PivotConfig {
     pub values: String,
     /// The measure of all values that meet in one cell.
     pub r#fn: AggregateFn,
-    /// The values of `columns` that become columns, in this order; where it is left out they are read first, 1,000 at most.
+    /// The values of `columns` that become columns, in this order, and named by their texts; a row with another value is in
+    /// none of them. Where it is left out they are read first, 1,000 at most, and sorted; null is called `null`.
     #[schemars(length(min = 1, max = 1000))]
     pub pivot_values: Option<Vec<Value>>,
 }
 
-/// Makes rows of columns: one row for each of `columns`.
+/// Makes rows of columns: one row for each of `columns`, in their order, also where the value is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnpivotConfig {
@@ -530,7 +531,8 @@ pub struct SqlConfig {
     pub query: String,
 }
 
-/// Checks rows against rules.
+/// Checks rows against rules, in their order: a row is rejected under the first one that it breaks, and later rules do
+/// not see it any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateConfig {
@@ -560,7 +562,8 @@ pub struct Rule {
 #[serde(rename_all = "camelCase")]
 pub enum RuleName {
     NotNull,
-    /// No two rows of the run have the same value; the first one, in the order of the source, is kept.
+    /// No two rows of the run have the same value; the first one, in the order of the source, is kept. A row that another
+    /// rule rejects keeps none from having its value.
     Unique,
     /// `min` and `max` of a number, a date or a time, both included.
     Range,
@@ -590,7 +593,7 @@ pub struct RuleParams {
     #[schemars(length(min = 1, max = 1000))]
     pub pattern: Option<String>,
     /// Of `oneOf`.
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = 1000))]
     pub values: Option<Vec<Value>>,
     /// A boolean SQL expression over the incoming columns, of `expression`.
     #[schemars(extend("format" = "sql-expression"))]

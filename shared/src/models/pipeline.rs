@@ -38,6 +38,14 @@ impl Node {
     }
 }
 
+/// The connectors that a node's config names, with their pointers below it: its own, and those of its lookups.
+pub fn connectors_of(config: &Map<String, Value>) -> impl Iterator<Item = (String, &str)> {
+    let own = config.get("connectorId").map(|id| ("/connectorId".to_owned(), id));
+    let ops = config.get("ops").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let lookups = ops.filter_map(|(index, op)| Some((format!("/ops/{index}/connectorId"), op.get("connectorId")?)));
+    own.into_iter().chain(lookups).filter_map(|(at, id)| Some((at, id.as_str()?)))
+}
+
 /// Where an editor draws a node, in its own units.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +62,7 @@ pub struct Edge {
     pub id: String,
     pub source: String,
     pub target: String,
-    /// Which input it is where the target has several, such as `left` and `right`.
+    /// Which input it is where the target has several, such as `left` and `right`; the route where the source is a branch.
     pub label: Option<String>,
 }
 
@@ -223,10 +231,8 @@ impl Pipeline {
     /// The connectors that it reads, its own first, each once.
     pub fn connectors(&self) -> Vec<&str> {
         let mut all = vec![self.connector_id.as_str()];
-        for node in &self.nodes.0 {
-            if let Some(Value::String(id)) = node.config.get("connectorId")
-                && !all.contains(&id.as_str())
-            {
+        for (_, id) in self.nodes.0.iter().flat_map(|node| connectors_of(&node.config)) {
+            if !all.contains(&id) {
                 all.push(id);
             }
         }

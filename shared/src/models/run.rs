@@ -173,6 +173,18 @@ pub struct NodeProgress {
     pub filtered: u64,
     pub rejected: u64,
     pub deduplicated: u64,
+    /// How many rows broke each rule of a validate node that only warns; rules that none broke are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<RuleWarnings>,
+}
+
+/// The rows that broke a rule and went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleWarnings {
+    /// The rule's id.
+    pub rule: String,
+    pub rows: u64,
 }
 
 /// One rejected row.

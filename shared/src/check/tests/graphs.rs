@@ -159,7 +159,11 @@ fn a_pipeline_has_a_hundred_nodes_and_thirty_connectors_at_most() {
 fn what_cannot_be_judged_is_not_guessed() {
     // Without the filter's type nobody knows whether it may be a source.
     assert_eq!(lines(graph(&["a:flter", "t:target"], &["a>t"])), ["/nodes/0/nodeType unknown"]);
-    assert_eq!(lines(graph(&["a:pivot", "t:target"], &["a>t"])), ["/nodes/0/nodeType not_available"]);
+    // Nor which routes a branch has whose config cannot be read.
+    assert_eq!(
+        lines(graph(&["s:source", "b:branch", "t:target"], &["s>b", "b>t:x"])),
+        ["/nodes/1/config/routes required"]
+    );
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! What the checks answer, rule by rule.
 
 mod bodies;
+mod branches;
 mod connectors;
 mod expressions;
 mod graphs;
 mod nodes;
 mod openapi;
 mod pipelines;
+mod queries;
 mod random;
+mod rules;
 mod schemas;
 
 use super::Body;
@@ -31,7 +34,7 @@ fn body(value: Value) -> Body {
 
 /// A pipeline with one node of each type.
 fn full_pipeline() -> Value {
-    json!({
+    let mut pipeline = json!({
         "name": " Flights ", "connectorId": "conn_1", "schemaId": "schema_1", "description": "d",
         "schedule": "0 2 * * MON-FRI", "timezone": "Europe/Berlin", "enabled": true,
         "executionConfig": {
@@ -59,6 +62,7 @@ fn full_pipeline() -> Value {
                 {"op": "trim", "fields": ["k"]},
                 {"op": "fill_null", "field": "k", "value": "-"},
                 {"op": "parse_json", "field": "l", "path": "a.b[0]", "into": "m", "type": "integer"},
+                {"op": "lookup", "connectorId": "conn_3", "path": "cities.csv", "on": [{"left": "k", "right": "code"}], "select": ["m"]},
                 {"op": "select", "fields": ["k", "m"]}
             ]}},
             {"id": "one", "nodeType": "union", "config": {"distinct": true}},
@@ -75,8 +79,42 @@ fn full_pipeline() -> Value {
             {"source": "ops", "target": "one"},
             {"source": "one", "target": "sums"},
             {"source": "sums", "target": "order"},
-            {"source": "order", "target": "unique"},
-            {"source": "unique", "target": "out"}
+            {"source": "order", "target": "unique"}
         ]
-    })
+    });
+    let (nodes, edges) = further_nodes();
+    pipeline["nodes"].as_array_mut().unwrap().extend(nodes.as_array().unwrap().iter().cloned());
+    pipeline["edges"].as_array_mut().unwrap().extend(edges.as_array().unwrap().iter().cloned());
+    pipeline
+}
+
+/// The nodes behind `unique`, and their edges.
+fn further_nodes() -> (Value, Value) {
+    let nodes = json!([
+            {"id": "wide", "nodeType": "pivot", "config": {"index": ["k"], "columns": "n", "values": "n", "fn": "sum", "pivotValues": [1, "two", null]}},
+            {"id": "long", "nodeType": "unpivot", "config": {"index": ["k"], "columns": ["1", "two"], "nameTo": "n", "valueTo": "v"}},
+            {"id": "ways", "nodeType": "branch", "config": {"routes": [{"label": "many", "condition": "v > 1"}], "else": "few"}},
+            {"id": "query", "nodeType": "sql", "config": {"query": "SELECT m.k, m.v FROM many m LEFT JOIN few ON m.k = few.k WHERE m.v > ${least}"}},
+            {"id": "sound", "nodeType": "validate", "config": {"rules": [
+                {"id": "a", "field": "k", "rule": "notNull", "onFail": "reject"},
+                {"id": "b", "field": "k", "rule": "unique", "onFail": "warn"},
+                {"id": "c", "field": "v", "rule": "range", "params": {"min": 0, "max": 10.5}},
+                {"id": "d", "field": "k", "rule": "length", "params": {"max": 10}},
+                {"id": "e", "field": "k", "rule": "regex", "params": {"pattern": "^[a-z]+$"}},
+                {"id": "f", "field": "k", "rule": "oneOf", "params": {"values": ["x", "y"]}},
+                {"id": "g", "field": "k", "rule": "email", "onFail": "warn"},
+                {"id": "h", "rule": "expression", "params": {"expr": "v > 0"}},
+                {"id": "i", "rule": "rowCount", "params": {"min": 1}}
+            ]}}
+    ]);
+    let edges = json!([
+            {"source": "unique", "target": "wide"},
+            {"source": "wide", "target": "long"},
+            {"source": "long", "target": "ways"},
+            {"source": "ways", "target": "query", "label": "many"},
+            {"source": "ways", "target": "query", "label": "few"},
+            {"source": "query", "target": "sound"},
+            {"source": "sound", "target": "out"}
+    ]);
+    (nodes, edges)
 }

@@ -26,7 +26,15 @@ fn op(op: Value) -> Vec<String> {
 
 #[test]
 fn ops_are_told_by_their_name() {
-    assert_eq!(op(json!({"op": "lookup", "connectorId": "c"})), ["/op not_available"]);
+    assert_eq!(op(json!({"op": "lookup", "connectorId": "c"})), ["/on required", "/select required"]);
+    let pair = json!({"left": "a", "right": "b"});
+    assert_eq!(
+        op(
+            json!({"op": "lookup", "connectorId": "c", "table": "t", "path": "p.csv", "on": [pair, pair], "select": ["a", "a"]})
+        ),
+        ["/on/1 duplicate", "/path contradiction", "/select/1 duplicate"]
+    );
+    assert!(op(json!({"op": "lookup", "connectorId": "c", "on": [pair], "select": ["a"]})).is_empty());
     assert_eq!(
         op(json!({"op": "cast", "feild": "a", "type": "int"})),
         ["/feild unknown_field", "/field required", "/type unknown"]
@@ -115,6 +123,51 @@ fn configs_say_nothing_that_contradicts_itself() {
             at("/loadMode not_available"),
             at("/table not_available"),
             at("/watermarkColumn not_available"),
+        ]
+    );
+}
+
+#[test]
+fn pivots_and_unpivots_name_each_column_once() {
+    let pivot = |extra: Value| {
+        let mut config = json!({"index": ["a"], "columns": "k", "values": "v", "fn": "sum"});
+        for (key, value) in extra.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        node("pivot", config)
+    };
+    assert!(pivot(json!({"pivotValues": ["x", 1, 1.5, true, null, "${y}"]})).is_empty());
+    assert_eq!(pivot(json!({"index": ["a", "a"], "columns": "a"})), ["/columns contradiction", "/index/1 duplicate"]);
+    assert_eq!(pivot(json!({"values": "*"})), ["/values contradiction"]);
+    assert!(pivot(json!({"values": "*", "fn": "count"})).is_empty());
+    assert_eq!(
+        pivot(json!({"pivotValues": ["x", "x", "a", [], "", "null", null]})),
+        [
+            "/pivotValues/1 duplicate",
+            "/pivotValues/2 duplicate",
+            "/pivotValues/3 type",
+            "/pivotValues/4 format",
+            "/pivotValues/6 duplicate",
+        ]
+    );
+    assert_eq!(pivot(json!({"pivotValues": []})), ["/pivotValues length"]);
+    assert_eq!(
+        pivot(json!({"index": [], "fn": "mode", "idnex": 1})),
+        ["/fn unknown", "/idnex unknown_field", "/index length"]
+    );
+    let unpivot = |index: Value, columns: Value, name: &str, value: &str| {
+        node("unpivot", json!({"index": index, "columns": columns, "nameTo": name, "valueTo": value}))
+    };
+    assert!(unpivot(json!([]), json!(["a", "b"]), "n", "v").is_empty());
+    assert!(unpivot(json!(["i"]), json!(["a", "b"]), "a", "b").is_empty());
+    assert_eq!(
+        unpivot(json!(["a", "i", "i"]), json!(["a", "b", "b"]), "i", "i"),
+        [
+            "/columns/0 contradiction",
+            "/columns/2 duplicate",
+            "/index/2 duplicate",
+            "/nameTo duplicate",
+            "/valueTo duplicate"
         ]
     );
 }

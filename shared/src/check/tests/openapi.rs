@@ -58,7 +58,7 @@ fn every_reference_meets_a_component_and_every_component_compiles() {
 #[test]
 fn nothing_of_ours_leaks_into_the_document() {
     let text = serde_json::to_string(&schemas()).unwrap();
-    for word in ["x-whole", "$defs", "pivot", "tenantSecret"] {
+    for word in ["x-whole", "$defs", "tenantSecret"] {
         assert!(!text.contains(word), "{word}");
     }
 }
