@@ -21,8 +21,11 @@ pub fn close(graph: &Graph, ran: &HashSet<usize>) -> Result<(), RunError> {
         let given: u64 = node
             .inputs
             .iter()
-            .filter_map(|input| graph.nodes.get(input.node))
-            .map(|input| input.counters.rows_out.load(Relaxed))
+            .filter_map(|input| Some((input, &graph.nodes.get(input.node)?.counters)))
+            .map(|(input, given)| match &input.route {
+                Some(label) => given.routes.of(label),
+                None => given.rows_out.load(Relaxed),
+            })
             .sum();
         let taken = node.counters.rows_in.load(Relaxed);
         if node.node_type != NodeType::Source && given != taken {
@@ -51,7 +54,8 @@ fn complete(node: &GraphNode) {
 }
 
 fn check_node(node: &GraphNode) -> Result<(), RunError> {
-    if matches!(node.node_type, NodeType::Join | NodeType::Aggregate) {
+    let makes_rows = [NodeType::Join, NodeType::Aggregate, NodeType::Pivot, NodeType::Unpivot, NodeType::Sql];
+    if makes_rows.contains(&node.node_type) {
         return Ok(());
     }
     let c = &node.counters;

@@ -2,7 +2,7 @@
 
 use super::expressions::Expressions;
 use super::graph::{Graph, GraphNode, Input, all_of};
-use super::progress::{Progress, ROW_COLUMN};
+use super::progress::{NodeCounters, Progress, ROW_COLUMN};
 use crate::error::{Kind, RunError};
 use crate::nodes::columns::{column, find, may_be_named, type_name, visible};
 use crate::nodes::deduplicate::can_be_key;
@@ -10,28 +10,59 @@ use crate::nodes::join::Side;
 use crate::nodes::ledger::Ledger;
 use crate::nodes::partition::Divide;
 use crate::nodes::step::follow;
-use crate::nodes::{aggregate, deduplicate, filter, join, sort, transform, union};
+use crate::nodes::tap::{Count, Tap};
+use crate::nodes::{
+    aggregate, branch, deduplicate, filter, join, pivot, sort, sql, transform, union, unpivot, validate,
+};
 use crate::sources::Source;
+use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use shared::models::node::NodeConfig;
+use shared::models::node::{NodeConfig, PivotConfig, SqlConfig};
 use shared::models::pipeline::Partitioning;
 use shared::models::schema::Field;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// How often nodes may be compiled in all, since a query may read each of its inputs many times.
+const MAX_COPIES: u64 = 10_000;
+
 /// What the compiler knows of a run.
 pub struct Compiler<'a> {
     pub graph: &'a Graph,
-    /// The open sources, by the index of their node.
-    pub sources: &'a HashMap<usize, Source>,
+    pub opened: &'a Opened,
     pub expressions: &'a Arc<Expressions>,
     pub progress: &'a Arc<Progress>,
     pub partitioning: Partitioning,
     pub parallelism: usize,
     /// Nodes whose first copy has been compiled: only that one counts.
     counted: HashSet<usize>,
+    /// What comes into sql nodes, by the id of its tap; see [`Compiled::sql_inputs`].
+    sql_inputs: Vec<(usize, LogicalPlan)>,
+    /// How often nodes have been compiled.
+    copies: u64,
     faults: Vec<RunError>,
+}
+
+/// What must be known before a graph can be compiled.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// The open sources, by the index of their node.
+    pub sources: HashMap<usize, Source>,
+    /// What lookups read, by the index of their node and the place of their op, with counters of its own: what it
+    /// rejects is reported, and it counts as no rows of the node.
+    pub lookups: HashMap<(usize, usize), (Source, Arc<NodeCounters>)>,
+    /// The values that become columns, by the index of the pivot.
+    pub pivots: HashMap<usize, Vec<ScalarValue>>,
+}
+
+/// A graph as logical plans.
+pub struct Compiled {
+    /// What comes into each target.
+    pub targets: Vec<LogicalPlan>,
+    /// What comes into sql nodes, each after what comes before it. The optimizer leaves out an input that cannot
+    /// matter, such as below `WHERE false`; it must be read all the same, or its rows would be missing in the counts.
+    pub sql_inputs: Vec<(usize, LogicalPlan)>,
 }
 
 /// The rows that a node gives.
@@ -45,21 +76,21 @@ impl<'a> Compiler<'a> {
     /// A compiler over the sources that are open.
     pub fn new(
         graph: &'a Graph,
-        sources: &'a HashMap<usize, Source>,
+        opened: &'a Opened,
         expressions: &'a Arc<Expressions>,
         progress: &'a Arc<Progress>,
         partitioning: Partitioning,
         parallelism: usize,
     ) -> Self {
-        let (counted, faults) = (HashSet::new(), Vec::new());
-        Self { graph, sources, expressions, progress, partitioning, parallelism, counted, faults }
+        let (counted, sql_inputs, faults) = (HashSet::new(), Vec::new(), Vec::new());
+        Self { graph, opened, expressions, progress, partitioning, parallelism, counted, sql_inputs, copies: 0, faults }
     }
 
     /// The plan of what comes into each of `targets`, with the columns that `fields` take.
     ///
     /// # Errors
     /// All faults that were found, in one error.
-    pub fn targets(mut self, targets: &[usize], fields: &[Field]) -> Result<Vec<LogicalPlan>, RunError> {
+    pub fn targets(mut self, targets: &[usize], fields: &[Field]) -> Result<Compiled, RunError> {
         let mut plans = Vec::new();
         for target in targets {
             let Some(node) = self.graph.nodes.get(*target) else { continue };
@@ -70,12 +101,19 @@ impl<'a> Compiler<'a> {
             }
         }
         all_of(self.faults)?;
-        Ok(plans)
+        Ok(Compiled { targets: plans, sql_inputs: self.sql_inputs })
+    }
+
+    /// The field of the pivot at `index` whose values become columns; none where a fault upstream has been noted.
+    pub fn pivot_values(&mut self, index: usize, config: &PivotConfig) -> Option<LogicalPlan> {
+        let node = self.graph.nodes.get(index)?;
+        let flow = self.flow(node.inputs.first()?, false)?;
+        pivot::only_values(node, config, flow.plan).ok()
     }
 
     /// The columns that node `index` gives, where they can be told from the sources that are open.
     pub fn columns(&mut self, index: usize) -> Option<Vec<String>> {
-        let flow = self.flow(&Input { node: index, label: None }, false)?;
+        let flow = self.flow(&Input { node: index, label: None, route: None }, false)?;
         Some(visible(flow.plan.schema()).map(|field| field.name().clone()).collect())
     }
 
@@ -93,6 +131,13 @@ impl<'a> Compiler<'a> {
     /// What comes over an edge; none where a fault upstream has been noted.
     fn flow(&mut self, input: &Input, count: bool) -> Option<Flow> {
         let node = self.graph.nodes.get(input.node)?;
+        self.copies += 1;
+        if self.copies > MAX_COPIES {
+            self.faults.push(node.fault(format!(
+                "the graph divides and meets again so often that its nodes would be worked more than {MAX_COPIES} times"
+            )));
+            return None;
+        }
         let counts = count && self.counted.insert(input.node);
         let ledger = Ledger::new(counts.then(|| node.counters.clone()), self.progress.clone());
         let mut flows = Vec::with_capacity(node.inputs.len());
@@ -100,7 +145,11 @@ impl<'a> Compiler<'a> {
             flows.push(self.flow(input, count));
         }
         let flows: Vec<Flow> = flows.into_iter().collect::<Option<_>>()?;
-        match self.node(input.node, node, flows, ledger, counts) {
+        let flow = match &node.config {
+            NodeConfig::Sql(config) => self.sql(node, config, flows, ledger),
+            _ => self.node(input, node, flows, ledger, counts),
+        };
+        match flow {
             Ok(flow) => Some(flow),
             Err(fault) => {
                 self.faults.push(fault.at(&node.id));
@@ -109,14 +158,45 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// The rows of an sql node. An input that the query reads more than once is compiled again each time, and counted
+    /// the first time.
+    fn sql(
+        &mut self,
+        node: &'a GraphNode,
+        config: &SqlConfig,
+        flows: Vec<Flow>,
+        ledger: Ledger,
+    ) -> Result<Flow, RunError> {
+        let bytes = flows.iter().map(|flow| flow.bytes).sum();
+        let inputs: Vec<LogicalPlan> = flows.into_iter().map(|flow| flow.plan).collect();
+        let mut first: Vec<Option<LogicalPlan>> = inputs.iter().cloned().map(Some).collect();
+        let (expressions, counting) = (self.expressions.clone(), ledger.clone());
+        let plan = sql::plan(node, config, &inputs, &expressions, ledger, |index| {
+            if let Some(input) = first.get_mut(index).and_then(Option::take) {
+                if !counting.counts() {
+                    return sql::tapped(input, Tap::new(Count::In, counting.clone()));
+                }
+                let id = self.sql_inputs.len();
+                let tapped = sql::tapped(input, Tap::new(Count::In, counting.clone()).known_as(id))?;
+                self.sql_inputs.push((id, tapped.clone()));
+                return Ok(tapped);
+            }
+            let again = node.inputs.get(index).and_then(|input| self.flow(input, false));
+            let again = again.ok_or_else(|| node.fault("one of its inputs cannot be read a second time"))?;
+            sql::tapped(again.plan, Tap::new(Count::In, counting.silent()))
+        })?;
+        Ok(Flow { plan, bytes })
+    }
+
     fn node(
         &self,
-        index: usize,
+        input: &Input,
         node: &GraphNode,
         flows: Vec<Flow>,
         ledger: Ledger,
         counts: bool,
     ) -> Result<Flow, RunError> {
+        let index = input.node;
         let bytes = flows.iter().map(|flow| flow.bytes).sum();
         let one = |flows: Vec<Flow>| {
             let only = flows.into_iter().next().map(|flow| flow.plan);
@@ -125,7 +205,10 @@ impl<'a> Compiler<'a> {
         let plan = match &node.config {
             NodeConfig::Source(_) => return self.source(index, node, counts),
             NodeConfig::Filter(config) => filter::plan(node, config, one(flows)?, self.expressions, ledger)?,
-            NodeConfig::Transform(config) => transform::plan(node, config, one(flows)?, self.expressions, ledger)?,
+            NodeConfig::Transform(config) => {
+                let lookups = |op: usize| self.lookup(index, op, node, counts);
+                transform::plan(node, config, (one(flows)?, bytes), self.expressions, ledger, &lookups)?
+            }
             NodeConfig::Sort(config) => sort::plan(node, config, one(flows)?, ledger)?,
             NodeConfig::Deduplicate(config) => deduplicate::plan(node, config, one(flows)?, ledger)?,
             NodeConfig::Aggregate(config) => aggregate::plan(node, config, one(flows)?, ledger)?,
@@ -137,31 +220,62 @@ impl<'a> Compiler<'a> {
                 let (left, right) = sides(node, flows)?;
                 join::plan(node, config, left, right, ledger)?
             }
-            NodeConfig::Pivot(_)
-            | NodeConfig::Unpivot(_)
-            | NodeConfig::Branch(_)
-            | NodeConfig::Sql(_)
-            | NodeConfig::Validate(_) => return Err(node.fault("its type is not available in this version")),
+            NodeConfig::Pivot(config) => {
+                let values = self.opened.pivots.get(&index).map(Vec::as_slice);
+                pivot::plan(node, config, values, one(flows)?, ledger)?
+            }
+            NodeConfig::Unpivot(config) => unpivot::plan(node, config, one(flows)?, ledger)?,
+            NodeConfig::Branch(config) => {
+                branch::plan(node, config, input.route.as_deref(), one(flows)?, self.expressions, ledger)?
+            }
+            NodeConfig::Validate(config) => validate::plan(node, config, one(flows)?, self.expressions, ledger)?,
+            NodeConfig::Sql(_) => return Err(node.fault("a query is planned apart")),
             NodeConfig::Target(_) => return Err(node.fault("a target gives no rows on, so no edge may leave it")),
         };
         Ok(Flow { plan, bytes })
     }
 
-    fn source(&self, index: usize, node: &GraphNode, counts: bool) -> Result<Flow, RunError> {
-        // Not open yet: asked only to learn what can be known before.
-        let Some(source) = self.sources.get(&index) else { return Err(node.fault("it is not open")) };
+    /// What the lookup at `op` of a transform reads.
+    fn lookup(
+        &self,
+        index: usize,
+        op: usize,
+        node: &GraphNode,
+        counts: bool,
+    ) -> Result<(LogicalPlan, Option<u64>), RunError> {
+        let Some((source, counters)) = self.opened.lookups.get(&(index, op)) else {
+            return Err(node.fault("what it looks up is not open"));
+        };
+        let plan = self.scan(&format!("lookup_{index}_{op}"), source, node, counts.then_some(counters))?;
+        Ok((plan, Some(source_bytes(source))))
+    }
+
+    /// The rows of an open source, which `counters` count.
+    fn scan(
+        &self,
+        name: &str,
+        source: &Source,
+        node: &GraphNode,
+        counters: Option<&Arc<NodeCounters>>,
+    ) -> Result<LogicalPlan, RunError> {
         for field in source.schema().fields().iter().filter(|field| field.name() != ROW_COLUMN) {
             may_be_named(field.name()).map_err(|why| node.fault(why))?;
         }
-        let provider = source.provider(counts.then(|| node.counters.clone()), self.progress.clone());
-        let plan = LogicalPlanBuilder::scan(format!("source_{index}"), provider_as_source(provider), None)?;
+        let provider = source.provider(counters.cloned(), self.progress.clone());
+        let plan = LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?;
         // Without the scan's name before them, columns have the same plain names everywhere.
         let names: Vec<_> = source.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let scanned = names.iter().map(|name| {
-            let qualified = datafusion::common::Column::new(Some(format!("source_{index}")), name);
-            datafusion::logical_expr::Expr::Column(qualified).alias(name)
+        let scanned = names.iter().map(|column| {
+            let qualified = datafusion::common::Column::new(Some(name), column);
+            datafusion::logical_expr::Expr::Column(qualified).alias(column)
         });
-        let plan = plan.project(scanned.collect::<Vec<_>>())?.build()?;
+        Ok(plan.project(scanned.collect::<Vec<_>>())?.build()?)
+    }
+
+    fn source(&self, index: usize, node: &GraphNode, counts: bool) -> Result<Flow, RunError> {
+        // Not open yet: asked only to learn what can be known before.
+        let Some(source) = self.opened.sources.get(&index) else { return Err(node.fault("it is not open")) };
+        let plan = self.scan(&format!("source_{index}"), source, node, counts.then_some(&node.counters))?;
         let divide = self.divide(node, &plan)?;
         let plan = match divide {
             Some(divide) => follow(plan, Arc::new(divide)),
@@ -205,13 +319,12 @@ fn source_bytes(source: &Source) -> u64 {
 
 /// The two inputs of a join, by the labels of the edges, or by their order where they have none.
 fn sides(node: &GraphNode, flows: Vec<Flow>) -> Result<(Side, Side), RunError> {
-    let labels: Vec<_> = node.inputs.iter().map(|input| input.label.as_deref()).collect();
+    let labels: Vec<_> = node.inputs.iter().filter_map(|input| input.label.as_deref()).collect();
+    let odd = labels.iter().any(|label| !["left", "right"].contains(label)) || labels.first() == labels.get(1);
     let mut sides = flows.into_iter().map(|flow| Side { plan: flow.plan, bytes: flow.bytes });
-    match (labels.as_slice(), sides.next(), sides.next()) {
-        ([Some("right"), Some("left") | None] | [None, Some("left")], Some(right), Some(left)) => Ok((left, right)),
-        ([Some("left"), Some("right") | None] | [None, Some("right")] | [None, None], Some(left), Some(right)) => {
-            Ok((left, right))
-        }
+    match (node.left(), sides.next(), sides.next()) {
+        (0, Some(left), Some(right)) if !odd || labels.is_empty() => Ok((left, right)),
+        (_, Some(right), Some(left)) if !odd => Ok((left, right)),
         _ => Err(node.fault("its two edges must be labelled left and right")),
     }
 }

@@ -3,12 +3,15 @@
 
 use super::functions::{SCALAR, check_call, is_aggregate};
 use super::parameters;
+use super::placeholders::{literal, parameter, with_placeholders};
+use super::queries::sql_config;
 use crate::engine::progress::ROW_COLUMN;
+use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError};
+use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -29,8 +32,6 @@ const MAX_CHARS: usize = 10_000;
 const MAX_TOKENS: usize = 4_000;
 /// Levels of an expression, one an operator in a chain such as `a + b + c`.
 const MAX_DEPTH: usize = 200;
-/// How parameters outside of text literals are named while an expression is parsed.
-const PLACEHOLDER: &str = "$__flowgate_";
 
 /// Compiles the expressions of one run. `now()` is the same instant in all of them.
 #[derive(Debug)]
@@ -61,19 +62,24 @@ impl Compiled {
 impl Expressions {
     /// Expressions over a run's parameters, whose `now()` is this moment.
     pub fn new(parameters: Map<String, Value>) -> Self {
-        let mut config = SessionConfig::new();
-        let parser = &mut config.options_mut().sql_parser;
-        parser.enable_ident_normalization = false;
-        parser.parse_float_as_decimal = true;
-        parser.map_string_types_to_utf8view = false;
         let functions = SessionStateDefaults::default_scalar_functions();
         let mut state = SessionStateBuilder::new()
-            .with_config(config)
+            .with_config(sql_config())
             .with_scalar_functions(functions.into_iter().filter(|f| SCALAR.contains(&f.name())).collect())
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .build();
         state.mark_start_execution();
         Self { state, parameters }
+    }
+
+    /// The parameters of the run.
+    pub fn parameters(&self) -> &Map<String, Value> {
+        &self.parameters
+    }
+
+    /// The instant that `now()` is.
+    pub fn now(&self) -> Option<DateTime<Utc>> {
+        self.state.execution_props().query_execution_start_time
     }
 
     /// Compiles `sql` over the columns of `schema`.
@@ -95,9 +101,18 @@ impl Expressions {
             Ok(if fault.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         })
         .map_err(said)?;
-        if let Some(why) = fault {
-            return Err(why);
+        match fault {
+            Some(why) => Err(why),
+            None => self.typed(expr, schema),
         }
+    }
+
+    /// Compiles an expression that was made of a config's values, over the columns of `schema`.
+    ///
+    /// # Errors
+    /// A sentence that says what does not go together.
+    pub fn typed(&self, expr: Expr, schema: &DFSchema) -> Result<Compiled, String> {
+        let said = |e: DataFusionError| in_short(&e);
         let context = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
             .with_config_options(self.state.config_options().clone())
@@ -142,7 +157,7 @@ impl Expressions {
             return Err(format!("it has {chars} characters, at most {MAX_CHARS} are allowed"));
         }
         let dialect = GenericDialect {};
-        let sql = with_placeholders(sql, &self.parameters)?;
+        let sql = with_placeholders(sql, &self.parameters, false)?;
         let tokens = Tokenizer::new(&dialect, &sql).tokenize().map_err(|e| e.to_string())?;
         let tokens = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).count();
         if tokens > MAX_TOKENS {
@@ -159,40 +174,6 @@ impl Expressions {
             Some(alias) => Err(format!("the alias {alias} has no meaning here; leave it out")),
         }
     }
-}
-
-/// `sql` with `$__flowgate_<n>` for the nth parameter of the run wherever `${name}` stands outside of quotes.
-fn with_placeholders(sql: &str, parameters: &Map<String, Value>) -> Result<String, String> {
-    let mut out = String::with_capacity(sql.len());
-    let mut quote: Option<char> = None;
-    let mut rest = sql;
-    while let Some(next) = rest.chars().next() {
-        let mut taken = next.len_utf8();
-        match (quote, next) {
-            (None, '\'' | '"') => quote = Some(next),
-            (Some(open), close) if open == close => quote = None,
-            (None, '-') if rest.starts_with("--") => return Err("comments (--) are not allowed".to_owned()),
-            (None, '/') if rest.starts_with("/*") => return Err("comments (/*) are not allowed".to_owned()),
-            (None, '$') => {
-                let Some((name, after)) = rest.strip_prefix("${").and_then(|inside| inside.split_once('}')) else {
-                    return Err("a parameter is written ${name}; a lone $ is not allowed outside of texts".to_owned());
-                };
-                parameters::find(name.trim(), parameters)?;
-                let index = parameters.keys().position(|key| key == name.trim()).unwrap_or_default();
-                out.push_str(&format!(" {PLACEHOLDER}{index} "));
-                rest = after;
-                continue;
-            }
-            _ => {}
-        }
-        if taken > rest.len() {
-            taken = rest.len();
-        }
-        let (this, after) = rest.split_at(taken);
-        out.push_str(this);
-        rest = after;
-    }
-    Ok(out)
 }
 
 /// Checks a syntax tree and puts the parameters into it.
@@ -241,11 +222,7 @@ impl Check<'_> {
             ast::Expr::Function(function) => self.call(function),
             ast::Expr::Value(value) => match &mut value.value {
                 ast::Value::Placeholder(name) => {
-                    let found = name.strip_prefix(PLACEHOLDER).and_then(|index| index.parse().ok());
-                    let found = found.and_then(|index: usize| self.expressions.parameters.iter().nth(index));
-                    let Some((name, parameter)) = found else {
-                        return Err(format!("{name} is not allowed; a parameter is written ${{name}}"));
-                    };
+                    let (name, parameter) = parameter(name, &self.expressions.parameters)?;
                     *expr = literal(name, parameter)?;
                     Ok(())
                 }
@@ -308,30 +285,6 @@ pub fn missing<'a>(name: &str, columns: impl Iterator<Item = &'a str>) -> String
     let shown = columns.iter().take(40).copied().collect::<Vec<_>>().join(", ");
     let more = if columns.len() > 40 { format!(" and {} more", columns.len() - 40) } else { String::new() };
     format!("there is no column {name:?}; {hint}There are: {shown}{more}")
-}
-
-/// A parameter's value as a literal of its JSON type.
-fn literal(name: &str, value: &Value) -> Result<ast::Expr, String> {
-    let value = match value {
-        Value::Null => ast::Value::Null,
-        Value::Bool(b) => ast::Value::Boolean(*b),
-        Value::String(text) => ast::Value::SingleQuotedString(text.clone()),
-        Value::Number(number) => {
-            let text = number.to_string();
-            let Some(positive) = text.strip_prefix('-') else { return Ok(number_literal(&text)) };
-            return Ok(ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr: Box::new(number_literal(positive)) });
-        }
-        Value::Array(_) | Value::Object(_) => {
-            return Err(format!(
-                "the parameter {name:?} is a list or an object; an expression takes a text, a number, true, false or null"
-            ));
-        }
-    };
-    Ok(ast::Expr::Value(value.into()))
-}
-
-fn number_literal(text: &str) -> ast::Expr {
-    ast::Expr::Value(ast::Value::Number(text.to_owned(), false).into())
 }
 
 /// Whether a planned expression is of an allowed kind.

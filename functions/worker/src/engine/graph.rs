@@ -4,7 +4,9 @@ use super::parameters;
 use crate::engine::job::Job;
 use crate::engine::progress::{NodeCounters, Progress};
 use crate::error::{Kind, RunError};
+use serde_json::{Map, Value};
 use shared::models::node::{self, NodeConfig, NodeType};
+use shared::models::pipeline::Node;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,6 +27,15 @@ pub struct GraphNode {
 }
 
 impl GraphNode {
+    /// The place of a join's left input among its inputs; the other one is the right.
+    pub fn left(&self) -> usize {
+        let is = |input: &Input, side: &str| input.label.as_deref() == Some(side);
+        match self.inputs.iter().position(|input| is(input, "left")) {
+            Some(left) => left,
+            None => usize::from(self.inputs.first().is_some_and(|first| is(first, "right"))),
+        }
+    }
+
     /// An error of the pipeline's definition at this node.
     pub fn fault(&self, message: impl AsRef<str>) -> RunError {
         RunError::new(Kind::Definition, format!("node {:?}: {}", self.name, message.as_ref())).at(&self.id)
@@ -36,7 +47,10 @@ impl GraphNode {
 pub struct Input {
     /// The index of the node that the rows come from.
     pub node: usize,
+    /// Which input it is. An edge from a branch into a join has none: it takes the side that is left over.
     pub label: Option<String>,
+    /// The route of the branch that the rows come from.
+    pub route: Option<String>,
 }
 
 /// All nodes of a run, each after those that its rows come from.
@@ -61,7 +75,7 @@ impl Graph {
         let mut faults = Vec::new();
         for index in &order {
             let Some(node) = job.nodes.get(*index) else { continue };
-            let config = parameters::fill_config(node.name(), &node.config, &job.parameters).and_then(|config| {
+            let config = filled(node, &job.parameters).and_then(|config| {
                 node::typed(node.node_type, &config)
                     .map_err(|e| RunError::new(Kind::Definition, format!("node {:?}: {e}", node.name())))
             });
@@ -72,10 +86,13 @@ impl Graph {
                     continue;
                 }
             };
-            let inputs =
-                job.edges.iter().filter(|edge| edge.target == node.id).filter_map(|edge| {
-                    Some(Input { node: *place.get(edge.source.as_str())?, label: edge.label.clone() })
-                });
+            let inputs = job.edges.iter().filter(|edge| edge.target == node.id).filter_map(|edge| {
+                let source = *place.get(edge.source.as_str())?;
+                let branch = order.get(source).and_then(|index| job.nodes.get(*index));
+                let route = edge.label.clone().filter(|_| branch.is_some_and(|n| n.node_type == NodeType::Branch));
+                let label = edge.label.clone().filter(|_| route.is_none() || node.node_type == NodeType::Sql);
+                Some(Input { node: source, label, route })
+            });
             nodes.push(GraphNode {
                 id: node.id.clone(),
                 name: node.name().to_owned(),
@@ -106,6 +123,7 @@ impl Graph {
                 NodeType::Source => (0, 0),
                 NodeType::Join => (2, 2),
                 NodeType::Union => (1, usize::MAX),
+                NodeType::Sql => (1, 10),
                 _ => (1, 1),
             };
             let count = node.inputs.len();
@@ -156,6 +174,15 @@ impl Graph {
         }
         sum
     }
+}
+
+/// A node's config with the run's parameters in it. Those of a query go into its parsed form (`engine/queries.rs`).
+fn filled(node: &Node, values: &Map<String, Value>) -> Result<Map<String, Value>, RunError> {
+    let mut config = node.config.clone();
+    let query = if node.node_type == NodeType::Sql { config.remove("query") } else { None };
+    let mut config = parameters::fill_config(node.name(), &config, values)?;
+    config.extend(query.map(|query| ("query".to_owned(), query)));
+    Ok(config)
 }
 
 /// The indices of the job's nodes, each after those that its rows come from.

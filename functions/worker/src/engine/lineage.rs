@@ -8,13 +8,14 @@ use std::collections::HashMap;
 /// Fields of the target's schema by the name that their column has at some node.
 pub type Wanted = HashMap<String, Field>;
 
-/// What the columns of the source at `source` are known to become, over all its ways to `targets`. `columns`
-/// answers a node's columns where they are known already.
+/// What the columns of a source, or of what a lookup reads, are known to become, over all its ways to `targets`.
+/// `reader` is the index of the source, or of the transform with the place of the lookup's op. `columns` answers a
+/// node's columns where they are known already.
 pub fn expected(
     graph: &Graph,
     targets: &[usize],
     fields: &[Field],
-    source: usize,
+    reader: (usize, Option<usize>),
     columns: &dyn Fn(usize) -> Option<Vec<String>>,
 ) -> Wanted {
     let wanted: Wanted = fields.iter().map(|field| (field.name.clone(), field.clone())).collect();
@@ -23,7 +24,11 @@ pub fn expected(
         let mut open = vec![(*target, wanted.clone())];
         while let Some((index, wanted)) = open.pop() {
             let Some(node) = graph.nodes.get(index) else { continue };
-            if index == source {
+            if index == reader.0 {
+                let wanted = match reader.1 {
+                    Some(op) => looked_up(node, op, wanted),
+                    None => wanted,
+                };
                 for (name, field) in wanted {
                     found.entry(name).or_insert(field);
                 }
@@ -51,15 +56,56 @@ fn before(node: &GraphNode, side: usize, mut wanted: Wanted, columns: &dyn Fn(us
             wanted
         }
         NodeConfig::Join(config) => {
-            let left = node.inputs.iter().position(|i| i.label.as_deref() == Some("left")).unwrap_or(0);
+            let left = node.left();
             if side == left {
                 wanted
             } else {
                 right(config, wanted, node.inputs.get(left).and_then(|i| columns(i.node)))
             }
         }
-        _ => wanted,
+        // The columns that values become are measures, whatever they are called.
+        NodeConfig::Pivot(config) => {
+            wanted.retain(|name, _| config.index.contains(name));
+            wanted
+        }
+        NodeConfig::Unpivot(config) => {
+            let value = wanted.remove(&config.value_to);
+            wanted.retain(|name, _| config.index.contains(name));
+            wanted.extend(value.iter().flat_map(|v| config.columns.iter().map(|name| (name.clone(), v.clone()))));
+            wanted
+        }
+        // A query may give any of its values any name.
+        NodeConfig::Sql(_) => Wanted::new(),
+        NodeConfig::Source(_)
+        | NodeConfig::Filter(_)
+        | NodeConfig::Union(_)
+        | NodeConfig::Sort(_)
+        | NodeConfig::Deduplicate(_)
+        | NodeConfig::Branch(_)
+        | NodeConfig::Validate(_)
+        | NodeConfig::Target(_) => wanted,
     }
+}
+
+/// What is wanted of the table that the lookup at `op` reads, where `wanted` is wanted of the node. A key has the type
+/// of the key that it is to meet.
+fn looked_up(node: &GraphNode, op: usize, mut wanted: Wanted) -> Wanted {
+    let NodeConfig::Transform(config) = &node.config else { return Wanted::new() };
+    for after in config.ops.iter().skip(op + 1).rev() {
+        before_op(after, &mut wanted);
+    }
+    let Some(TransformOp::Lookup { on, select, .. }) = config.ops.get(op) else { return Wanted::new() };
+    let mut found: Wanted = wanted.iter().filter(|(name, _)| select.contains(name)).map(clone).collect();
+    for key in on.iter().filter(|key| !select.contains(&key.left)) {
+        if let Some(field) = wanted.get(&key.left) {
+            found.insert(key.right.clone(), field.clone());
+        }
+    }
+    found
+}
+
+fn clone((name, field): (&String, &Field)) -> (String, Field) {
+    (name.clone(), field.clone())
 }
 
 /// What is wanted of a join's right input. As long as the left's columns are not known, only the keys are sure.

@@ -8,7 +8,7 @@ use shared::error::nearest;
 /// their text.
 const EXPRESSIONS: [&str; 2] = ["condition", "expr"];
 /// Configs that are values of any JSON type, so that a parameter which is all of one keeps its type.
-const VALUES: [&str; 3] = ["value", "default", "mapping"];
+const VALUES: [&str; 7] = ["value", "default", "mapping", "min", "max", "values", "pivotValues"];
 
 /// A piece of a text with parameters in it.
 #[derive(Debug, PartialEq, Eq)]

@@ -49,6 +49,33 @@ pub struct NodeCounters {
     pub filtered: AtomicU64,
     pub rejected: AtomicU64,
     pub deduplicated: AtomicU64,
+    /// Of a branch: the rows that went over each route, by its label.
+    pub routes: Named,
+    /// Of a validate node: the rows that broke each rule that only warns, by its id.
+    pub warnings: Named,
+}
+
+/// Counts by name, in the order in which the names came up first.
+#[derive(Debug, Default)]
+pub struct Named(Mutex<Vec<(String, u64)>>);
+
+impl Named {
+    /// Adds `rows` to the count of `name`.
+    pub fn add(&self, name: &str, rows: u64) {
+        let mut counts = lock(&self.0);
+        match counts.iter_mut().find(|(known, _)| known == name) {
+            Some((_, count)) => *count += rows,
+            None => counts.push((name.to_owned(), rows)),
+        }
+    }
+    /// The count of `name`.
+    pub fn of(&self, name: &str) -> u64 {
+        lock(&self.0).iter().find(|(known, _)| known == name).map_or(0, |(_, count)| *count)
+    }
+    /// All counts so far.
+    pub fn all(&self) -> Vec<(String, u64)> {
+        lock(&self.0).clone()
+    }
 }
 
 impl NodeCounters {
@@ -63,6 +90,8 @@ impl NodeCounters {
             filtered: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             deduplicated: AtomicU64::new(0),
+            routes: Named::default(),
+            warnings: Named::default(),
         })
     }
 }
@@ -237,6 +266,14 @@ impl Progress {
             .at(&node.id));
         }
         self.keep(&error)
+    }
+
+    /// Where a row came from, as people say it: `row 7 in orders.csv`.
+    pub fn place(&self, row: RowId) -> String {
+        match self.file_name(row) {
+            Some(file) => format!("row {} in {file}", row.row()),
+            None => format!("row {}", row.row()),
+        }
     }
 
     fn file_name(&self, row: RowId) -> Option<Arc<str>> {

@@ -1,23 +1,26 @@
 //! One run from its job to its commits: open, plan, stage, check, commit.
 
 use super::accounting;
-use super::compile::Compiler;
+use super::compile::{Compiler, Opened};
 use super::expressions::Expressions;
 use super::graph::{Graph, GraphNode};
 use super::job::{Hooks, Job, Outcome, Settings};
+use super::progress::NodeCounters;
 use super::session::{self, parallelism};
-use super::{lineage, story};
+use super::{lineage, pivots, story};
 use crate::error::{Kind, RunError};
-use crate::nodes::tap::drain;
+use crate::nodes::tap::{self, drain};
+use crate::nodes::validate;
 use crate::sources::{self, Source, SourceRequest};
 use crate::targets::{self, Target};
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
-use shared::models::node::{NodeConfig, SourceConfig};
+use shared::models::node::{NodeConfig, NodeType, SourceConfig, TransformOp};
 use shared::models::pipeline::Partitioning;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// How much larger the rows of a join's smaller side may become in memory than their files are, with their hash table.
@@ -64,6 +67,14 @@ struct Planned {
     plan: Arc<dyn ExecutionPlan>,
 }
 
+/// What is to be executed in all.
+struct Plans {
+    session: SessionState,
+    targets: Vec<Planned>,
+    /// Inputs of queries that no target's plan reads, since they cannot matter there; read to be counted.
+    left_out: Vec<Arc<dyn ExecutionPlan>>,
+}
+
 impl Run<'_> {
     async fn go(&mut self) -> Result<Outcome, RunError> {
         let stop = self.hooks.stop.clone();
@@ -72,8 +83,8 @@ impl Run<'_> {
             () = stop.cancelled() => return Err(stopped()),
             planned = self.prepare() => planned?,
         };
-        if let Some((session, plans)) = planned {
-            self.stage(&session, plans).await?;
+        if let Some(plans) = planned {
+            let session = self.stage(plans).await?;
             self.hooks.gate.enter().await?;
             return self.commit(&session).await;
         }
@@ -85,7 +96,7 @@ impl Run<'_> {
     }
 
     /// Opens everything and plans what is to be executed; none where all targets have their rows.
-    async fn prepare(&mut self) -> Result<Option<(SessionState, Vec<Planned>)>, RunError> {
+    async fn prepare(&mut self) -> Result<Option<Plans>, RunError> {
         let begun = Instant::now();
         for index in self.graph.targets() {
             let Some(node) = self.graph.nodes.get(index) else { continue };
@@ -99,57 +110,134 @@ impl Run<'_> {
             return Ok(None);
         }
         let expressions = Arc::new(Expressions::new(self.job.parameters.clone()));
-        let sources = self.open_sources(&open, &expressions).await?;
-        let spilling = self.compiler(&sources, &expressions).largest_build_side().saturating_mul(GROWTH)
-            > self.settings.memory_bytes as u64;
-        let session = session::open(self.job, self.settings, spilling)?;
-        let logical = self.compiler(&sources, &expressions).targets(&open, &self.job.schema.fields)?;
-        let mut planned = Vec::with_capacity(logical.len());
-        for (index, plan) in open.iter().zip(logical) {
+        let mut opened = self.open_sources(&open, &expressions).await?;
+        self.read_pivots(&open, &mut opened, &expressions).await?;
+        let (session, spilling) = self.session(&opened, &expressions)?;
+        let compiled = self.compiler(&opened, &expressions).targets(&open, &self.job.schema.fields)?;
+        let mut targets = Vec::with_capacity(compiled.targets.len());
+        let mut tapped = HashSet::new();
+        for (index, plan) in open.iter().zip(compiled.targets) {
             let Some(target) = self.targets.iter().position(|open| open.node == *index) else { continue };
             let plan = session.create_physical_plan(&plan).await?;
             tracing::debug!(run = self.job.run_id, plan = %datafusion::physical_plan::displayable(plan.as_ref()).indent(false), "planned");
-            planned.push(Planned { target, plan });
+            tapped.extend(tap::ids(&plan));
+            targets.push(Planned { target, plan });
+        }
+        let mut left_out = Vec::new();
+        // From the last to the first, so that what comes before a query is read together with it.
+        for (id, plan) in compiled.sql_inputs.into_iter().rev() {
+            if !tapped.contains(&id) {
+                let plan = session.create_physical_plan(&plan).await?;
+                tapped.extend(tap::ids(&plan));
+                left_out.push(plan);
+            }
         }
         self.hooks.progress.log(
             "planning",
             story::planned(self.graph, parallelism(self.job, self.settings), spilling, begun.elapsed()),
         );
-        Ok(Some((session, planned)))
+        Ok(Some(Plans { session, targets, left_out }))
     }
 
-    fn compiler<'a>(&'a self, sources: &'a HashMap<usize, Source>, expressions: &'a Arc<Expressions>) -> Compiler<'a> {
-        let partitioning = self.job.execution.partitioning.clone().unwrap_or(Partitioning::None);
-        let parallelism = parallelism(self.job, self.settings);
-        Compiler::new(self.graph, sources, expressions, &self.hooks.progress, partitioning, parallelism)
+    /// A session whose joins fit what is opened, and whether they spill.
+    fn session(&self, opened: &Opened, expressions: &Arc<Expressions>) -> Result<(SessionState, bool), RunError> {
+        let largest = self.compiler(opened, expressions).largest_build_side();
+        let spilling = largest.saturating_mul(GROWTH) > self.settings.memory_bytes as u64;
+        let mut session = session::open(self.job, self.settings, spilling)?;
+        // One instant for all of a run.
+        session.execution_props_mut().query_execution_start_time = expressions.now();
+        Ok((session, spilling))
     }
 
-    /// Opens the sources that `targets` need, the left inputs of joins before the right ones, since the columns of the
-    /// left decide what those of the right are called.
-    async fn open_sources(
+    /// Reads the values that become columns, of pivots that do not give them, each after the pivots before it. Where
+    /// that cannot be planned, the faults are found again when all of the graph is.
+    async fn read_pivots(
         &self,
         targets: &[usize],
+        opened: &mut Opened,
         expressions: &Arc<Expressions>,
-    ) -> Result<HashMap<usize, Source>, RunError> {
-        let mut sources = HashMap::new();
+    ) -> Result<(), RunError> {
+        for index in self.in_order(targets) {
+            let Some(node) = self.graph.nodes.get(index) else { continue };
+            let NodeConfig::Pivot(config) = &node.config else { continue };
+            let plan = self.compiler(opened, expressions).pivot_values(index, config);
+            let Some(plan) = plan.filter(|_| config.pivot_values.is_none()) else { continue };
+            let begun = Instant::now();
+            let (session, _) = self.session(opened, expressions)?;
+            let values = pivots::values(node, config, &plan, &session).await.map_err(|e| e.at(&node.id))?;
+            self.hooks.progress.log("planning", story::pivoted(node, &config.columns, values.len(), begun.elapsed()));
+            opened.pivots.insert(index, values);
+        }
+        Ok(())
+    }
+
+    fn compiler<'a>(&'a self, opened: &'a Opened, expressions: &'a Arc<Expressions>) -> Compiler<'a> {
+        let partitioning = self.job.execution.partitioning.clone().unwrap_or(Partitioning::None);
+        let parallelism = parallelism(self.job, self.settings);
+        Compiler::new(self.graph, opened, expressions, &self.hooks.progress, partitioning, parallelism)
+    }
+
+    /// Opens the sources and lookups that `targets` need, the left inputs of joins before the right ones, since the
+    /// columns of the left decide what those of the right are called.
+    async fn open_sources(&self, targets: &[usize], expressions: &Arc<Expressions>) -> Result<Opened, RunError> {
+        let mut opened = Opened::default();
         let mut faults = Vec::new();
         for index in self.in_order(targets) {
             let Some(node) = self.graph.nodes.get(index) else { continue };
-            let NodeConfig::Source(config) = &node.config else { continue };
-            let expected = {
-                let compiler = RefCell::new(self.compiler(&sources, expressions));
-                let columns = |node: usize| compiler.borrow_mut().columns(node);
-                lineage::expected(self.graph, targets, &self.job.schema.fields, index, &columns)
-            };
-            match self.open_source(node, config, &expected).await {
-                Ok(source) => {
-                    sources.insert(index, source);
+            match &node.config {
+                NodeConfig::Source(config) => {
+                    let expected = self.expected(targets, (index, None), &opened, expressions);
+                    match self.open_source(node, config, &expected).await {
+                        Ok(source) => drop(opened.sources.insert(index, source)),
+                        Err(fault) => faults.push(fault.at(&node.id)),
+                    }
                 }
-                Err(fault) => faults.push(fault.at(&node.id)),
+                NodeConfig::Transform(config) => {
+                    for (op, config) in config.ops.iter().enumerate().filter_map(|(at, op)| Some((at, looked_up(op)?)))
+                    {
+                        let expected = self.expected(targets, (index, Some(op)), &opened, expressions);
+                        match self.open_lookup(node, op, &config, &expected).await {
+                            Ok(lookup) => drop(opened.lookups.insert((index, op), lookup)),
+                            Err(fault) => faults.push(fault.at(&node.id)),
+                        }
+                    }
+                }
+                _ => {}
             }
         }
         super::graph::all_of(faults)?;
-        Ok(sources)
+        Ok(opened)
+    }
+
+    /// What the columns of a source, or of what a lookup reads, are known to become.
+    fn expected(
+        &self,
+        targets: &[usize],
+        reader: (usize, Option<usize>),
+        opened: &Opened,
+        expressions: &Arc<Expressions>,
+    ) -> lineage::Wanted {
+        let compiler = RefCell::new(self.compiler(opened, expressions));
+        let columns = |node: usize| compiler.borrow_mut().columns(node);
+        lineage::expected(self.graph, targets, &self.job.schema.fields, reader, &columns)
+    }
+
+    /// Opens what a lookup reads. Its rows count as no rows of the run.
+    async fn open_lookup(
+        &self,
+        node: &GraphNode,
+        op: usize,
+        config: &SourceConfig,
+        expected: &lineage::Wanted,
+    ) -> Result<(Source, Arc<NodeCounters>), RunError> {
+        let total = &self.hooks.progress.total_rows;
+        let before = total.load(Relaxed);
+        let source = self.open_source(node, config, expected).await.map_err(|e| {
+            let what = format!("op {} (lookup): ", op + 1);
+            RunError { message: format!("{what}{}", e.message), ..e }
+        })?;
+        total.store(before, Relaxed);
+        Ok((source, NodeCounters::new(&node.id, &node.name, node.node_type)))
     }
 
     async fn open_source(
@@ -188,15 +276,18 @@ impl Run<'_> {
             }
             let Some(node) = self.graph.nodes.get(index).filter(|_| seen.insert(index)) else { continue };
             open.push((index, true));
-            let mut inputs: Vec<_> = node.inputs.iter().collect();
-            inputs.sort_by_key(|input| input.label.as_deref() == Some("right"));
-            open.extend(inputs.iter().rev().map(|input| (input.node, false)));
+            let mut inputs: Vec<_> = node.inputs.iter().map(|input| (input.node, false)).collect();
+            if node.node_type == NodeType::Join && node.left() == 1 {
+                inputs.reverse();
+            }
+            open.extend(inputs.into_iter().rev());
         }
         order
     }
 
     /// Streams all rows into files that nobody sees yet, and checks that the counts add up.
-    async fn stage(&mut self, session: &SessionState, plans: Vec<Planned>) -> Result<(), RunError> {
+    async fn stage(&mut self, plans: Plans) -> Result<SessionState, RunError> {
+        let Plans { session, targets: plans, left_out } = plans;
         let (progress, stop) = (&self.hooks.progress, &self.hooks.stop);
         let ran: HashSet<usize> = self.in_order(&self.open_nodes(&plans)).into_iter().collect();
         let begun = Instant::now();
@@ -213,13 +304,23 @@ impl Run<'_> {
             drain(&plan, &context, stop).await?;
             progress.log("writing", story::staged(node, begun.elapsed()));
         }
+        for plan in left_out {
+            drain(&plan, &session.task_ctx(), stop).await?;
+        }
         if stop.is_cancelled() {
             return Err(stopped());
         }
         accounting::close(self.graph, &ran)?;
         progress.log("writing", story::counted(self.graph, &ran, progress.rejected()));
+        for warning in story::warned(self.graph, &ran) {
+            progress.log("writing", warning);
+        }
+        for warning in validate::check_counts(self.graph, &ran)? {
+            progress.log("writing", warning);
+        }
         let errors = self.job.execution.errors();
-        accounting::check_rate(progress, accounting::rows_in(self.graph), errors.max_error_rate)
+        accounting::check_rate(progress, accounting::rows_in(self.graph), errors.max_error_rate)?;
+        Ok(session)
     }
 
     fn open_nodes(&self, plans: &[Planned]) -> Vec<usize> {
@@ -256,6 +357,19 @@ impl Run<'_> {
         outcome.failed_rows = progress.rejected();
         outcome.errors = progress.finish_errors()?;
         Ok(outcome)
+    }
+}
+
+/// What a lookup reads, as a source's config says it; none of another op.
+fn looked_up(op: &TransformOp) -> Option<SourceConfig> {
+    match op {
+        TransformOp::Lookup { connector_id, table, path, .. } => Some(SourceConfig {
+            connector_id: Some(connector_id.clone()),
+            table: table.clone(),
+            path: path.clone(),
+            ..SourceConfig::default()
+        }),
+        _ => None,
     }
 }
 

@@ -49,6 +49,25 @@ pub fn opened(node: &GraphNode, connector: &str, schema: &Schema, time: Duration
     )
 }
 
+/// The values of a pivot were read.
+pub fn pivoted(node: &GraphNode, column: &str, values: usize, time: Duration) -> String {
+    let values = if values == 1 { "1 value".to_owned() } else { format!("{} values", grouped(values as u64)) };
+    format!("Pivot {:?} makes columns of {values} of {column:?}; read in {}.", node.name, duration(time))
+}
+
+/// What rules that only warn have found, a sentence each.
+pub fn warned(graph: &Graph, ran: &HashSet<usize>) -> Vec<String> {
+    let nodes = graph.nodes.iter().enumerate().filter(|(index, _)| ran.contains(index));
+    nodes
+        .flat_map(|(_, node)| {
+            node.counters.warnings.all().into_iter().map(|(rule, count)| {
+                let broke = if count == 1 { "breaks it and goes on" } else { "break it and go on" };
+                format!("Rule {rule:?} of {:?} warns: {} {broke}.", node.name, rows(count))
+            })
+        })
+        .collect()
+}
+
 /// Everything was planned.
 pub fn planned(graph: &Graph, parallelism: usize, spilling_joins: bool, time: Duration) -> String {
     let joins = if spilling_joins { ", with joins that sort and spill since their inputs are large" } else { "" };

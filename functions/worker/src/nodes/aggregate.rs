@@ -46,8 +46,7 @@ pub fn plan(
         }
         groups.push(column(name));
     }
-    let order: Vec<Sort> =
-        if has_rows(input.schema()) { vec![column(ROW_COLUMN).sort(true, false)] } else { Vec::new() };
+    let order = order(&input);
     let (mut measures, mut output) = (Vec::new(), groups.clone());
     for (index, measure) in config.measures.iter().enumerate() {
         may_be_named(&measure.r#as).map_err(|why| node.fault(why))?;
@@ -70,8 +69,16 @@ pub fn plan(
     Ok(follow(grouped.project(output)?.build()?, Arc::new(Tap::new(Count::Out, ledger))))
 }
 
+/// The order in which rows come from their sources; none where they do not know it any more.
+pub fn order(input: &LogicalPlan) -> Vec<Sort> {
+    if has_rows(input.schema()) { vec![column(ROW_COLUMN).sort(true, false)] } else { Vec::new() }
+}
+
 /// A measure, and the type that its result is cast to where it is not the one that it has.
-fn measured(
+///
+/// # Errors
+/// `Kind::Definition` where the field is not there or cannot be measured so.
+pub fn measured(
     node: &GraphNode,
     measure: &Measure,
     input: &LogicalPlan,

@@ -31,18 +31,30 @@ pub fn plan(
     expressions: &Arc<Expressions>,
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
-    let condition = expressions
-        .compile(&config.condition, input.schema())
-        .map_err(|why| node.fault(format!("condition {:?}: {why}", config.condition)))?;
+    let condition = condition(node, "condition", &config.condition, input.schema(), expressions)?;
+    let step = Filter { condition, expressions: expressions.clone(), ledger };
+    Ok(super::step::follow(input, Arc::new(step)))
+}
+
+/// Compiles a condition of a node; `what` says which one it is.
+///
+/// # Errors
+/// `Kind::Definition` where it is not a boolean expression over the columns of `schema`.
+pub fn condition(
+    node: &GraphNode,
+    what: &str,
+    text: &str,
+    schema: &DFSchema,
+    expressions: &Expressions,
+) -> Result<Compiled, RunError> {
+    let condition = expressions.compile(text, schema).map_err(|why| node.fault(format!("{what} {text:?}: {why}")))?;
     if !matches!(condition.data_type(), DataType::Boolean | DataType::Null) {
         return Err(node.fault(format!(
-            "condition {:?} is of type {}; a condition must be true or false, such as amount > 0",
-            config.condition,
+            "{what} {text:?} is of type {}; a condition must be true or false, such as amount > 0",
             type_name(condition.data_type())
         )));
     }
-    let step = Filter { condition, expressions: expressions.clone(), ledger };
-    Ok(super::step::follow(input, Arc::new(step)))
+    Ok(condition)
 }
 
 #[derive(Debug)]

@@ -34,7 +34,7 @@ pub fn plan(
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
     for key in &config.on {
-        check_key(node, key, &left.plan, &right.plan)?;
+        check_key(node, key, &left.plan, &right.plan, ("left", "right"))?;
     }
     let output = output(node, config, &left.plan, &right.plan)?;
     let tapped = |side: Side, name: &str| {
@@ -114,17 +114,29 @@ fn output(
     Ok(output)
 }
 
-fn check_key(node: &GraphNode, key: &JoinKey, left: &LogicalPlan, right: &LogicalPlan) -> Result<(), RunError> {
+/// Whether the two fields of `key` are there and can be equal; `sides` is what the inputs are called.
+///
+/// # Errors
+/// `Kind::Definition` that says why not.
+pub fn check_key(
+    node: &GraphNode,
+    key: &JoinKey,
+    left: &LogicalPlan,
+    right: &LogicalPlan,
+    sides: (&str, &str),
+) -> Result<(), RunError> {
     let at = |side: &str, e: RunError| RunError { message: format!("{} (the {side} input)", e.message), ..e };
-    let left = require(node, left, &key.left).map_err(|e| at("left", e))?.data_type().clone();
-    let right = require(node, right, &key.right).map_err(|e| at("right", e))?.data_type().clone();
+    let left = require(node, left, &key.left).map_err(|e| at(sides.0, e))?.data_type().clone();
+    let right = require(node, right, &key.right).map_err(|e| at(sides.1, e))?.data_type().clone();
     if family(&left).is_some() && family(&left) == family(&right) || left == DataType::Null || right == DataType::Null {
         return Ok(());
     }
     Err(node.fault(format!(
-        "left key {:?} is of type {} and right key {:?} of type {}, which cannot be equal; cast one of them before the join",
+        "{} key {:?} is of type {} and {} key {:?} of type {}, which cannot be equal; cast one of them before the join",
+        sides.0,
         key.left,
         type_name(&left),
+        sides.1,
         key.right,
         type_name(&right)
     )))

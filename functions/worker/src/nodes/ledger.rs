@@ -14,23 +14,41 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct Ledger {
     counters: Option<Arc<NodeCounters>>,
     progress: Arc<Progress>,
+    /// Whether rows in and out are counted here; a node of several steps counts them at its ends only.
+    passing: bool,
 }
 
 impl Ledger {
     /// A ledger that counts at `counters`, or a silent one.
     pub fn new(counters: Option<Arc<NodeCounters>>, progress: Arc<Progress>) -> Self {
-        Self { counters, progress }
+        Self { counters, progress, passing: true }
+    }
+
+    /// The same ledger for a step within a node: what it leaves out is counted, what passes is not.
+    #[must_use]
+    pub fn within(&self) -> Self {
+        Self { passing: false, ..self.clone() }
+    }
+    /// A ledger that counts nothing.
+    #[must_use]
+    pub fn silent(&self) -> Self {
+        Self { counters: None, ..self.clone() }
+    }
+
+    /// Whether anything is counted here.
+    pub fn counts(&self) -> bool {
+        self.counters.is_some()
     }
 
     /// Rows that came in.
     pub fn rows_in(&self, rows: usize) {
-        if let Some(c) = &self.counters {
+        if let Some(c) = self.counters.as_ref().filter(|_| self.passing) {
             c.rows_in.fetch_add(rows as u64, Relaxed);
         }
     }
     /// Rows that went out.
     pub fn rows_out(&self, rows: usize) {
-        if let Some(c) = &self.counters {
+        if let Some(c) = self.counters.as_ref().filter(|_| self.passing) {
             c.rows_out.fetch_add(rows as u64, Relaxed);
         }
     }
@@ -45,6 +63,24 @@ impl Ledger {
         if let Some(c) = &self.counters {
             c.deduplicated.fetch_add(rows as u64, Relaxed);
         }
+    }
+
+    /// Rows that went over the route `label` of a branch.
+    pub fn routed(&self, label: &str, rows: usize) {
+        if let Some(c) = &self.counters {
+            c.routes.add(label, rows as u64);
+        }
+    }
+    /// Rows that broke a rule that only warns.
+    pub fn warned(&self, rule: &str, rows: usize) {
+        if let Some(c) = self.counters.as_ref().filter(|_| rows > 0) {
+            c.warnings.add(rule, rows as u64);
+        }
+    }
+
+    /// Where row `index` of `batch` came from, as people say it; none where it has no identity any more.
+    pub fn place(&self, batch: &RecordBatch, index: usize) -> Option<String> {
+        row_id(batch, index).map(|row| self.progress.place(row))
     }
 
     /// Rejects row `index` of `batch`.

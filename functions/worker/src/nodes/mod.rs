@@ -1,18 +1,24 @@
 //! What each node type does to rows: its DataFusion plan, and the steps of ours that count and reject.
 
 pub mod aggregate;
+pub mod branch;
 pub mod columns;
 pub mod deduplicate;
 mod evaluate;
 pub mod filter;
 pub mod join;
 pub mod ledger;
+pub mod lookup;
 mod ops;
 pub mod partition;
+pub mod pivot;
 mod range;
 mod rows;
 pub mod sort;
+pub mod sql;
 pub mod step;
 pub mod tap;
 pub mod transform;
 pub mod union;
+pub mod unpivot;
+pub mod validate;

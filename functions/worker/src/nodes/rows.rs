@@ -10,7 +10,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +21,20 @@ pub trait RowWork: fmt::Debug + Send + Sync {
     /// # Errors
     /// Where the run must end.
     fn apply(&self, batch: RecordBatch, ledger: &Ledger) -> Result<RecordBatch, RunError>;
+
+    /// The most rows that it takes at once, where a batch may be too many.
+    fn at_once(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// The slices of `batch` that have `at_once` rows at most.
+fn slices(batch: RecordBatch, at_once: Option<usize>) -> impl Iterator<Item = RecordBatch> {
+    let rows = batch.num_rows();
+    let step = at_once.unwrap_or(rows).max(1);
+    // A batch without rows stays one.
+    let starts = (0..rows.max(1)).step_by(step);
+    starts.map(move |start| batch.slice(start, step.min(rows - start)))
 }
 
 /// Applies a [`RowWork`] to each batch; keeps partitions and the order of rows.
@@ -94,7 +108,17 @@ impl ExecutionPlan for RowExec {
     }
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (work, ledger) = (self.work.clone(), self.ledger.clone());
-        let stream = self.input.execute(partition, context)?.map(move |batch| {
+        let input = self.input.execute(partition, context)?;
+        let at_once = work.at_once();
+        let pieces = input.flat_map(move |batch| {
+            let (whole, failed) = match batch {
+                Ok(batch) => (Some(batch), None),
+                Err(e) => (None, Some(Err(e))),
+            };
+            let pieces = whole.into_iter().flat_map(move |batch| slices(batch, at_once)).map(Ok);
+            stream::iter(pieces.chain(failed))
+        });
+        let stream = pieces.map(move |batch: Result<RecordBatch>| {
             let batch = batch?;
             ledger.rows_in(batch.num_rows());
             let batch = work.apply(batch, &ledger)?;

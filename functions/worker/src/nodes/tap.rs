@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
     PlanProperties,
 };
 use futures::{Stream, StreamExt};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,12 +42,20 @@ pub struct Tap {
     ordered: bool,
     /// About how many bytes will pass, for the choice of a join's sides.
     bytes: Option<u64>,
+    /// By which it is found in a plan; see [`ids`].
+    id: Option<usize>,
 }
 
 impl Tap {
     /// A tap that counts at `ledger`.
     pub fn new(count: Count, ledger: Ledger) -> Self {
-        Self { count, ledger, ordered: false, bytes: None }
+        Self { count, ledger, ordered: false, bytes: None, id: None }
+    }
+    /// The same tap, which is found in a plan by `id`.
+    #[must_use]
+    pub fn known_as(mut self, id: usize) -> Self {
+        self.id = Some(id);
+        self
     }
     /// The same tap, below which the order of the rows is kept.
     #[must_use]
@@ -63,6 +71,18 @@ impl Tap {
     }
 }
 
+impl Tap {
+    fn pass(&self, rows: usize) {
+        match self.count {
+            Count::In => self.ledger.rows_in(rows),
+            Count::Out => self.ledger.rows_out(rows),
+        }
+    }
+    fn again(&self) -> Self {
+        Self { ledger: self.ledger.clone(), ..*self }
+    }
+}
+
 impl Step for Tap {
     fn name(&self) -> &'static str {
         "Tap"
@@ -72,15 +92,7 @@ impl Step for Tap {
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let ordering = if self.ordered { input.output_ordering().cloned() } else { None };
-        Ok(Arc::new(TapExec::new(
-            input,
-            self.count,
-            self.ledger.clone(),
-            self.ordered,
-            ordering,
-            self.bytes,
-            Arc::default(),
-        )))
+        Ok(Arc::new(TapExec::new(input, self.again(), ordering, Arc::default())))
     }
 }
 
@@ -88,11 +100,8 @@ impl Step for Tap {
 #[derive(Debug)]
 pub struct TapExec {
     input: Arc<dyn ExecutionPlan>,
-    count: Count,
-    ledger: Ledger,
-    single: bool,
+    tap: Tap,
     ordering: Option<LexOrdering>,
-    bytes: Option<u64>,
     shared: Arc<Shared>,
     properties: Arc<PlanProperties>,
 }
@@ -127,29 +136,14 @@ impl Shared {
 }
 
 impl TapExec {
-    fn new(
-        input: Arc<dyn ExecutionPlan>,
-        count: Count,
-        ledger: Ledger,
-        single: bool,
-        ordering: Option<LexOrdering>,
-        bytes: Option<u64>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    fn new(input: Arc<dyn ExecutionPlan>, tap: Tap, ordering: Option<LexOrdering>, shared: Arc<Shared>) -> Self {
         let properties = PlanProperties::new(
             input.equivalence_properties().clone(),
             input.output_partitioning().clone(),
             input.pipeline_behavior(),
             input.boundedness(),
         );
-        Self { input, count, ledger, single, ordering, bytes, shared, properties: Arc::new(properties) }
-    }
-
-    fn pass(&self, rows: usize) {
-        match self.count {
-            Count::In => self.ledger.rows_in(rows),
-            Count::Out => self.ledger.rows_out(rows),
-        }
+        Self { input, tap, ordering, shared, properties: Arc::new(properties) }
     }
 
     /// Reads the rest of each partition that was not read to its end. Everything that reads from this tap must have
@@ -162,7 +156,7 @@ impl TapExec {
                     () = stop.cancelled() => return Err(stopped()),
                     batch = rest.next() => match batch {
                         None => break,
-                        Some(batch) => self.pass(batch?.num_rows()),
+                        Some(batch) => self.tap.pass(batch?.num_rows()),
                     },
                 }
             }
@@ -230,9 +224,20 @@ pub async fn drain(
     Ok(())
 }
 
+/// The ids of the taps that are in `plan`. The optimizer takes out what it knows to give nothing.
+pub fn ids(plan: &Arc<dyn ExecutionPlan>) -> HashSet<usize> {
+    let mut found = HashSet::new();
+    let mut open = vec![plan.clone()];
+    while let Some(plan) = open.pop() {
+        found.extend(plan.downcast_ref::<TapExec>().and_then(|tap| tap.tap.id));
+        open.extend(plan.children().into_iter().cloned());
+    }
+    found
+}
+
 impl DisplayAs for TapExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "TapExec: count={:?}", self.count)
+        write!(f, "TapExec: count={:?}", self.tap.count)
     }
 }
 
@@ -253,7 +258,7 @@ impl ExecutionPlan for TapExec {
         vec![false]
     }
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::new(vec![if self.single {
+        InputDistributionRequirements::new(vec![if self.tap.ordered {
             Distribution::SinglePartition
         } else {
             Distribution::UnspecifiedDistribution
@@ -272,19 +277,11 @@ impl ExecutionPlan for TapExec {
         let Some(input) = children.pop().filter(|_| children.is_empty()) else {
             return internal_err!("a tap has one input");
         };
-        Ok(Arc::new(Self::new(
-            input,
-            self.count,
-            self.ledger.clone(),
-            self.single,
-            self.ordering.clone(),
-            self.bytes,
-            self.shared.clone(),
-        )))
+        Ok(Arc::new(Self::new(input, self.tap.again(), self.ordering.clone(), self.shared.clone())))
     }
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.schema());
-        if let Some(bytes) = self.bytes {
+        if let Some(bytes) = self.tap.bytes {
             statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
         Ok(Arc::new(statistics))
@@ -296,8 +293,7 @@ impl ExecutionPlan for TapExec {
             schema: inner.schema(),
             inner: Some(inner),
             partition,
-            count: self.count,
-            ledger: self.ledger.clone(),
+            tap: self.tap.again(),
             shared: self.shared.clone(),
         }))
     }
@@ -308,8 +304,7 @@ struct TapStream {
     schema: SchemaRef,
     inner: Option<SendableRecordBatchStream>,
     partition: usize,
-    count: Count,
-    ledger: Ledger,
+    tap: Tap,
     shared: Arc<Shared>,
 }
 
@@ -319,10 +314,7 @@ impl Stream for TapStream {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let next = std::task::ready!(inner.poll_next_unpin(cx));
         match &next {
-            Some(Ok(batch)) => match self.count {
-                Count::In => self.ledger.rows_in(batch.num_rows()),
-                Count::Out => self.ledger.rows_out(batch.num_rows()),
-            },
+            Some(Ok(batch)) => self.tap.pass(batch.num_rows()),
             // An error ends the run, so there is nothing to read on for.
             Some(Err(_)) | None => {
                 self.inner = None;

@@ -1,9 +1,11 @@
 //! Transform: changes rows by ops, one after the other.
 
 use super::ledger::Ledger;
+use super::lookup::{self, Lookup};
 use super::ops::{self, Op};
 use super::rows::{RowExec, RowWork};
 use super::step::{Step, follow};
+use super::tap::{Count, Tap};
 use crate::engine::expressions::Expressions;
 use crate::engine::graph::GraphNode;
 use crate::error::{Kind, RunError};
@@ -13,31 +15,62 @@ use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use shared::models::node::TransformConfig;
+use shared::models::node::{TransformConfig, TransformOp};
 use std::sync::Arc;
 
-/// Plans the ops over `input`.
+/// The rows that a lookup reads, by the place of its op, and about how many bytes of files they are.
+pub type Lookups<'a> = &'a dyn Fn(usize) -> Result<(LogicalPlan, Option<u64>), RunError>;
+
+/// Plans the ops over `input`, which is made of about `bytes`. The node is divided at its lookups.
 ///
 /// # Errors
 /// `Kind::Definition` that names the op, where it does not fit the columns that come to it.
 pub fn plan(
     node: &GraphNode,
     config: &TransformConfig,
-    input: LogicalPlan,
+    input: (LogicalPlan, Option<u64>),
     expressions: &Expressions,
     ledger: Ledger,
+    lookups: Lookups<'_>,
 ) -> Result<LogicalPlan, RunError> {
-    let before = Arc::new(input.schema().as_arrow().clone());
-    let mut schema = before.clone();
+    let (mut plan, bytes) = input;
+    let divided = config.ops.iter().any(|op| matches!(op, TransformOp::Lookup { .. }));
+    if divided {
+        plan = follow(plan, Arc::new(Tap::new(Count::In, ledger.clone())));
+    }
+    let part_ledger = if divided { ledger.within() } else { ledger.clone() };
+    let mut schema = Arc::new(plan.schema().as_arrow().clone());
     let mut built: Vec<Box<dyn Op>> = Vec::with_capacity(config.ops.len());
     for (index, op) in config.ops.iter().enumerate() {
-        let fault = |why: String| node.fault(format!("op {} ({}): {why}", index + 1, ops::name_of(op)));
-        let op = ops::build(op, &schema, expressions).map_err(fault)?;
+        let what = format!("op {} ({})", index + 1, ops::name_of(op));
+        if let TransformOp::Lookup { on, select, .. } = op {
+            plan = part(plan, &schema, std::mem::take(&mut built), &part_ledger)?;
+            let lookup = Lookup { on, select, table: lookups(index)? };
+            plan = lookup::plan(node, &what, lookup, plan, bytes, &ledger)?;
+            schema = Arc::new(plan.schema().as_arrow().clone());
+            continue;
+        }
+        let op = ops::build(op, &schema, expressions).map_err(|why| node.fault(format!("{what}: {why}")))?;
         schema = op.schema().clone();
         built.push(op);
     }
-    let after = Arc::new(DFSchema::try_from(schema)?);
-    Ok(follow(input, Arc::new(Transform { before, after, work: Arc::new(Work { ops: built }), ledger })))
+    plan = part(plan, &schema, built, &part_ledger)?;
+    Ok(if divided { follow(plan, Arc::new(Tap::new(Count::Out, ledger))) } else { plan })
+}
+
+/// `input` followed by ops that give the columns of `after`.
+fn part(
+    input: LogicalPlan,
+    after: &SchemaRef,
+    ops: Vec<Box<dyn Op>>,
+    ledger: &Ledger,
+) -> Result<LogicalPlan, RunError> {
+    if ops.is_empty() {
+        return Ok(input);
+    }
+    let before = Arc::new(input.schema().as_arrow().clone());
+    let after = Arc::new(DFSchema::try_from(after.clone())?);
+    Ok(follow(input, Arc::new(Transform { before, after, work: Arc::new(Work { ops }), ledger: ledger.clone() })))
 }
 
 #[derive(Debug)]

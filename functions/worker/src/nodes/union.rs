@@ -78,7 +78,7 @@ fn columns(node: &GraphNode, inputs: &[LogicalPlan]) -> Result<Vec<(String, Data
 }
 
 /// A type that holds the values of both; none where there is none without making texts of numbers.
-fn together(one: &DataType, other: &DataType) -> Option<DataType> {
+pub fn together(one: &DataType, other: &DataType) -> Option<DataType> {
     match (one, other) {
         _ if one == other => Some(one.clone()),
         (DataType::Null, known) | (known, DataType::Null) => Some(known.clone()),

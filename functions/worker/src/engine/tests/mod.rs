@@ -1,11 +1,16 @@
 //! Runs of whole graphs, from files to a table.
 
 mod accounting;
+mod branches;
 mod expressions;
 mod faults;
 mod graphs;
+mod lookups;
 mod ops;
 mod parameters;
+mod pivots;
+mod queries;
+mod validation;
 
 use super::execute;
 use super::job::{CommitGate, Connector, Hooks, Job, Lake, Outcome, Settings, TableSchema};

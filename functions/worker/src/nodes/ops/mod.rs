@@ -12,7 +12,7 @@ mod mask;
 mod project;
 mod text;
 
-use super::columns::may_be_named;
+use super::columns::{is_text, may_be_named};
 use super::ledger::Ledger;
 use crate::engine::expressions::{Expressions, missing};
 use crate::engine::progress::ROW_COLUMN;
@@ -21,6 +21,8 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchO
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
+use datafusion::common::ScalarValue;
+use serde_json::Value;
 use shared::models::node::{OnCastError, TransformOp};
 use std::fmt;
 use std::sync::Arc;
@@ -59,7 +61,8 @@ pub fn build(op: &TransformOp, schema: &SchemaRef, expressions: &Expressions) ->
         TransformOp::Trim { fields } => text::trim(schema, fields),
         TransformOp::FillNull { field, value } => fill::fill_null(schema, field, value),
         TransformOp::ParseJson { field, path, into, r#type } => json::build(schema, field, path, into, *r#type),
-        TransformOp::Lookup { .. } => Err("it is not available in this version".to_owned()),
+        // A transform is divided at its lookups; see `lookup.rs`.
+        TransformOp::Lookup { .. } => Err("it works on no single batch".to_owned()),
     }
 }
 
@@ -82,6 +85,19 @@ pub fn name_of(op: &TransformOp) -> &'static str {
         TransformOp::ParseJson { .. } => "parse_json",
         TransformOp::Lookup { .. } => "lookup",
     }
+}
+
+/// A value of a config as one of `data_type`.
+///
+/// # Errors
+/// A sentence, where it is no value of the type.
+pub fn constant(value: &Value, data_type: &DataType) -> Result<ScalarValue, String> {
+    let data_type = match data_type {
+        DataType::Dictionary(_, value) => value.as_ref(),
+        other => other,
+    };
+    let plain = if is_text(data_type) { &DataType::Utf8 } else { data_type };
+    ScalarValue::try_from_array(&constant::of_type(value, plain)?, 0).map_err(|e| e.strip_backtrace())
 }
 
 /// The place and type of a column that users see.
