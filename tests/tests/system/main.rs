@@ -4,6 +4,7 @@ mod api;
 mod events;
 mod lake;
 mod lists;
+mod nodes;
 mod pipelines;
 mod processes;
 #[path = "../python/mod.rs"]
