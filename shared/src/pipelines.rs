@@ -2,6 +2,7 @@
 
 use crate::check::Body;
 use crate::check::pipeline::{self, EdgeInput, NodeInput};
+use crate::check::targets::{self, Tables};
 use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::id::{self, Prefix};
@@ -11,7 +12,7 @@ use crate::models::schema::Schema;
 use crate::models::time::Time;
 use crate::store::keys::Kind;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A fault at each pointer whose connector or schema is not there.
 ///
@@ -30,10 +31,32 @@ pub async fn missing_references(context: &Context, body: &Body) -> Result<Vec<Fa
     {
         faults.push(Fault::new(pointer, "not_found", format!("the schema {id:?} does not exist")));
     }
+    faults.extend(missing_tables(context, &references.tables).await?);
     Ok(faults)
 }
 
-/// Faults that only the schema's fields tell; none where the schema is not there, which is a fault of its own.
+/// A fault at each target whose table is that of no schema.
+async fn missing_tables(context: &Context, tables: &[(String, String)]) -> Result<Vec<Fault>> {
+    let names: Vec<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
+    let found = context.store.schema_ids(context.tenant(), &names).await?;
+    let missing: Vec<_> = tables.iter().filter(|(_, name)| !found.contains_key(name)).collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = context.store.schema_names(context.tenant()).await?;
+    Ok(missing
+        .into_iter()
+        .map(|(pointer, name)| {
+            let near = crate::error::nearest(name, known.iter().map(String::as_str));
+            let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            let why = "a target without a connectorId writes the table of a schema";
+            Fault::new(pointer, "not_found", format!("{why}, and none has the name {name:?}{near}"))
+        })
+        .collect())
+}
+
+/// Faults that only the fields of the targets' schemas tell; none where a schema is not there, which is a fault of its
+/// own.
 ///
 /// # Errors
 /// Where the store does not answer.
@@ -42,10 +65,32 @@ pub async fn schema_faults(
     schema: &str,
     nodes: impl IntoIterator<Item = (NodeType, &Map<String, Value>)>,
 ) -> Result<Vec<Fault>> {
-    Ok(match find_schema(context, schema).await? {
-        Some(schema) => pipeline::against_schema(nodes, &schema.fields.0),
-        None => Vec::new(),
-    })
+    let nodes: Vec<_> = nodes.into_iter().collect();
+    let own = find_schema(context, schema).await?;
+    let named = context.store.schemas_by_name(context.tenant(), &table_names(&nodes)).await?;
+    let mut faults = Vec::new();
+    targets::check(nodes, &Tables { own, named }, &mut faults);
+    Ok(faults)
+}
+
+/// The ids of the schemas whose tables the targets among `nodes` name, by that name: what a pipeline keeps, so that it
+/// goes on writing the same table when a schema is renamed.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn table_ids<'a>(
+    context: &Context,
+    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
+) -> Result<BTreeMap<String, String>> {
+    let nodes: Vec<_> = nodes.into_iter().collect();
+    Ok(context.store.schema_ids(context.tenant(), &table_names(&nodes)).await?.into_iter().collect())
+}
+
+/// The names of schemas in targets without a connector.
+fn table_names<'a>(nodes: &[(NodeType, &'a Map<String, Value>)]) -> Vec<&'a str> {
+    let targets = nodes.iter().filter(|(kind, _)| *kind == NodeType::Target);
+    let of_the_lake = targets.filter(|(_, config)| config.get("connectorId").is_none_or(Value::is_null));
+    of_the_lake.filter_map(|(_, config)| config.get("table").and_then(Value::as_str)).collect()
 }
 
 async fn find_schema(context: &Context, id: &str) -> Result<Option<Schema>> {

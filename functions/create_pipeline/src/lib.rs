@@ -46,6 +46,7 @@ async fn checked(context: &Context, body: &Body) -> Result<Pipeline> {
     }
     let new = check::finish(parsed, faults)?;
     let now: Time = context.now().into();
+    let tables = pipelines::table_ids(context, new.nodes.iter().flatten().map(|n| (n.node_type, &n.config))).await?;
     let (nodes, edges) =
         pipelines::stored_graph(new.nodes.unwrap_or_default(), new.edges.unwrap_or_default(), &[], now);
     Ok(Pipeline {
@@ -59,6 +60,7 @@ async fn checked(context: &Context, body: &Body) -> Result<Pipeline> {
         enabled: new.enabled.unwrap_or(true),
         connector_id: new.connector_id,
         schema_id: new.schema_id,
+        tables: JsonText(tables),
         execution_config: JsonText(new.execution_config.unwrap_or_default()),
         nodes: JsonText(nodes),
         edges: JsonText(edges),

@@ -42,7 +42,12 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     let patch = check::finish(patch, faults)?;
     let old = old.unwrap_or_else(|| Err(shared::Error::not_found("pipeline", &id)))?;
     check_if_match(input.if_match.as_deref(), &old.etag())?;
-    let new = changed(&old, patch, context.now().into());
+    let tables = match &patch.graph {
+        Some(graph) => pipelines::table_ids(&context, graph.nodes.iter().map(|n| (n.node_type, &n.config))).await?,
+        None => old.tables.0.clone(),
+    };
+    let mut new = changed(&old, patch, context.now().into());
+    new.tables = JsonText(tables);
     let next = new.next_fire(new.updated_at);
     context.store.update_pipeline(&old, &new, next).await?;
     let etag = new.etag();

@@ -1,6 +1,6 @@
 //! The rules that nodes and edges keep together. What cannot be judged because something else is wrong is not guessed.
 
-use super::{branches, cycle, inputs, nodes, pointer, verdict};
+use super::{branches, cycle, inputs, nodes, pointer, targets, verdict};
 use crate::Fault;
 use crate::models::node::NodeType;
 use crate::models::pipeline;
@@ -61,7 +61,7 @@ pub(super) fn check(nodes: &[Value], edges: &[Value], connector: Option<&str>, f
     branches::check(&graph, faults);
     graph.cyclic = cycle::check(&graph.links(), &|n| graph.name(n), faults);
     flow(&graph, faults);
-    one_table(&graph, faults);
+    one_table(&graph, nodes, faults);
 }
 
 impl Graph<'_> {
@@ -246,10 +246,14 @@ fn closure(start: impl Iterator<Item = usize>, links: &[(usize, usize)]) -> Hash
     reached
 }
 
-/// Every target is the table of the pipeline's schema, and two may not write one table.
-fn one_table(graph: &Graph<'_>, faults: &mut Vec<Fault>) {
-    for (index, _) in graph.nodes.iter().enumerate().filter(|(_, n)| n.kind == Some(NodeType::Target)).skip(1) {
-        let detail = "two target nodes may not write one table, and every target is the table of the pipeline's schema; put a union before one target";
-        faults.push(Fault::new(pointer::at("/nodes", index), "duplicate_target", detail));
+/// Two targets may not write one table; that one is named in two ways is told once the schemas are known.
+fn one_table(graph: &Graph<'_>, nodes: &[Value], faults: &mut Vec<Fault>) {
+    let mut seen = HashSet::new();
+    for (index, _) in graph.nodes.iter().enumerate().filter(|(_, n)| n.kind == Some(NodeType::Target)) {
+        let config = nodes.get(index).and_then(|node| node.get("config"));
+        let of = |key: &str| config.and_then(|c| c.get(key)).filter(|v| !v.is_null());
+        if !seen.insert((of("connectorId").map(Value::to_string), of("table").map(Value::to_string))) {
+            faults.push(targets::twice(index, of("table").is_some()));
+        }
     }
 }

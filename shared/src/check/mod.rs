@@ -24,6 +24,7 @@ pub mod run;
 pub mod schedule;
 pub mod schema;
 mod shape;
+pub mod targets;
 #[cfg(test)]
 mod tests;
 mod verdict;

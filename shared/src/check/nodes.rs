@@ -242,6 +242,17 @@ fn target(config: &TargetConfig, at: &str, faults: &mut Vec<Fault>) {
             faults.push(Fault::new(at, "contradiction", "upsertKey means something with the load mode upsert only"));
         }
     }
+    match (&config.watermark_column, mode) {
+        (None, LoadMode::IncrementalWatermark) => {
+            let detail = "the load mode incremental_watermark needs a watermarkColumn";
+            faults.push(Fault::new(pointer::push(at, "watermarkColumn"), "required", detail));
+        }
+        (Some(_), LoadMode::IncrementalWatermark) | (None, _) => {}
+        (Some(_), _) => {
+            let detail = "watermarkColumn means something with the load mode incremental_watermark only";
+            faults.push(Fault::new(pointer::push(at, "watermarkColumn"), "contradiction", detail));
+        }
+    }
     if config.allow_empty == Some(true) && mode != LoadMode::Truncate {
         let detail = "allowEmpty means something with the load mode truncate only";
         faults.push(Fault::new(pointer::push(at, "allowEmpty"), "contradiction", detail));

@@ -1,11 +1,10 @@
 //! Bodies that create and change pipelines.
 
 use super::shape::{self, Mode};
-use super::{Body, graph, nodes, pointer, verdict};
+use super::{Body, graph, nodes, pointer};
 use crate::Fault;
-use crate::models::node::{LoadMode, NodeType, TargetConfig};
+use crate::models::node::NodeType;
 use crate::models::pipeline::{ExecutionConfig, Partitioning, Position, Retry, connectors_of};
-use crate::models::schema::Field;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -114,6 +113,8 @@ pub struct References {
     pub connectors: Vec<(String, String)>,
     /// Pointer (`/schemaId`) with a schema id.
     pub schema: Option<(String, String)>,
+    /// Pointers (`/nodes/3/config/table`) with the names of schemas whose tables targets write.
+    pub tables: Vec<(String, String)>,
 }
 
 /// Checks a new pipeline.
@@ -170,44 +171,21 @@ pub fn references(body: &Body) -> References {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let own = text(value, "connectorId").map(|id| ("/connectorId".to_owned(), id));
     let of_nodes = array(value, "nodes").iter().enumerate().take(graph::MAX_NODES).flat_map(|(index, node)| {
-        let reads = matches!(nodes::type_of(node), Some(NodeType::Source | NodeType::Transform));
-        let config = node.get("config").and_then(Value::as_object).filter(|_| reads);
+        let names = matches!(nodes::type_of(node), Some(NodeType::Source | NodeType::Transform | NodeType::Target));
+        let config = node.get("config").and_then(Value::as_object).filter(|_| names);
         let named = config.into_iter().flat_map(connectors_of);
         named.map(move |(below, id)| (format!("/nodes/{index}/config{below}"), id.to_owned()))
+    });
+    let tables = array(value, "nodes").iter().enumerate().take(graph::MAX_NODES).filter_map(|(index, node)| {
+        let config = node.get("config").filter(|_| nodes::type_of(node) == Some(NodeType::Target))?;
+        let of_the_lake = config.get("connectorId").is_none_or(Value::is_null);
+        Some((format!("/nodes/{index}/config/table"), text(config, "table").filter(|_| of_the_lake)?))
     });
     References {
         connectors: own.into_iter().chain(of_nodes).collect(),
         schema: text(value, "schemaId").map(|id| ("/schemaId".to_owned(), id)),
+        tables: tables.collect(),
     }
-}
-
-/// Faults that only the schema's fields tell: an upsert without a key, or by fields that are not there.
-/// `nodes` are those of the body or, where the body has none, the stored ones.
-pub fn against_schema<'a>(
-    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
-    fields: &[Field],
-) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for (index, (_, config)) in nodes.into_iter().enumerate().filter(|(_, (kind, _))| *kind == NodeType::Target) {
-        let Ok(config) = TargetConfig::deserialize(config) else {
-            continue;
-        };
-        let at = format!("/nodes/{index}/config/upsertKey");
-        if config.load_mode == Some(LoadMode::Upsert)
-            && config.upsert_key.is_none()
-            && !fields.iter().any(|f| f.is_primary_key == Some(true))
-        {
-            faults.push(Fault::new(&at, "required", "the schema has no primary key, so upsert needs an upsertKey"));
-        }
-        for (position, name) in config.upsert_key.iter().flatten().enumerate() {
-            if !fields.iter().any(|field| field.name == *name) {
-                let near = verdict::near(name, fields.iter().map(|f| f.name.as_str()));
-                let detail = format!("the schema has no field {}{near}", verdict::quote(name));
-                faults.push(Fault::new(pointer::at(&at, position), "not_found", detail));
-            }
-        }
-    }
-    faults
 }
 
 /// The body without what a client sends back and nobody reads.

@@ -141,21 +141,55 @@ pub fn evolution(old: &[Field], new: &[Field]) -> Vec<String> {
     reasons
 }
 
-/// Why one field cannot change so.
-fn change(before: &Field, after: &Field) -> Option<String> {
+/// Why one field cannot change so; all reasons.
+fn change(before: &Field, after: &Field) -> Vec<String> {
     let name = &before.name;
-    let texts = [DataTypeName::Varchar, DataTypeName::Text];
-    if before.data_type != after.data_type && !(texts.contains(&before.data_type) && texts.contains(&after.data_type)) {
-        return Some(format!("the field {name:?} would change from {} to {}", type_name(before), type_name(after)));
-    }
-    if before.data_type == DataTypeName::Decimal && before.decimal() != after.decimal() {
-        return Some(format!("the field {name:?} would change from {} to {}", type_name(before), type_name(after)));
+    let mut reasons = Vec::new();
+    if !widens(before, after) {
+        reasons.push(format!(
+            "the field {name:?} would change from {} to {}{}",
+            type_name(before),
+            type_name(after),
+            instead(before)
+        ));
     }
     if let Some(most) = after.length.filter(|most| before.length.is_none_or(|had| had > *most)) {
-        return Some(format!("the field {name:?} would be cut to {most} characters"));
+        reasons.push(format!("the field {name:?} would be cut to {most} characters"));
     }
-    (before.nullable() && !after.nullable())
-        .then(|| format!("the field {name:?} would not be nullable any more, and rows may have null in it"))
+    if before.nullable() && !after.nullable() {
+        reasons.push(format!("the field {name:?} would not be nullable any more, and rows may have null in it"));
+    }
+    reasons
+}
+
+/// Whether each value of the one type is one of the other. Tables are changed by the same rule.
+pub fn widens(before: &Field, after: &Field) -> bool {
+    use DataTypeName::{Bigint, Decimal, Double, Integer, Real, Smallint, Text, Varchar};
+    match (before.data_type, after.data_type) {
+        (Decimal, Decimal) => {
+            let ((digits, scale), (more, same)) = (before.decimal(), after.decimal());
+            scale == same && digits <= more
+        }
+        (Smallint, Integer | Bigint) | (Integer, Bigint) | (Real, Double) | (Varchar, Text) | (Text, Varchar) => true,
+        (one, other) => one == other,
+    }
+}
+
+/// What the type could become.
+fn instead(field: &Field) -> String {
+    match field.data_type {
+        DataTypeName::Smallint => ", but only integer and bigint hold all that is in it".to_owned(),
+        DataTypeName::Integer => ", but only bigint holds all that is in it".to_owned(),
+        DataTypeName::Real => ", but only double holds all that is in it".to_owned(),
+        DataTypeName::Varchar => ", but only a longer varchar and text hold all that is in it".to_owned(),
+        DataTypeName::Decimal => {
+            format!(
+                ", but only decimals of more digits with {} after the point hold all that is in it",
+                field.decimal().1
+            )
+        }
+        _ => String::new(),
+    }
 }
 
 fn type_name(field: &Field) -> String {

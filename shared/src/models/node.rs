@@ -627,7 +627,8 @@ pub struct TargetConfig {
     /// The fields by which upsert finds a row; the schema's primary key where it is left out.
     #[schemars(length(min = 1, max = 32))]
     pub upsert_key: Option<Vec<String>>,
-    /// The field by which `incremental_watermark` tells new rows from those that are there.
+    /// The field by which `incremental_watermark` tells new rows from those that are there: a whole number, a decimal, a
+    /// date, a time or a text (compared byte by byte). A row in which it is null is rejected.
     #[schemars(extend("format" = "column"))]
     pub watermark_column: Option<String>,
     /// Lets truncate replace the table with nothing; false.
@@ -644,7 +645,10 @@ pub enum LoadMode {
     Truncate,
     /// Merges by `upsertKey`.
     Upsert,
-    /// Adds the rows past the watermark that the last such run left in the table.
+    /// Adds the rows past the watermark, the greatest value of `watermarkColumn` that such a run has brought into the
+    /// table; the first load takes all. Rows below it are left out and count as `skippedRows`, as do rows that have just
+    /// its value and are in the table already: told by the primary key, or, where the schema has none, by all their
+    /// values, each as often as it is there. The watermark is stored inside the table's commit.
     IncrementalWatermark,
 }
 

@@ -7,6 +7,7 @@ use super::time::{JsonText, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// A node as it is stored and answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -218,6 +219,9 @@ pub struct Pipeline {
     pub execution_config: JsonText<ExecutionConfig>,
     pub nodes: JsonText<Vec<Node>>,
     pub edges: JsonText<Vec<Edge>>,
+    /// The ids of the schemas whose tables targets write, by the name that the target has for it.
+    #[serde(default)]
+    pub tables: JsonText<BTreeMap<String, String>>,
     pub created_at: Time,
     pub updated_at: Time,
 }
@@ -226,6 +230,17 @@ impl Pipeline {
     /// The strong `ETag`: the version.
     pub fn etag(&self) -> String {
         format!("\"{}\"", self.version)
+    }
+
+    /// The schemas whose tables it writes, its own first, each once.
+    pub fn schemas(&self) -> Vec<&str> {
+        let mut all = vec![self.schema_id.as_str()];
+        for id in self.tables.0.values() {
+            if !all.contains(&id.as_str()) {
+                all.push(id);
+            }
+        }
+        all
     }
 
     /// The connectors that it reads, its own first, each once.

@@ -11,6 +11,7 @@
 //! | list_run_errors | a run's rejected rows, in chunks | Query `T#<tenant>#R#<run>`, `E#<attempt>#…` |
 //! | list_connectors, list_schemas | a tenant's, newest first | Query `T#<tenant>#CONNECTOR` or `…#SCHEMA`, backwards |
 //! | create_connector, create_schema | whether a name is free | condition on `T#<tenant>#NAME#<kind>`, `<name>` |
+//! | create_pipeline, update_pipeline | the schemas that targets name | BatchGetItem `T#<tenant>#NAME#SCHEMA`, `<name>` |
 //! | delete_connector, delete_schema | who uses it | condition on its `users`; Query `T#<tenant>#USES#<id>` for the message |
 //! | every create | an answer that was given before | GetItem `T#<tenant>#IDEM#<caller>#<route>#<key>` |
 //! | on_schedule | which pipelines are due | Query index `DUE#<shard>` up to now |

@@ -275,7 +275,7 @@ impl Store {
 
 fn used(pipeline: &Pipeline) -> Vec<(Kind, &str)> {
     let connectors = pipeline.connectors().into_iter().map(|id| (Kind::Connector, id));
-    connectors.chain([(Kind::Schema, pipeline.schema_id.as_str())]).collect()
+    connectors.chain(pipeline.schemas().into_iter().map(|id| (Kind::Schema, id))).collect()
 }
 
 fn gone() -> Error {

@@ -3,9 +3,13 @@
 use super::idempotency::{Created, Idempotency};
 use super::keys::{self, Kind};
 use super::resources::{changed_meanwhile, name_taken};
-use super::{Store, Transacted};
+use super::{Query, Store, Transacted, read};
 use crate::error::Result;
 use crate::models::schema::Schema;
+use std::collections::HashMap;
+
+/// The most names among which a near one is looked for.
+const NAMES: usize = 500;
 
 impl Store {
     /// Keeps a new schema.
@@ -47,5 +51,39 @@ impl Store {
     /// 409 where a pipeline uses it, 412 where it was changed in the meantime.
     pub async fn delete_schema(&self, old: &Schema) -> Result<()> {
         self.delete_named(&old.tenant_id, Kind::Schema, (&old.id, old.version), &old.name).await
+    }
+
+    /// The ids of schemas by their names; names that nobody has are missing.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn schema_ids(&self, tenant: &str, names: &[&str]) -> Result<HashMap<String, String>> {
+        let usable = names.iter().filter(|name| !name.is_empty() && name.len() <= 100);
+        let wanted = usable.map(|name| keys::name(tenant, Kind::Schema, name)).collect();
+        let found = self.get_many(wanted).await?;
+        let id = |item: &super::Item| item.get("id").and_then(|id| id.as_s().ok().cloned());
+        Ok(found.into_iter().filter_map(|(key, item)| Some((key.sk, id(&item)?))).collect())
+    }
+
+    /// Schemas by their names; those that are not there are missing.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn schemas_by_name(&self, tenant: &str, names: &[&str]) -> Result<HashMap<String, Schema>> {
+        let ids = self.schema_ids(tenant, names).await?;
+        let wanted = ids.values().map(|id| keys::resource(tenant, Kind::Schema, id)).collect();
+        let found = self.get_many(wanted).await?;
+        let schemas = found.into_values().map(read::<Schema>).collect::<Result<Vec<_>>>()?;
+        Ok(schemas.into_iter().map(|schema| (schema.name.clone(), schema)).collect())
+    }
+
+    /// The names of a tenant's schemas, the first 500 of them.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn schema_names(&self, tenant: &str) -> Result<Vec<String>> {
+        let partition = keys::name(tenant, Kind::Schema, "").pk;
+        let page = self.query(Query::new(&partition, "", NAMES)).await?;
+        Ok(page.items.iter().filter_map(|item| item.get("SK")?.as_s().ok().cloned()).collect())
     }
 }

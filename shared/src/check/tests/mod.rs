@@ -12,6 +12,7 @@ mod queries;
 mod random;
 mod rules;
 mod schemas;
+mod targets;
 
 use super::Body;
 use crate::Fault;

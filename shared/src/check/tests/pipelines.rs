@@ -1,9 +1,7 @@
 //! Bodies of pipelines.
 
 use super::*;
-use crate::check::pipeline::{against_schema, create, references, update};
-use crate::models::node::NodeType;
-use crate::models::schema::Field;
+use crate::check::pipeline::{create, references, update};
 
 pub(super) fn small(extra: Value) -> Value {
     let mut value = json!({"name": "n", "connectorId": "c", "schemaId": "s"});
@@ -74,7 +72,6 @@ fn all_faults_of_a_pipeline_come_in_one_answer() {
             "/executionConfig/concurrencyPolicy type",
             "/executionConfig/errorHandling/maxErrorRate range",
             "/executionConfig/errorHandling/maxErrors range",
-            "/executionConfig/errorHandling/onError not_available",
             "/executionConfig/paralelism unknown_field",
             "/executionConfig/parallelism range",
             "/executionConfig/partitioning/column unknown_field",
@@ -86,7 +83,6 @@ fn all_faults_of_a_pipeline_come_in_one_answer() {
             "/id unknown_field",
             "/name format",
             "/nodes/0/config/pth unknown_field",
-            "/nodes/0/config/table not_available",
             "/nodes/0/positon unknown_field",
             "/nodes/1/config/condition format",
             "/nodes/2/config/ops/0/op unknown",
@@ -219,6 +215,8 @@ fn nodes_without_edges_have_none_and_null_nodes_are_none() {
 fn references_are_seen_whatever_else_is_wrong() {
     let references = references(&body(json!({"connectorId": "c1", "schemaId": "s1", "name": 5, "nodes": [
         {"nodeType": "source", "config": {"connectorId": "c2"}}, 5, {"nodeType": "source", "config": {}},
+        {"nodeType": "target", "config": {"connectorId": "c3", "table": "t"}},
+        {"nodeType": "target", "config": {"table": "orders"}},
         {"nodeType": "transform", "config": {"ops": [{"op": "trim"}, {"op": "lookup", "connectorId": "c4"}, 7]}}
     ]})));
     assert_eq!(
@@ -226,24 +224,10 @@ fn references_are_seen_whatever_else_is_wrong() {
         [
             ("/connectorId".into(), "c1".into()),
             ("/nodes/0/config/connectorId".into(), "c2".into()),
-            ("/nodes/3/config/ops/1/connectorId".into(), "c4".into()),
+            ("/nodes/3/config/connectorId".into(), "c3".into()),
+            ("/nodes/5/config/ops/1/connectorId".into(), "c4".into()),
         ]
     );
+    assert_eq!(references.tables, [("/nodes/4/config/table".into(), "orders".into())]);
     assert_eq!(references.schema, Some(("/schemaId".into(), "s1".into())));
-}
-
-#[test]
-fn an_upsert_needs_a_key_of_the_schema() {
-    let fields = |key: bool| -> Vec<Field> {
-        serde_json::from_value(json!([{"name": "id", "dataType": "uuid", "isPrimaryKey": key}])).unwrap()
-    };
-    let target = |config: Value| config.as_object().unwrap().clone();
-    let upsert = target(json!({"loadMode": "upsert"}));
-    let keyed = target(json!({"loadMode": "upsert", "upsertKey": ["id", "ID"]}));
-    let source = target(json!({}));
-    let of =
-        |config, key| lines(against_schema([(NodeType::Source, &source), (NodeType::Target, config)], &fields(key)));
-    assert!(of(&upsert, true).is_empty());
-    assert_eq!(of(&upsert, false), ["/nodes/1/config/upsertKey required"]);
-    assert_eq!(of(&keyed, false), ["/nodes/1/config/upsertKey/1 not_found"]);
 }

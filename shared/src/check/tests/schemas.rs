@@ -169,3 +169,53 @@ fn a_change_that_would_lose_data_has_its_reason() {
     let decimal = |scale: u8| fields(json!([{"name": "a", "dataType": "decimal", "precision": 10, "scale": scale}]));
     assert!(evolution(&decimal(2), &decimal(3))[0].contains("decimal(10, 2) to decimal(10, 3)"));
 }
+
+#[test]
+fn a_type_may_only_become_one_that_holds_all_of_its_values() {
+    let of = |word: &str| -> Value {
+        let (name, rest) = word.split_once('(').unwrap_or((word, ""));
+        let mut field = json!({"name": "a", "dataType": name});
+        let digits: Vec<u32> = rest.trim_end_matches(')').split(',').filter_map(|d| d.parse().ok()).collect();
+        match (name, digits.as_slice()) {
+            ("decimal", [precision, scale]) => {
+                field["precision"] = json!(precision);
+                field["scale"] = json!(scale);
+            }
+            (_, [length]) => field["length"] = json!(length),
+            _ => {}
+        }
+        field
+    };
+    let reasons = |before: &str, after: &str| evolution(&fields(json!([of(before)])), &fields(json!([of(after)])));
+    for (before, after) in [
+        ("smallint", "integer"),
+        ("smallint", "bigint"),
+        ("integer", "bigint"),
+        ("real", "double"),
+        ("varchar(5)", "varchar(6)"),
+        ("varchar(5)", "varchar"),
+        ("varchar(5)", "text"),
+        ("text", "varchar"),
+        ("decimal(10,2)", "decimal(12,2)"),
+    ] {
+        assert_eq!(reasons(before, after), Vec::<String>::new(), "{before} to {after}");
+    }
+    for (before, after) in [
+        ("bigint", "integer"),
+        ("integer", "smallint"),
+        ("integer", "double"),
+        ("double", "real"),
+        ("text", "varchar(100)"),
+        ("decimal(10,2)", "decimal(12,3)"),
+        ("decimal(10,2)", "decimal(9,2)"),
+        ("date", "timestamp"),
+        ("json", "text"),
+        ("uuid", "text"),
+    ] {
+        assert_eq!(reasons(before, after).len(), 1, "{before} to {after}");
+    }
+    assert_eq!(
+        reasons("integer", "smallint"),
+        ["the field \"a\" would change from integer to smallint, but only bigint holds all that is in it"]
+    );
+}

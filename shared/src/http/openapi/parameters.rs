@@ -106,6 +106,14 @@ pub(super) fn components() -> Map<String, Value> {
                 json!({"type": "boolean", "default": false}),
             ),
         ),
+        (
+            "RejectedRows",
+            query(
+                "rejected",
+                "Whether the rows are those that were rejected and kept beside the table (`onError: deadLetter`).",
+                json!({"type": "boolean", "default": false}),
+            ),
+        ),
         ("Status", query("status", "Only runs with this status.", reference("schemas", "RunStatus"))),
         (
             "IdempotencyKey",

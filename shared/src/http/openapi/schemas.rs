@@ -43,8 +43,9 @@ pub(super) fn create() -> Operation {
 }
 
 pub(super) fn update() -> Operation {
-    let description = "Fields of the body that are left out stay; `fields` replaces all fields of the table. A nullable field may be added; a \
-                       change that would lose data is refused.";
+    let description = "Fields of the body that are left out stay; `fields` replaces all fields of the table. A nullable field may be added, and a \
+                       type widened: smallint to integer to bigint, real to double, varchar to a longer one or text, decimal to more digits with \
+                       the same scale. The table follows with the next run. A change that would lose data is refused.";
     let example = json!({"id": "schema_0199b3c4d5e67f8091a2b3c4d5e6f708", "displayName": "All customers"});
     Operation {
         body: Some(Sent { schema: "SchemaUpdate", required: true, example: Some(example) }),
@@ -68,9 +69,10 @@ pub(super) fn delete() -> Operation {
 
 pub(super) fn rows() -> Operation {
     let description = "The rows of the schema's table, as objects by field. All pages of a walk show the version of the table that the first \
-                       page saw. Decimals are strings, NaN is null, times RFC 3339.";
+                       page saw. Decimals are strings, NaN is null, times RFC 3339. `rejected=true` answers the rows that runs with `errorHandling.onError: \
+                       deadLetter` rejected: `run_id`, `node`, `row`, `file`, `column`, `value`, `reason` and `data`, the row as JSON text.";
     Operation {
-        query: &["RowLimit", "Cursor", "IncludeRowTotal"],
+        query: &["RowLimit", "Cursor", "IncludeRowTotal", "RejectedRows"],
         ..Operation::read(Tag::Schemas, "List a table's rows", description, Answer::Plain("RowsPage"))
     }
 }

@@ -1,0 +1,72 @@
+//! Targets against the schemas whose tables they write.
+
+use super::*;
+use crate::check::targets::{Tables, check};
+use crate::models::node::NodeType;
+use crate::models::schema::Schema;
+
+fn schema(name: &str, fields: Value) -> Schema {
+    let fields = serde_json::to_string(&fields).unwrap();
+    let at = "2026-01-01T00:00:00.000Z";
+    serde_json::from_value(json!({
+        "id": format!("schema_{name}"), "tenantId": "t", "name": name, "fields": fields, "version": 1,
+        "createdAt": at, "updatedAt": at
+    }))
+    .unwrap()
+}
+
+/// The faults of targets with these configs; the pipeline's schema is `people`, and `orders` is another one.
+fn faults(keyed: bool, configs: &[Value]) -> Vec<String> {
+    let own = schema(
+        "people",
+        json!([
+            {"name": "id", "dataType": "uuid", "isPrimaryKey": keyed}, {"name": "score", "dataType": "double"},
+        ]),
+    );
+    let orders = schema("orders", json!([{"name": "nr", "dataType": "bigint"}, {"name": "at", "dataType": "date"}]));
+    let named = [own.clone(), orders].into_iter().map(|s| (s.name.clone(), s)).collect();
+    let nodes: Vec<_> = configs.iter().map(|config| config.as_object().unwrap().clone()).collect();
+    let mut found = Vec::new();
+    check(nodes.iter().map(|config| (NodeType::Target, config)), &Tables { own: Some(own), named }, &mut found);
+    lines(found)
+}
+
+#[test]
+fn an_upsert_needs_a_key_of_the_schema_that_it_writes() {
+    let upsert = json!({"loadMode": "upsert"});
+    assert!(faults(true, std::slice::from_ref(&upsert)).is_empty());
+    assert_eq!(faults(false, &[upsert]), ["/nodes/0/config/upsertKey required"]);
+    let keyed = |table: Value| json!({"loadMode": "upsert", "upsertKey": ["id", "nr"], "table": table});
+    assert_eq!(faults(false, &[keyed(json!(null))]), ["/nodes/0/config/upsertKey/1 not_found"]);
+    assert_eq!(faults(false, &[keyed(json!("orders"))]), ["/nodes/0/config/upsertKey/0 not_found"]);
+}
+
+#[test]
+fn a_watermark_is_a_field_with_an_order() {
+    let past = |column: &str, table: Value| json!({"loadMode": "incremental_watermark", "watermarkColumn": column, "table": table});
+    assert!(faults(false, &[past("id", json!(null)), past("at", json!("orders"))]).is_empty());
+    assert_eq!(faults(false, &[past("at", json!(null))]), ["/nodes/0/config/watermarkColumn not_found"]);
+    assert_eq!(faults(false, &[past("score", json!(null))]), ["/nodes/0/config/watermarkColumn type"]);
+}
+
+#[test]
+fn one_table_is_written_once_however_it_is_named() {
+    assert!(faults(false, &[json!({}), json!({"table": "orders"})]).is_empty());
+    assert_eq!(faults(false, &[json!({}), json!({"table": "people"})]), ["/nodes/1/config/table duplicate_target"]);
+    assert_eq!(
+        faults(false, &[json!({"table": "orders"}), json!({}), json!({"table": "orders"}), json!({})]),
+        ["/nodes/2/config/table duplicate_target", "/nodes/3 duplicate_target"]
+    );
+    let database = |connector: &str, table: Value| json!({"connectorId": connector, "table": table});
+    assert!(
+        faults(
+            false,
+            &[json!({}), database("a", json!(null)), database("b", json!("people")), database("a", json!("x"))]
+        )
+        .is_empty()
+    );
+    assert_eq!(
+        faults(false, &[database("a", json!(null)), database("a", json!("people"))]),
+        ["/nodes/1/config/table duplicate_target"]
+    );
+}
