@@ -78,6 +78,7 @@ pub fn pipeline(tenant: &str, schedule: Option<&str>, at: Time) -> Pipeline {
         execution_config: JsonText::default(),
         nodes: JsonText::default(),
         edges: JsonText::default(),
+        tables: JsonText::default(),
         created_at: at,
         updated_at: at,
     }

@@ -71,16 +71,22 @@ async fn test(worker: Arc<Worker>, context: Context, id: String) -> Result<Respo
 struct RowsInput {
     id: String,
     list: ListInput,
+    /// Whether the rejected rows are meant.
+    rejected: bool,
 }
 
 fn read_rows(request: &Request) -> Result<RowsInput> {
-    Ok(RowsInput { id: request.param("id").to_owned(), list: ListInput::with(request, 20, MOST_ROWS)? })
+    let rejected = request.flag("rejected")?;
+    let mut list = ListInput::with(request, 20, MOST_ROWS)?;
+    list.filters = if rejected { "rejected".to_owned() } else { String::new() };
+    Ok(RowsInput { id: request.param("id").to_owned(), list, rejected })
 }
 
 async fn rows(worker: Arc<Worker>, context: Context, input: RowsInput) -> Result<Response> {
     let position: Option<Position> = input.list.position(&context)?;
     let schema: Schema = context.store.resource(context.tenant(), Kind::Schema, &input.id).await?;
     let table = TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 };
+    let table = if input.rejected { targets::rejected::schema(&table) } else { table };
     let page = PageRequest { limit: input.list.limit, position, include_total: input.list.total };
     let page = targets::read_page(context.tenant(), &table, &worker.settings, page)
         .await

@@ -25,6 +25,7 @@ pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError>
         )
     })?;
     let schema = table_schema(worker, &run.tenant_id, &pipeline.schema_id).await?;
+    let tables = tables(worker, &pipeline).await?;
     let connectors = connectors(worker, &pipeline).await?;
     let earlier = earlier(worker, run).await?;
     let (nodes, edges) = graph(&pipeline);
@@ -37,6 +38,7 @@ pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError>
         connector_id: pipeline.connector_id.clone(),
         connectors,
         schema,
+        tables,
         parameters: run.parameters.0.clone(),
         execution: pipeline.execution_config.0,
     })
@@ -48,7 +50,7 @@ fn away(error: shared::Error) -> RunError {
 }
 
 /// The schema of a run's target.
-pub(crate) async fn table_schema(worker: &Worker, tenant: &str, id: &str) -> Result<TableSchema, RunError> {
+async fn table_schema(worker: &Worker, tenant: &str, id: &str) -> Result<TableSchema, RunError> {
     let schema: Schema =
         worker.services.store.resource(tenant, keys::Kind::Schema, id).await.map_err(|error| match error {
             shared::Error::NotFound { .. } => {
@@ -57,6 +59,36 @@ pub(crate) async fn table_schema(worker: &Worker, tenant: &str, id: &str) -> Res
             other => away(other),
         })?;
     Ok(TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 })
+}
+
+/// The schemas whose tables targets name.
+async fn tables(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, TableSchema>, RunError> {
+    let mut found = HashMap::new();
+    for (name, id) in &pipeline.tables.0 {
+        found.insert(name.clone(), table_schema(worker, &pipeline.tenant_id, id).await?);
+    }
+    Ok(found)
+}
+
+/// The tables of the lake that the targets of a pipeline write, each once.
+pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<TableSchema>, RunError> {
+    let mut ids: Vec<&str> = Vec::new();
+    let (nodes, _) = graph(pipeline);
+    for node in nodes.iter().filter(|node| node.node_type == NodeType::Target) {
+        let text = |key: &str| node.config.get(key).and_then(Value::as_str);
+        if text("connectorId").is_some() {
+            continue;
+        }
+        let id = text("table").and_then(|name| pipeline.tables.0.get(name)).unwrap_or(&pipeline.schema_id);
+        if !ids.contains(&id.as_str()) {
+            ids.push(id);
+        }
+    }
+    let mut schemas = Vec::with_capacity(ids.len());
+    for id in ids {
+        schemas.push(table_schema(worker, &pipeline.tenant_id, id).await?);
+    }
+    Ok(schemas)
 }
 
 async fn connectors(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, Connector>, RunError> {
@@ -88,7 +120,7 @@ pub(crate) async fn open(worker: &Worker, c: &shared::models::connector::Connect
     Ok(Connector { id: c.id.clone(), name: c.name.clone(), kind: c.r#type, config: c.config.0.clone(), auth })
 }
 
-async fn earlier(worker: &Worker, run: &Run) -> Result<Vec<Earlier>, RunError> {
+pub(crate) async fn earlier(worker: &Worker, run: &Run) -> Result<Vec<Earlier>, RunError> {
     let mut earlier = Vec::new();
     let mut next = run.retry_of.clone();
     while let Some(id) = next.take() {

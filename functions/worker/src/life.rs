@@ -299,19 +299,40 @@ async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
     let current = store.run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
     let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await?;
     let Some(version) = version else { return Ok(Done::Delete) };
-    let schema =
-        job::table_schema(worker, &run.tenant_id, &version.schema_id).await.map_err(shared::Error::internal)?;
-    let settled = targets::settle(&run.tenant_id, &schema, &run.id, &worker.settings).await;
-    let committed = settled.map_err(shared::Error::internal)?;
-    tracing::warn!(run = run.id, committed, "the run was settled at its target");
-    let finish = match (committed, current.rows) {
+    let tables = job::written(worker, &version).await.map_err(shared::Error::internal)?;
+    let earlier = job::earlier(worker, run).await.map_err(shared::Error::internal)?;
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    // Every table is asked: what is settled at one must not be left open at the next.
+    for schema in &tables {
+        let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings).await;
+        let into = if settled.map_err(shared::Error::internal)? { &mut there } else { &mut missing };
+        into.push(schema.name.as_str());
+    }
+    tracing::warn!(run = run.id, ?there, ?missing, "the run was settled at its targets");
+    let finish = match (missing.is_empty(), current.rows) {
         (true, rows) => succeeded(rows.unwrap_or_default(), None),
         (false, rows) => {
             let rows = rows.map(|r| Rows { rows_out: 0, ..r });
-            End { rows, ..End::failed(report::failure(error)) }
+            End { rows, ..End::failed(report::failure(&partly(error, &there, &missing))) }
         }
     };
     end(worker, run, finish).await
+}
+
+/// The error of a run whose rows are in some of its tables.
+fn partly(error: &RunError, there: &[&str], missing: &[&str]) -> RunError {
+    if there.is_empty() {
+        return error.clone();
+    }
+    let names = |tables: &[&str]| tables.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "{}; the rows of the run are in the table of {} and not in that of {}: a retry of this run brings them into the latter \
+         alone",
+        error.message,
+        names(there),
+        names(missing)
+    );
+    RunError { message, ..error.clone() }
 }
 
 async fn end(worker: &Worker, run: &Run, end: End) -> Result<Done> {
@@ -343,11 +364,39 @@ impl CommitGate for Gate {
         let spool = self.progress.finish_errors()?;
         let store = &self.services.store;
         let errors = report::keep_errors(store, &self.run, spool.as_deref()).await.map_err(away)?;
-        let (rows, progress) = (report::rows(&self.progress, 0), report::progress(&self.progress));
+        let mut rows = report::rows(&self.progress, report::skipped(&self.progress));
+        let progress = report::progress(&self.progress);
+        let mut errors = errors;
+        // An attempt before this one has committed to some targets, which are not read for again: what it counted, and
+        // the rows that it rejected, are more than what this one has seen.
+        if let Some(before) = self.run.rows.filter(|_| self.run.committing) {
+            if before.failed > rows.failed {
+                errors = None;
+            }
+            rows = Rows {
+                rows_in: rows.rows_in.max(before.rows_in),
+                rows_out: rows.rows_out.max(before.rows_out),
+                failed: rows.failed.max(before.failed),
+                skipped: rows.skipped.max(before.skipped),
+            };
+        }
         if store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)? {
             self.entered.store(true, Relaxed);
             return Ok(());
         }
         Err(RunError::new(Kind::Superseded, "the run was cancelled, or is another worker's: nothing was written"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_in_some_of_its_tables_says_in_which() {
+        let error = RunError::new(Kind::TargetUnavailable, "the lake does not answer");
+        assert_eq!(partly(&error, &[], &["a"]).message, error.message);
+        let told = partly(&error, &["people"], &["orders", "names"]).message;
+        assert!(told.contains("in the table of \"people\" and not in that of \"orders\", \"names\""), "{told}");
     }
 }

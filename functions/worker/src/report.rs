@@ -41,7 +41,7 @@ pub(crate) fn progress(progress: &Progress) -> run::Progress {
         rows_in: rows.rows_in,
         rows_out: rows.rows_out,
         failed_rows: rows.failed,
-        skipped_rows: 0,
+        skipped_rows: skipped(progress),
         partitions: count(partitions.len()),
         completed_partitions: count(partitions.iter().filter(|p| p.status == "completed").count()),
         partition_details: partitions
@@ -57,6 +57,13 @@ pub(crate) fn progress(progress: &Progress) -> run::Progress {
             .map(|l| LogLine { stage: l.stage, message: l.message, timestamp: l.timestamp })
             .collect(),
     }
+}
+
+/// The rows that load modes left out so far.
+pub(crate) fn skipped(progress: &Progress) -> u64 {
+    let targets = progress.nodes();
+    let targets = targets.iter().filter(|n| n.node_type == NodeType::Target);
+    targets.map(|n| n.filtered.load(Relaxed) + n.deduplicated.load(Relaxed)).sum()
 }
 
 /// The rows so far: what sources gave and targets took.

@@ -15,6 +15,7 @@ mod runs;
 mod s3;
 mod schedules;
 mod stops;
+mod targets;
 
 use std::time::{Duration, Instant};
 use tests::DEADLINE;

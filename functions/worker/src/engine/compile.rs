@@ -86,13 +86,13 @@ impl<'a> Compiler<'a> {
         Self { graph, opened, expressions, progress, partitioning, parallelism, counted, sql_inputs, copies: 0, faults }
     }
 
-    /// The plan of what comes into each of `targets`, with the columns that `fields` take.
+    /// The plan of what comes into each of `targets`, with the columns that its fields take.
     ///
     /// # Errors
     /// All faults that were found, in one error.
-    pub fn targets(mut self, targets: &[usize], fields: &[Field]) -> Result<Compiled, RunError> {
+    pub fn targets(mut self, targets: &[(usize, &[Field])]) -> Result<Compiled, RunError> {
         let mut plans = Vec::new();
-        for target in targets {
+        for (target, fields) in targets {
             let Some(node) = self.graph.nodes.get(*target) else { continue };
             let Some(flow) = node.inputs.first().and_then(|input| self.flow(input, true)) else { continue };
             match wanted(node, flow.plan, fields) {

@@ -104,7 +104,7 @@ impl Graph {
         }
         all_of(faults)?;
         let graph = Self { nodes };
-        graph.check()?;
+        graph.check(job)?;
         for node in &graph.nodes {
             progress.add_node(node.counters.clone());
         }
@@ -116,7 +116,7 @@ impl Graph {
         (0..self.nodes.len()).filter(|i| self.nodes.get(*i).is_some_and(|n| n.node_type == NodeType::Target))
     }
 
-    fn check(&self) -> Result<(), RunError> {
+    fn check(&self, job: &Job) -> Result<(), RunError> {
         let mut faults = Vec::new();
         for node in &self.nodes {
             let wanted = match node.node_type {
@@ -144,10 +144,26 @@ impl Graph {
                 "the pipeline has no target node, so there is nowhere to write to",
             ));
         }
-        // All targets write the table of the job's schema, and a run commits a table once.
-        for second in self.targets().skip(1).filter_map(|index| self.nodes.get(index)) {
-            faults
-                .push(second.fault("another target writes the same table; bring the rows together with a union node"));
+        // A run commits a table once.
+        let mut tables = HashSet::new();
+        for node in self.targets().filter_map(|index| self.nodes.get(index)) {
+            let NodeConfig::Target(config) = &node.config else { continue };
+            match job.schema_of(config) {
+                Ok(schema) => {
+                    let table = match &config.table {
+                        Some(table) if config.connector_id.is_some() => table,
+                        _ => &schema.name,
+                    };
+                    if !tables.insert((&config.connector_id, table)) {
+                        faults.push(
+                            node.fault(
+                                "another target writes the same table; bring the rows together with a union node",
+                            ),
+                        );
+                    }
+                }
+                Err(fault) => faults.push(node.fault(fault.message)),
+            }
         }
         let copies = self.copies();
         if copies > MAX_COPIES {

@@ -1,9 +1,10 @@
 //! What the engine is given, and what it gives back.
 
 use crate::engine::progress::Progress;
-use crate::error::RunError;
+use crate::error::{Kind, RunError};
 use serde_json::{Map, Value};
 use shared::models::connector::ConnectorType;
+use shared::models::node::TargetConfig;
 use shared::models::pipeline::{Edge, ExecutionConfig, Node};
 use shared::models::schema::Field;
 use std::collections::HashMap;
@@ -71,11 +72,31 @@ pub struct Job {
     pub connector_id: String,
     /// All connectors that the nodes name, and the pipeline's, by id.
     pub connectors: HashMap<String, Connector>,
-    /// The target's schema.
+    /// The pipeline's schema: that of targets that name no other.
     pub schema: TableSchema,
+    /// The schemas whose tables targets name, by the name that the target has for it.
+    pub tables: HashMap<String, TableSchema>,
     /// What `${name}` in configs reads.
     pub parameters: Map<String, Value>,
     pub execution: ExecutionConfig,
+}
+
+impl Job {
+    /// The schema whose fields a target has: a database's table has those of the pipeline's.
+    ///
+    /// # Errors
+    /// `Kind::Definition` where it names one that is not there any more.
+    pub fn schema_of(&self, target: &TargetConfig) -> Result<&TableSchema, RunError> {
+        match &target.table {
+            Some(name) if target.connector_id.is_none() => self.tables.get(name).ok_or_else(|| {
+                RunError::new(
+                    Kind::Definition,
+                    format!("the schema {name:?}, whose table is written, does not exist any more"),
+                )
+            }),
+            _ => Ok(&self.schema),
+        }
+    }
 }
 
 /// A run that a retry comes after.

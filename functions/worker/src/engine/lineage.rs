@@ -13,15 +13,14 @@ pub type Wanted = HashMap<String, Field>;
 /// node's columns where they are known already.
 pub fn expected(
     graph: &Graph,
-    targets: &[usize],
-    fields: &[Field],
+    targets: &[(usize, &[Field])],
     reader: (usize, Option<usize>),
     columns: &dyn Fn(usize) -> Option<Vec<String>>,
 ) -> Wanted {
-    let wanted: Wanted = fields.iter().map(|field| (field.name.clone(), field.clone())).collect();
     let mut found = Wanted::new();
-    for target in targets {
-        let mut open = vec![(*target, wanted.clone())];
+    for (target, fields) in targets {
+        let wanted: Wanted = fields.iter().map(|field| (field.name.clone(), field.clone())).collect();
+        let mut open = vec![(*target, wanted)];
         while let Some((index, wanted)) = open.pop() {
             let Some(node) = graph.nodes.get(index) else { continue };
             if index == reader.0 {
@@ -40,6 +39,45 @@ pub fn expected(
         }
     }
     found
+}
+
+/// The column of the source at `source` that comes to `target` as its `column`, unchanged and by nothing but nodes that
+/// look at one row at a time: rows that the source leaves out by its value change nothing in what becomes of the others.
+/// None where another way leads to it as well.
+pub fn unchanged(graph: &Graph, target: usize, column: &Field, source: usize) -> Option<String> {
+    let mut wanted = Wanted::from([(column.name.clone(), column.clone())]);
+    let mut index = target;
+    while index != source {
+        let node = graph.nodes.get(index)?;
+        let [input] = node.inputs.as_slice() else { return None };
+        if !matches!(node.config, NodeConfig::Target(_) | NodeConfig::Filter(_) | NodeConfig::Transform(_)) {
+            return None;
+        }
+        if let NodeConfig::Transform(config) = &node.config
+            && config.ops.iter().any(|op| touches(op, &wanted))
+        {
+            return None;
+        }
+        wanted = before(node, 0, wanted, &|_| None);
+        index = input.node;
+        let consumers = graph.nodes.iter().flat_map(|node| &node.inputs).filter(|input| input.node == index);
+        if consumers.count() != 1 {
+            return None;
+        }
+    }
+    wanted.into_keys().next()
+}
+
+/// Whether an op changes the values of a column although it keeps its type.
+fn touches(op: &TransformOp, wanted: &Wanted) -> bool {
+    match op {
+        TransformOp::FillNull { field, .. } | TransformOp::Hash { field, .. } | TransformOp::MaskPii { field, .. } => {
+            wanted.contains_key(field)
+        }
+        // Which names they have by then is not worth telling.
+        TransformOp::Trim { .. } | TransformOp::Rename { .. } => true,
+        _ => false,
+    }
 }
 
 /// What is wanted of the input at `side`, where `wanted` is wanted of the node.

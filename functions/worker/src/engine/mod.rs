@@ -2,6 +2,7 @@
 
 mod accounting;
 mod compile;
+pub mod dead_letters;
 pub mod expressions;
 mod functions;
 pub mod graph;

@@ -1,5 +1,6 @@
 //! What is counted while a run runs: rows by node, rejected rows, partitions, and the story in the log.
 
+use super::dead_letters::{DeadLetter, DeadLetters};
 use crate::error::{Kind, RunError};
 use serde::{Deserialize, Serialize};
 use shared::models::node::NodeType;
@@ -147,6 +148,7 @@ pub struct Progress {
     first: Mutex<Vec<RowError>>,
     spool: Mutex<Option<BufWriter<File>>>,
     spool_path: PathBuf,
+    dead: DeadLetters,
 }
 
 /// The first rejected rows that the progress shows.
@@ -172,6 +174,7 @@ impl Progress {
             rejected: AtomicU64::new(0),
             first: Mutex::default(),
             spool: Mutex::default(),
+            dead: DeadLetters::new(spool_path.with_extension("rows")),
             spool_path,
         })
     }
@@ -235,6 +238,33 @@ impl Progress {
         value: Option<&str>,
         reason: &str,
     ) -> Result<(), RunError> {
+        self.reject_row(node, row, column, value, reason, || None)
+    }
+
+    /// The same, with the row as JSON text where that is known: it is kept where the pipeline keeps rejected rows.
+    ///
+    /// # Errors
+    /// As [`Progress::reject`].
+    pub fn reject_row(
+        &self,
+        node: &NodeCounters,
+        row: Option<RowId>,
+        column: &str,
+        value: Option<&str>,
+        reason: &str,
+        whole: impl FnOnce() -> Option<String>,
+    ) -> Result<(), RunError> {
+        if self.keeps_rows() {
+            self.dead.keep(&DeadLetter {
+                node: node.id.clone(),
+                row: row.map(RowId::row),
+                file: row.and_then(|r| self.file_of(r)).map(|file| file.to_string()),
+                column: column.to_owned(),
+                value: value.map(str::to_owned),
+                reason: reason.to_owned(),
+                data: whole().or_else(|| value.map(|value| serde_json::json!({ column: value }).to_string())),
+            })?;
+        }
         node.rejected.fetch_add(1, Relaxed);
         let error = RowError {
             row: row.map(RowId::row),
@@ -276,10 +306,26 @@ impl Progress {
         }
     }
 
+    /// Whether rejected rows are also kept whole, beside the target's table.
+    pub fn keeps_rows(&self) -> bool {
+        self.errors.on_error == OnError::DeadLetter
+    }
+
+    /// Ends the file of rows that were rejected and answers its path; none where there are none.
+    ///
+    /// # Errors
+    /// `Kind::Resources` where the disk is full.
+    pub fn finish_rows(&self) -> Result<Option<PathBuf>, RunError> {
+        self.dead.finish()
+    }
+
     fn file_name(&self, row: RowId) -> Option<Arc<str>> {
-        let files = lock(&self.files);
-        let files = files.get(row.source())?;
-        if files.len() < 2 { None } else { files.get(row.file()).cloned() }
+        let several = lock(&self.files).get(row.source())?.len() > 1;
+        if several { self.file_of(row) } else { None }
+    }
+
+    fn file_of(&self, row: RowId) -> Option<Arc<str>> {
+        lock(&self.files).get(row.source())?.get(row.file()).cloned()
     }
 
     fn keep(&self, error: &RowError) -> Result<(), RunError> {

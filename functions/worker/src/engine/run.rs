@@ -4,19 +4,20 @@ use super::accounting;
 use super::compile::{Compiler, Opened};
 use super::expressions::Expressions;
 use super::graph::{Graph, GraphNode};
-use super::job::{Hooks, Job, Outcome, Settings};
+use super::job::{Hooks, Job, Outcome, Settings, TableSchema};
 use super::progress::NodeCounters;
 use super::session::{self, parallelism};
 use super::{lineage, pivots, story};
 use crate::error::{Kind, RunError};
 use crate::nodes::tap::{self, drain};
 use crate::nodes::validate;
-use crate::sources::{self, Source, SourceRequest};
-use crate::targets::{self, Target};
+use crate::sources::{self, Past, Source, SourceRequest};
+use crate::targets::{self, Target, rejected};
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use shared::models::node::{NodeConfig, NodeType, SourceConfig, TransformOp};
 use shared::models::pipeline::Partitioning;
+use shared::models::schema::Field;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,11 +36,11 @@ const GROWTH: u64 = 4;
 /// `hooks.gate` refuses with; what reading and writing end with.
 pub async fn execute(job: Job, settings: &Settings, hooks: Hooks) -> Result<Outcome, RunError> {
     let graph = Graph::new(&job, &hooks.progress)?;
-    let mut run = Run { graph: &graph, job: &job, settings, hooks: &hooks, targets: Vec::new() };
+    let mut run = Run { graph: &graph, job: &job, settings, hooks: &hooks, targets: Vec::new(), rejected: Vec::new() };
     let result = run.go().await;
     if result.is_err() {
-        for target in &mut run.targets {
-            target.target.abort().await;
+        for target in run.targets.iter_mut().map(|open| &mut open.target).chain(&mut run.rejected) {
+            target.abort().await;
         }
     }
     result
@@ -51,12 +52,16 @@ struct Run<'a> {
     settings: &'a Settings,
     hooks: &'a Hooks,
     targets: Vec<Open>,
+    /// The tables of rejected rows, which are committed before those of the targets.
+    rejected: Vec<Target>,
 }
 
 /// An open target.
 struct Open {
     /// The index of its node.
     node: usize,
+    /// Its schema, with the types that its table has.
+    schema: TableSchema,
     target: Target,
 }
 
@@ -102,7 +107,7 @@ impl Run<'_> {
             let Some(node) = self.graph.nodes.get(index) else { continue };
             let NodeConfig::Target(config) = &node.config else { continue };
             let target = targets::open(self.job, &node.id, config, self.settings).await.map_err(|e| e.at(&node.id))?;
-            self.targets.push(Open { node: index, target });
+            self.targets.push(Open { node: index, schema: target.schema().clone(), target });
         }
         let open: Vec<usize> =
             self.targets.iter().filter(|open| !open.target.already_committed()).map(|open| open.node).collect();
@@ -113,7 +118,7 @@ impl Run<'_> {
         let mut opened = self.open_sources(&open, &expressions).await?;
         self.read_pivots(&open, &mut opened, &expressions).await?;
         let (session, spilling) = self.session(&opened, &expressions)?;
-        let compiled = self.compiler(&opened, &expressions).targets(&open, &self.job.schema.fields)?;
+        let compiled = self.compiler(&opened, &expressions).targets(&self.wanted(&open))?;
         let mut targets = Vec::with_capacity(compiled.targets.len());
         let mut tapped = HashSet::new();
         for (index, plan) in open.iter().zip(compiled.targets) {
@@ -171,6 +176,12 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The fields of these targets.
+    fn wanted(&self, targets: &[usize]) -> Vec<(usize, &[Field])> {
+        let open = self.targets.iter().filter(|open| targets.contains(&open.node));
+        open.map(|open| (open.node, open.schema.fields.as_slice())).collect()
+    }
+
     fn compiler<'a>(&'a self, opened: &'a Opened, expressions: &'a Arc<Expressions>) -> Compiler<'a> {
         let partitioning = self.job.execution.partitioning.clone().unwrap_or(Partitioning::None);
         let parallelism = parallelism(self.job, self.settings);
@@ -187,7 +198,7 @@ impl Run<'_> {
             match &node.config {
                 NodeConfig::Source(config) => {
                     let expected = self.expected(targets, (index, None), &opened, expressions);
-                    match self.open_source(node, config, &expected).await {
+                    match self.open_source(node, config, &expected, self.past(targets, index)).await {
                         Ok(source) => drop(opened.sources.insert(index, source)),
                         Err(fault) => faults.push(fault.at(&node.id)),
                     }
@@ -219,7 +230,7 @@ impl Run<'_> {
     ) -> lineage::Wanted {
         let compiler = RefCell::new(self.compiler(opened, expressions));
         let columns = |node: usize| compiler.borrow_mut().columns(node);
-        lineage::expected(self.graph, targets, &self.job.schema.fields, reader, &columns)
+        lineage::expected(self.graph, &self.wanted(targets), reader, &columns)
     }
 
     /// Opens what a lookup reads. Its rows count as no rows of the run.
@@ -232,7 +243,7 @@ impl Run<'_> {
     ) -> Result<(Source, Arc<NodeCounters>), RunError> {
         let total = &self.hooks.progress.total_rows;
         let before = total.load(Relaxed);
-        let source = self.open_source(node, config, expected).await.map_err(|e| {
+        let source = self.open_source(node, config, expected, None).await.map_err(|e| {
             let what = format!("op {} (lookup): ", op + 1);
             RunError { message: format!("{what}{}", e.message), ..e }
         })?;
@@ -245,6 +256,7 @@ impl Run<'_> {
         node: &GraphNode,
         config: &SourceConfig,
         expected: &lineage::Wanted,
+        past: Option<Past>,
     ) -> Result<Source, RunError> {
         let begun = Instant::now();
         let id = config.connector_id.as_deref().unwrap_or(&self.job.connector_id);
@@ -256,12 +268,23 @@ impl Run<'_> {
             connector,
             config,
             expected,
+            past,
             parallelism: parallelism(self.job, self.settings),
             batch_size: self.job.execution.batch_size(),
         };
         let source = sources::open(request, self.settings, &self.hooks.progress).await?;
         self.hooks.progress.log("planning", story::opened(node, &connector.name, &source.schema(), begun.elapsed()));
         Ok(source)
+    }
+
+    /// The rows of a source that its target would leave out, where that can be told by one of the source's columns.
+    fn past(&self, targets: &[usize], source: usize) -> Option<Past> {
+        self.targets.iter().filter(|open| targets.contains(&open.node)).find_map(|open| {
+            let (column, from) = open.target.watermark()?;
+            let field = open.schema.fields.iter().find(|field| field.name == column)?;
+            let column = lineage::unchanged(self.graph, open.node, field, source)?;
+            Some(Past { column, field: field.clone(), from: from.clone() })
+        })
     }
 
     /// The nodes that `targets` need, in the order of a walk that goes left first and visits inputs before consumers.
@@ -289,7 +312,8 @@ impl Run<'_> {
     async fn stage(&mut self, plans: Plans) -> Result<SessionState, RunError> {
         let Plans { session, targets: plans, left_out } = plans;
         let (progress, stop) = (&self.hooks.progress, &self.hooks.stop);
-        let ran: HashSet<usize> = self.in_order(&self.open_nodes(&plans)).into_iter().collect();
+        let staged = self.open_nodes(&plans);
+        let ran: HashSet<usize> = self.in_order(&staged).into_iter().collect();
         let begun = Instant::now();
         progress.log("reading", story::reading(self.graph, &ran));
         for Planned { target, plan } in plans {
@@ -320,7 +344,42 @@ impl Run<'_> {
         }
         let errors = self.job.execution.errors();
         accounting::check_rate(progress, accounting::rows_in(self.graph), errors.max_error_rate)?;
+        self.stage_rejected(&session, &staged).await?;
         Ok(session)
+    }
+
+    /// Stages the rejected rows, each beside the table of the first target that its node leads to.
+    async fn stage_rejected(&mut self, session: &SessionState, staged: &[usize]) -> Result<(), RunError> {
+        let progress = &self.hooks.progress;
+        if !progress.keeps_rows() {
+            return Ok(());
+        }
+        let rows = progress.finish_rows()?;
+        let mut tables: Vec<(TableSchema, HashSet<String>, bool)> = Vec::new();
+        let mut seen = HashSet::new();
+        for open in &self.targets {
+            let above = self.in_order(&[open.node]);
+            let nodes = above.iter().filter(|index| seen.insert(**index));
+            let nodes = nodes.filter_map(|index| self.graph.nodes.get(*index));
+            let nodes: HashSet<String> = nodes.map(|node| node.id.clone()).collect();
+            let is_staged = staged.contains(&open.node);
+            // What a target that has its rows already rejected was kept with them.
+            let nodes = if is_staged { nodes } else { HashSet::new() };
+            match tables.iter_mut().find(|(schema, _, _)| schema.id == open.schema.id) {
+                Some((_, all, every)) => {
+                    all.extend(nodes);
+                    *every &= is_staged;
+                }
+                None => tables.push((open.schema.clone(), nodes, is_staged)),
+            }
+        }
+        for (schema, nodes, all) in tables {
+            let kept = rejected::Kept { job: self.job, schema: &schema, nodes, all };
+            let context = session.task_ctx();
+            let target = rejected::stage(kept, rows.as_deref(), context, self.settings, &self.hooks.stop).await?;
+            self.rejected.extend(target);
+        }
+        Ok(())
     }
 
     fn open_nodes(&self, plans: &[Planned]) -> Vec<usize> {
@@ -331,6 +390,10 @@ impl Run<'_> {
         let progress = &self.hooks.progress;
         let nothing_ran = self.targets.iter().all(|open| open.target.already_committed());
         let mut outcome = Outcome { rows_in: accounting::rows_in(self.graph), ..Outcome::default() };
+        outcome.failed_rows = progress.rejected();
+        for target in &mut self.rejected {
+            target.commit(session).await?;
+        }
         for open in &mut self.targets {
             let Some(node) = self.graph.nodes.get(open.node) else { continue };
             let begun = Instant::now();
@@ -338,23 +401,17 @@ impl Run<'_> {
             let committed = open.target.commit(session).await.map_err(|e| e.at(&node.id))?;
             outcome.rows_out += committed.rows_out;
             outcome.skipped_rows += committed.skipped;
+            // A target that had its rows already was not read for again: what was rejected is known from its commit.
+            outcome.failed_rows = outcome.failed_rows.max(committed.rejected);
             progress.log(
                 "committing",
-                story::committed(
-                    node,
-                    &self.job.schema.name,
-                    committed.rows_out,
-                    committed.version,
-                    ran,
-                    begun.elapsed(),
-                ),
+                story::committed(node, &open.schema.name, committed.rows_out, committed.version, ran, begun.elapsed()),
             );
         }
         // A run that found everything in has read nothing: what its commits say is all that is known.
         if nothing_ran {
             outcome.rows_in = outcome.rows_out + outcome.skipped_rows;
         }
-        outcome.failed_rows = progress.rejected();
         outcome.errors = progress.finish_errors()?;
         Ok(outcome)
     }

@@ -96,7 +96,10 @@ impl Ledger {
         reason: &str,
     ) -> Result<(), RunError> {
         match &self.counters {
-            Some(counters) => self.progress.reject(counters, row_id(batch, index), column, value, reason),
+            Some(counters) => {
+                let whole = || crate::targets::row_text(batch, index);
+                self.progress.reject_row(counters, row_id(batch, index), column, value, reason, whole)
+            }
             None => Ok(()),
         }
     }

@@ -35,6 +35,14 @@ pub struct Reject {
     pub column: String,
     pub value: Option<String>,
     pub reason: String,
+    /// The record as JSON text, as far as it could be told into fields.
+    pub whole: Option<String>,
+}
+
+/// A record that could not be told into fields, as JSON text.
+pub fn unparsed(record: &[u8]) -> Option<String> {
+    const MOST: usize = 64 * 1024;
+    Some(serde_json::json!({ "record": excerpt(record, MOST) }).to_string())
 }
 
 impl Chunk {

@@ -1,7 +1,7 @@
 //! Splits csv and tsv files into records.
 
 use super::InputFile;
-use super::chunk::{CHUNK_BYTES, Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt};
+use super::chunk::{CHUNK_BYTES, Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt, unparsed};
 use super::input::{self, Input};
 use super::place::{Place, fault};
 use crate::engine::progress::ROW_COLUMN;
@@ -202,17 +202,19 @@ impl CsvFile {
     /// A record with too few or too many fields, or one whose quote is never closed.
     fn refuse(&self, record: &[u8], fields: usize, width: usize) -> Reject {
         let column = self.names.get(fields).cloned().unwrap_or_default();
+        let whole = unparsed(record);
         if self.unclosed == Some(true) {
             let lines = record.iter().filter(|&&b| b == b'\n').count() + 1;
             let reason = format!(
                 "a quote is opened that is never closed: the row takes the {lines} lines to the end of the file"
             );
-            return Reject { row: self.row, column: String::new(), value: Some(excerpt(record, VALUE_CHARS)), reason };
+            let value = Some(excerpt(record, VALUE_CHARS));
+            return Reject { row: self.row, column: String::new(), value, reason, whole };
         }
         if fields < width {
             let reason =
                 format!("the row has {fields} fields instead of {width}; {column:?} is the first that is missing");
-            return Reject { row: self.row, column, value: None, reason };
+            return Reject { row: self.row, column, value: None, reason, whole };
         }
         let start = width.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
         let end = self.ends.get(width).copied().unwrap_or(start);
@@ -222,6 +224,7 @@ impl CsvFile {
             column: String::new(),
             value: Some(excerpt(extra, VALUE_CHARS)),
             reason: format!("the row has {fields} fields instead of {width}; a delimiter within a value needs quotes"),
+            whole,
         }
     }
 

@@ -52,6 +52,7 @@ pub struct Decoded {
 /// Records of a chunk that do not fit, found so far.
 struct Bad<'a> {
     chunk: &'a Chunk,
+    layout: &'a Layout,
     bad: Vec<bool>,
     rejects: Vec<Reject>,
 }
@@ -69,7 +70,23 @@ impl Bad<'_> {
             column: column.to_owned(),
             value: value.map(|v| excerpt(v, VALUE_CHARS)),
             reason,
+            whole: self.whole(record),
         });
+    }
+
+    /// A record as JSON text.
+    fn whole(&self, record: usize) -> Option<String> {
+        if self.layout.is_json {
+            return std::str::from_utf8(self.chunk.field(record, 0)).ok().map(str::to_owned);
+        }
+        let columns = self.layout.columns.iter().zip(self.chunk.fields.iter());
+        let object: serde_json::Map<_, _> = columns
+            .map(|(column, field)| {
+                let text = String::from_utf8_lossy(self.chunk.field(record, *field)).into_owned();
+                (column.name.clone(), text.into())
+            })
+            .collect();
+        Some(serde_json::Value::Object(object).to_string())
     }
 }
 
@@ -80,7 +97,7 @@ impl Bad<'_> {
 /// `Kind::Internal` where the batch cannot be made.
 pub fn decode(chunk: &Chunk, layout: &Layout, wanted: &Wanted) -> Result<Decoded, RunError> {
     let records = chunk.rows.len();
-    let mut bad = Bad { chunk, bad: vec![false; records], rejects: Vec::new() };
+    let mut bad = Bad { chunk, layout, bad: vec![false; records], rejects: Vec::new() };
     let arrays =
         if layout.is_json { json(chunk, layout, wanted, &mut bad) } else { csv(chunk, layout, wanted, &mut bad) };
     let ids: Int64Array = chunk.rows.iter().map(|&row| RowId::new(wanted.source, chunk.file, row).0).collect();

@@ -1,7 +1,7 @@
 //! Splits json and jsonl files into the texts of their records.
 
 use super::InputFile;
-use super::chunk::{Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt};
+use super::chunk::{Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt, unparsed};
 use super::input::{self, Input};
 use super::place::{Place, fault};
 use crate::error::RunError;
@@ -92,7 +92,8 @@ impl JsonFile {
             } else {
                 let reason = "the record is not a JSON object, such as {\"id\": 1}".to_owned();
                 let value = Some(excerpt(record, VALUE_CHARS));
-                chunk.rejects.push(Reject { row: self.row, column: String::new(), value, reason });
+                let whole = unparsed(record);
+                chunk.rejects.push(Reject { row: self.row, column: String::new(), value, reason, whole });
                 chunk.bytes.truncate(start);
             }
         }

@@ -23,6 +23,7 @@ mod tests;
 use crate::engine::job::{Connector, Settings};
 use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN};
 use crate::error::RunError;
+use crate::targets::Watermark;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
@@ -42,10 +43,23 @@ pub struct SourceRequest<'a> {
     pub config: &'a SourceConfig,
     /// Columns whose type the target's schema decides, since they reach it unchanged: field by column name.
     pub expected: &'a HashMap<String, Field>,
+    /// Rows that the target would leave out.
+    pub past: Option<Past>,
     /// Partitions that are worked at once.
     pub parallelism: usize,
     /// The most rows of a batch.
     pub batch_size: usize,
+}
+
+/// From where an incremental load reads: rows whose `column` is null or at least `from` must come; a source that can tell
+/// the others cheaply may leave them out. The target looks at each row all the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Past {
+    /// The column of the source.
+    pub column: String,
+    /// The target's field that it becomes, unchanged.
+    pub field: Field,
+    pub from: Watermark,
 }
 
 /// A file that a source reads, as it was when the source was opened.

@@ -103,7 +103,8 @@ impl Tally {
         rejects.sort_by_key(|r| r.row);
         for reject in rejects {
             let row = RowId::new(self.source, file, reject.row);
-            self.progress.reject(counters, Some(row), &reject.column, reject.value.as_deref(), &reject.reason)?;
+            let (column, value) = (&reject.column, reject.value.as_deref());
+            self.progress.reject_row(counters, Some(row), column, value, &reject.reason, || reject.whole)?;
         }
         Ok(())
     }

@@ -74,6 +74,85 @@ fn delta_column(field: &Field, nullable: bool) -> Result<StructField, RunError> 
     })
 }
 
+/// What becomes of a table's types and a schema's where they differ.
+#[derive(Debug)]
+pub struct Meeting {
+    /// The fields, those that are narrower than their column with the type of the column: a run that began before its
+    /// schema was widened writes what the table holds now.
+    pub fields: Vec<Field>,
+    /// The table's columns with the wider types of their fields, where there are such.
+    pub widened: Option<StructType>,
+}
+
+/// Compares the types of a table's columns with those of the fields.
+///
+/// # Errors
+/// `Kind::Target` where neither type holds all values of the other.
+pub fn meet(table: &StructType, fields: &[Field], schema: &str) -> Result<Meeting, RunError> {
+    let mut columns = Vec::new();
+    let mut met = fields.to_vec();
+    let mut is_widened = false;
+    for column in table.fields() {
+        let mut column = column.clone();
+        if let Some(field) = met.iter_mut().find(|f| f.name == *column.name()) {
+            let wanted = delta_type(field)?;
+            if holds(column.data_type(), &wanted) {
+                is_widened |= wanted != *column.data_type();
+                column.data_type = wanted;
+            } else if holds(&wanted, column.data_type()) {
+                take_type(field, column.data_type());
+            } else {
+                return Err(other_type(&column, field, schema));
+            }
+        }
+        columns.push(column);
+    }
+    let widened =
+        if is_widened { Some(StructType::try_new(columns).map_err(|e| no_columns(schema, &e))?) } else { None };
+    Ok(Meeting { fields: met, widened })
+}
+
+/// Whether each value of `narrow` is one of `wide`; the same type is.
+fn holds(narrow: &DeltaType, wide: &DeltaType) -> bool {
+    use PrimitiveType::{Decimal, Double, Float, Integer, Long, Short};
+    match (narrow, wide) {
+        (DeltaType::Primitive(narrow), DeltaType::Primitive(wide)) => match (narrow, wide) {
+            (Decimal(n), Decimal(w)) => n.scale() == w.scale() && n.precision() <= w.precision(),
+            (Short, Integer | Long) | (Integer, Long) | (Float, Double) => true,
+            (narrow, wide) => narrow == wide,
+        },
+        (narrow, wide) => narrow == wide,
+    }
+}
+
+/// Gives a field the wider type of its column.
+fn take_type(field: &mut Field, column: &DeltaType) {
+    match column {
+        DeltaType::Primitive(PrimitiveType::Integer) => field.data_type = DataTypeName::Integer,
+        DeltaType::Primitive(PrimitiveType::Long) => field.data_type = DataTypeName::Bigint,
+        DeltaType::Primitive(PrimitiveType::Double) => field.data_type = DataTypeName::Double,
+        DeltaType::Primitive(PrimitiveType::Decimal(d)) => field.precision = Some(d.precision()),
+        _ => {}
+    }
+}
+
+fn other_type(column: &StructField, field: &Field, schema: &str) -> RunError {
+    RunError::new(
+        Kind::Target,
+        format!(
+            "the table of the schema {schema:?} has the column {:?} as {}, but the field is {}, and neither holds all values of \
+             the other: give the new type to a new field, or make a new schema",
+            column.name(),
+            column.data_type(),
+            type_name(field)
+        ),
+    )
+}
+
+fn no_columns(schema: &str, error: &dyn std::fmt::Display) -> RunError {
+    RunError::new(Kind::Target, format!("the fields of the schema {schema:?} cannot be given to its table: {error}"))
+}
+
 /// The table's columns after `fields` have met them: new fields are added (nullable, since the rows that are there
 /// have no value), fields that may be null from now on and columns that the schema has lost become nullable. `None`
 /// where the table can stay as it is.
@@ -88,16 +167,7 @@ pub fn evolve(table: &StructType, fields: &[Field], schema: &str) -> Result<Opti
         if let Some(field) = field
             && delta_type(field)? != *column.data_type()
         {
-            return Err(RunError::new(
-                Kind::Target,
-                format!(
-                    "the table of the schema {schema:?} has the column {:?} as {}, but the field is {} now; a column's type \
-                     cannot change: give the new type to a new field, or make a new schema",
-                    column.name(),
-                    column.data_type(),
-                    type_name(field)
-                ),
-            ));
+            return Err(other_type(column, field, schema));
         }
         let nullable = column.is_nullable() || field.is_none_or(Field::nullable);
         let mut column = column.clone();
@@ -114,9 +184,7 @@ pub fn evolve(table: &StructType, fields: &[Field], schema: &str) -> Result<Opti
     if !changed {
         return Ok(None);
     }
-    StructType::try_new(columns).map(Some).map_err(|e| {
-        RunError::new(Kind::Target, format!("the fields of the schema {schema:?} cannot be added to its table: {e}"))
-    })
+    StructType::try_new(columns).map(Some).map_err(|e| no_columns(schema, &e))
 }
 
 /// Whether a table with these columns needs Delta's feature `timestampNtz`.

@@ -1,11 +1,10 @@
 //! Commits to a table so that a run's rows are in it once or never, whoever else commits meanwhile.
 
 use super::columns;
-use super::files;
 use super::log::{FACTS, Facts};
 use super::table::{COMMITTED, VOIDED};
-use super::table::{Place, is_conflict, state, transaction};
-use crate::engine::job::{Settings, TableSchema};
+use super::table::{Place, is_conflict, state};
+use crate::engine::job::TableSchema;
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -50,12 +49,28 @@ pub async fn try_once(
         .with_application_transaction(Transaction::new(&facts.run_id, version))
         // No tries of its own: they would not look for the transaction.
         .with_max_retries(0);
-    let snapshot = state(table)?;
-    let commit = CommitBuilder::from(properties)
-        .with_actions(actions)
-        .build(Some(snapshot), table.log_store(), operation(facts.load_mode))
-        .await;
-    Ok(match commit {
+    send(place, table, actions, properties, operation(facts.load_mode)).await
+}
+
+/// Tries once to commit `actions` that leave the rows as they are, right after the version that `table` was loaded in.
+pub async fn try_rewrite(
+    place: &Place,
+    table: &DeltaTable,
+    actions: Vec<Action>,
+    operation: DeltaOperation,
+) -> Result<Tried, RunError> {
+    send(place, table, actions, CommitProperties::default().with_max_retries(0), operation).await
+}
+
+async fn send(
+    place: &Place,
+    table: &DeltaTable,
+    actions: Vec<Action>,
+    properties: CommitProperties,
+    operation: DeltaOperation,
+) -> Result<Tried, RunError> {
+    let builder = CommitBuilder::from(properties).with_actions(actions);
+    Ok(match builder.build(Some(state(table)?), table.log_store(), operation).await {
         Ok(commit) => Tried::Committed(commit.version()),
         Err(error) if is_conflict(&error) => Tried::Conflict,
         Err(error) => Tried::Unknown(place.error("written", error)),
@@ -77,23 +92,56 @@ fn operation(mode: Option<LoadMode>) -> DeltaOperation {
     }
 }
 
-/// The columns of the table once this run has committed, and the actions that make them so.
+/// A property of the table that a commit sets, or removes.
+pub type Property = (String, Option<String>);
+
+/// The columns of the table once this run has committed, and the actions that make them so and set `property`.
 ///
 /// # Errors
 /// `Kind::Target` where a column has another type than its field.
-pub fn evolve(table: &DeltaTable, schema: &TableSchema) -> Result<(StructType, Vec<Action>), RunError> {
-    let internal = |e: String| RunError::new(Kind::Internal, format!("the table's columns cannot be changed: {e}"));
+pub fn evolve(
+    table: &DeltaTable,
+    schema: &TableSchema,
+    property: Option<Property>,
+) -> Result<(StructType, Vec<Action>), RunError> {
     let snapshot = state(table)?;
     let current = snapshot.schema();
-    let Some(columns) = columns::evolve(&current, &schema.fields, &schema.name)? else {
-        return Ok((current.as_ref().clone(), Vec::new()));
-    };
-    let metadata = snapshot.metadata().clone().with_schema(&columns).map_err(|e| internal(e.to_string()))?;
-    let mut actions = vec![Action::Metadata(metadata)];
-    if let Some(protocol) = raised(snapshot.protocol(), &columns).map_err(|e| internal(e.to_string()))? {
-        actions.push(Action::Protocol(protocol));
+    let columns = columns::evolve(&current, &schema.fields, &schema.name)?;
+    let actions = describe(table, columns.as_ref(), property)?;
+    Ok((columns.unwrap_or_else(|| current.as_ref().clone()), actions))
+}
+
+/// The actions that give the table these columns and a property; none where nothing is to change.
+///
+/// # Errors
+/// `Kind::Internal` where the description cannot be written.
+pub fn describe(
+    table: &DeltaTable,
+    columns: Option<&StructType>,
+    property: Option<Property>,
+) -> Result<Vec<Action>, RunError> {
+    let internal = |e: String| RunError::new(Kind::Internal, format!("the table cannot be described anew: {e}"));
+    if columns.is_none() && property.is_none() {
+        return Ok(Vec::new());
     }
-    Ok((columns, actions))
+    let snapshot = state(table)?;
+    let mut metadata = snapshot.metadata().clone();
+    let mut actions = Vec::new();
+    if let Some(columns) = columns {
+        metadata = metadata.with_schema(columns).map_err(|e| internal(e.to_string()))?;
+        if let Some(protocol) = raised(snapshot.protocol(), columns).map_err(|e| internal(e.to_string()))? {
+            actions.push(Action::Protocol(protocol));
+        }
+    }
+    if let Some((key, value)) = property {
+        let changed = match value {
+            Some(value) => metadata.add_config_key(key, value),
+            None => metadata.remove_config_key(&key),
+        };
+        metadata = changed.map_err(|e| internal(e.to_string()))?;
+    }
+    actions.insert(0, Action::Metadata(metadata));
+    Ok(actions)
 }
 
 /// The protocol with the feature that times without a zone need, where the table has it not yet.
@@ -124,39 +172,6 @@ fn raised(protocol: &Protocol, columns: &StructType) -> Result<Option<Protocol>,
         protocol.insert("writerFeatures".to_owned(), writers);
     }
     serde_json::from_value(value).map(Some)
-}
-
-/// Whether the run's rows are in the table of `schema`; if they are not, commits an empty version with the run's
-/// transaction so that they never will be. A commit of the run that comes later meets it and changes nothing.
-///
-/// # Errors
-/// `Kind::TargetUnavailable` where the lake does not answer: nothing is settled then.
-pub async fn settle(tenant: &str, schema: &TableSchema, run_id: &str, settings: &Settings) -> Result<bool, RunError> {
-    let place = Place::new(tenant, schema, settings)?;
-    let facts = Facts { run_id: run_id.to_owned(), load_mode: None, rows_out: 0, skipped_rows: 0 };
-    let mut last = None;
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            pause(attempt).await;
-        }
-        let table = place.load_or_create(schema).await?;
-        match transaction(&place, &table, run_id).await? {
-            Some(COMMITTED) => return Ok(true),
-            Some(_) => return Ok(false),
-            None => {}
-        }
-        match try_once(&place, &table, Vec::new(), &facts).await? {
-            Tried::Committed(_) => {
-                // From now on no commit can take them.
-                files::remove_run(&place, table.object_store(), run_id).await;
-                return Ok(false);
-            }
-            Tried::Conflict => last = None,
-            Tried::Unknown(error) if !error.kind.is_retryable() => return Err(error),
-            Tried::Unknown(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| too_busy(&place)))
 }
 
 /// The error of a table that never had a moment for this commit.

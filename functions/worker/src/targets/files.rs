@@ -53,6 +53,11 @@ impl Folder {
         Ok(Self { place: place.clone(), store, run, path })
     }
 
+    /// A folder of the table at `path`, for files that stand for others of the table.
+    pub fn at(place: &Place, store: ObjectStoreRef, path: Path) -> Self {
+        Self { place: place.clone(), store, run: path.clone(), path }
+    }
+
     fn of_run(run_id: &str) -> Result<Path, RunError> {
         let wrong = || RunError::new(Kind::Internal, format!("{run_id:?} cannot name a folder of a table"));
         if run_id.is_empty()
@@ -69,6 +74,18 @@ impl Folder {
     /// # Errors
     /// `Kind::Internal` where the Parquet library refuses the settings.
     pub fn writers(&self, schema: &SchemaRef) -> Result<Writers, RunError> {
+        self.writers_of(schema, Some(FILE_BYTES))
+    }
+
+    /// The same for one file, however large it becomes.
+    ///
+    /// # Errors
+    /// As [`Folder::writers`].
+    pub fn writer_of_one(&self, schema: &SchemaRef) -> Result<Writers, RunError> {
+        self.writers_of(schema, None)
+    }
+
+    fn writers_of(&self, schema: &SchemaRef, most: Option<NonZeroU64>) -> Result<Writers, RunError> {
         let internal = |e: DeltaTableError| RunError::new(Kind::Internal, format!("no file can be written: {e}"));
         let properties = WriterProperties::builder()
             .set_created_by("flowgate".to_owned())
@@ -80,7 +97,7 @@ impl Folder {
             SchemaRef::clone(schema),
             Default::default(),
             Some(properties),
-            Some(FILE_BYTES),
+            most,
             Some(LOOK_ROWS),
             None,
             Some(self.path.clone()),

@@ -1,6 +1,8 @@
 //! What the table's log says about one run's commit.
 
 use super::table::{COMMITTED, Place, state};
+use super::target::Committed;
+use super::watermark::Moved;
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
 use deltalake::kernel::Action;
@@ -23,6 +25,31 @@ pub struct Facts {
     pub load_mode: Option<LoadMode>,
     pub rows_out: u64,
     pub skipped_rows: u64,
+    /// Rows that the run as a whole had rejected when it committed.
+    #[serde(default)]
+    pub rejected_rows: u64,
+    /// How the run moved the watermark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<Moved>,
+}
+
+impl Facts {
+    /// What the commit with these facts came to.
+    pub fn committed(&self, version: u64) -> Committed {
+        Committed { rows_out: self.rows_out, skipped: self.skipped_rows, rejected: self.rejected_rows, version }
+    }
+
+    /// Those of a commit that keeps a run's rows out.
+    pub fn settled(run_id: &str) -> Self {
+        Self {
+            run_id: run_id.to_owned(),
+            load_mode: None,
+            rows_out: 0,
+            skipped_rows: 0,
+            rejected_rows: 0,
+            watermark: None,
+        }
+    }
 }
 
 /// A run's commit.

@@ -260,7 +260,7 @@ impl<'a> Scan<'a> {
 }
 
 /// The session with joins that fit: by hash tables where the keys are few, else by sorting, which spills.
-fn tuned(incoming: &Incoming<'_>, partitions: Option<usize>) -> SessionContext {
+pub fn tuned(incoming: &Incoming<'_>, partitions: Option<usize>) -> SessionContext {
     let state = incoming.session.clone();
     let mut config = state.config().clone();
     let table = incoming.key_bytes.saturating_mul(2).saturating_add(incoming.rows.saturating_mul(32));
@@ -286,7 +286,7 @@ fn tuned(incoming: &Incoming<'_>, partitions: Option<usize>) -> SessionContext {
 }
 
 /// A batch of the table's rows in the form of new files; columns that the table did not have are null.
-fn conform(batch: &RecordBatch, schema: &SchemaRef, sources: &[Option<usize>]) -> Result<RecordBatch, ArrowError> {
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef, sources: &[Option<usize>]) -> Result<RecordBatch, ArrowError> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()

@@ -3,20 +3,32 @@
 mod cast;
 mod columns;
 mod commit;
+mod earlier;
 mod files;
+mod hashes;
+mod increment;
 mod keep_last;
+mod keys;
 mod log;
 mod merge;
 mod page;
 mod parquet;
+pub mod rejected;
+mod settle;
 mod stage;
 mod table;
 mod target;
 mod unique;
+mod values;
+mod watermark;
+mod whole;
+mod widen;
 
-pub use commit::settle;
 pub use page::{PageRequest, Position, TablePage, read_page};
+pub use settle::settle;
 pub use target::{Committed, Target, open};
+pub use values::row_text;
+pub use watermark::Watermark;
 
 #[cfg(test)]
 mod tests;

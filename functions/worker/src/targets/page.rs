@@ -2,15 +2,10 @@
 
 use super::parquet::StoredFile;
 use super::table::{Place, state};
+use super::values;
 use crate::engine::job::{Settings, TableSchema};
 use crate::error::{Kind, RunError};
-use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType,
-};
-use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use datafusion::parquet::errors::ParquetError;
@@ -192,53 +187,12 @@ fn objects(
         let mut object = Map::with_capacity(fields.len());
         for (field, column) in fields.iter().zip(&columns) {
             let value = match column {
-                Some(column) if column.is_valid(row) => value(column, row)?,
-                _ => Value::Null,
+                Some(column) => values::json(column, row)?,
+                None => Value::Null,
             };
             object.insert(field.name.clone(), value);
         }
         rows.push(object);
     }
     Ok(())
-}
-
-/// A value that is not null: decimals as strings, NaN and infinities as null, times in RFC 3339.
-fn value(column: &ArrayRef, row: usize) -> Result<Value, datafusion::arrow::error::ArrowError> {
-    Ok(match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
-        DataType::Boolean => column.as_boolean().value(row).into(),
-        DataType::Int8 => column.as_primitive::<Int8Type>().value(row).into(),
-        DataType::Int16 => column.as_primitive::<Int16Type>().value(row).into(),
-        DataType::Int32 => column.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float32 => single(column.as_primitive::<Float32Type>().value(row)),
-        DataType::Float64 => column.as_primitive::<Float64Type>().value(row).into(),
-        DataType::Decimal128(..) => column.as_primitive::<Decimal128Type>().value_as_string(row).into(),
-        DataType::Date32 => date(column.as_primitive::<Date32Type>().value(row)),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            time(column.as_primitive::<TimestampMicrosecondType>().value(row))
-        }
-        _ => array_value_to_string(column, row)?.into(),
-    })
-}
-
-/// The shortest number that reads back as the same: 0.1 rather than 0.10000000149011612.
-fn single(value: f32) -> Value {
-    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
-}
-
-fn date(days: i32) -> Value {
-    match NaiveDate::default().checked_add_signed(TimeDelta::days(days.into())) {
-        Some(date) => date.format("%Y-%m-%d").to_string().into(),
-        None => Value::Null,
-    }
-}
-
-/// Milliseconds, or microseconds where there are any.
-fn time(micros: i64) -> Value {
-    let format = if micros % 1000 == 0 { SecondsFormat::Millis } else { SecondsFormat::Micros };
-    match DateTime::<Utc>::from_timestamp_micros(micros) {
-        Some(at) => at.to_rfc3339_opts(format, true).into(),
-        None => Value::Null,
-    }
 }

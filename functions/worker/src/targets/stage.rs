@@ -1,9 +1,11 @@
 //! Streams the rows of a plan into files of the table that no reader sees yet.
 
-use super::cast::{Caster, Reject};
+use super::cast::{Caster, Needed, Reject};
 use super::files::{Folder, Written, run_errors};
 use super::keep_last::KeepLast;
 use super::unique::Uniques;
+use super::values;
+use super::watermark::Past;
 use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN};
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::RecordBatch;
@@ -34,6 +36,10 @@ pub struct Staging<'a> {
     pub fields: &'a [Field],
     /// The keys of an upsert; empty for the other load modes.
     pub keys: &'a [String],
+    /// What an incremental load leaves out.
+    pub past: Option<Arc<Past>>,
+    /// Whether the files also get [`ROW_COLUMN`], for a check that comes after.
+    pub with_rows: bool,
     pub context: Arc<TaskContext>,
     pub reporter: Arc<Reporter>,
     pub stop: &'a CancellationToken,
@@ -43,7 +49,7 @@ pub struct Staging<'a> {
 #[derive(Debug, Default)]
 pub struct Staged {
     pub written: Written,
-    /// Rows that another row of the same key replaced.
+    /// Rows that the load mode left out: another row of the same key replaced them, or they are not past the watermark.
     pub superseded: u64,
     /// Bytes that the keys of the rows take in memory, about.
     pub key_bytes: u64,
@@ -57,24 +63,43 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    fn reject(&self, rejects: Vec<Reject>) -> Result<(), RunError> {
+    /// Reports rows of `batch` that are rejected.
+    ///
+    /// # Errors
+    /// Where the pipeline takes no more of them.
+    pub fn reject(&self, batch: &RecordBatch, rejects: Vec<Reject>) -> Result<(), RunError> {
         for reject in rejects {
-            self.progress.reject(
+            self.progress.reject_row(
                 &self.counters,
                 reject.row,
                 &reject.column,
                 reject.value.as_deref(),
                 &reject.reason,
+                || values::row_text(batch, reject.index),
             )?;
         }
         Ok(())
     }
 
-    fn cast(&self, caster: &Caster, batch: &RecordBatch) -> Result<RecordBatch, RunError> {
-        self.counters.rows_in.fetch_add(batch.num_rows() as u64, Relaxed);
-        let (rows, rejects) = caster.cast(batch)?;
-        self.reject(rejects)?;
+    fn cast(&self, caster: &Caster, past: Option<&Past>, batch: RecordBatch) -> Result<RecordBatch, RunError> {
+        let came = batch.num_rows();
+        self.counters.rows_in.fetch_add(came as u64, Relaxed);
+        let batch = match (past, caster.watermark_values(&batch).map_err(internal)?) {
+            (Some(past), Some(values)) => past.not_below(batch, &values).map_err(internal)?,
+            _ => batch,
+        };
+        let (rows, rejects) = caster.cast(&batch)?;
+        self.left_out(came - batch.num_rows());
+        self.reject(&batch, rejects)?;
+        let Some(past) = past else { return Ok(rows) };
+        let cast = rows.num_rows();
+        let rows = past.not_loaded(rows)?;
+        self.left_out(cast - rows.num_rows());
         Ok(rows)
+    }
+
+    fn left_out(&self, rows: usize) {
+        self.counters.filtered.fetch_add(rows as u64, Relaxed);
     }
 }
 
@@ -85,12 +110,15 @@ impl Staging<'_> {
     /// # Errors
     /// The plan's; `Kind::Data` where the pipeline takes no more rejects; `Kind::Cancelled` on `stop`.
     pub async fn run(self, plan: Arc<dyn ExecutionPlan>) -> Result<Staged, RunError> {
-        let caster = Arc::new(Caster::new(&plan.schema(), self.table, self.fields, self.keys)?);
+        let needed = Needed { keys: self.keys, watermark: self.past.as_ref().map(|past| past.field.name.as_str()) };
+        let caster = Arc::new(Caster::new(&plan.schema(), self.table, self.fields, needed)?);
         let pool = self.context.memory_pool();
         let uniques = Uniques::new(self.fields, self.table, self.keys, pool).map(Arc::new);
         let tally = Arc::new(Tally::default());
-        let writers = self.folder.writers(self.table)?;
-        let casts = CastPartition::all(&plan, &self.context, &caster, &self.reporter);
+        let files = if self.with_rows { SchemaRef::clone(caster.schema()) } else { SchemaRef::clone(self.table) };
+        let writers = self.folder.writers(&files)?;
+        let left_out = self.reporter.counters.filtered.load(Relaxed);
+        let casts = CastPartition::all(&plan, &self.context, &caster, &self.reporter, self.past.as_ref());
         let sorted: Arc<dyn ExecutionPlan> = if self.keys.is_empty() {
             streaming(&caster, casts)?
         } else {
@@ -107,8 +135,9 @@ impl Staging<'_> {
                 last: (!keys.is_empty()).then(|| KeepLast::new(keys.clone())),
                 keys: keys.clone(),
                 uniques: uniques.clone(),
-                columns: (0..self.table.fields().len()).collect(),
-                schema: SchemaRef::clone(self.table),
+                columns: (0..files.fields().len()).collect(),
+                schema: SchemaRef::clone(&files),
+                past: self.past.clone(),
                 reporter: Arc::clone(&self.reporter),
                 tally: Arc::clone(&tally),
             };
@@ -117,7 +146,8 @@ impl Staging<'_> {
         let written = writers.write_all(streams, self.stop).await?;
         let (superseded, key_bytes) = (tally.superseded.load(Relaxed), tally.key_bytes.load(Relaxed));
         self.reporter.counters.deduplicated.fetch_add(superseded, Relaxed);
-        Ok(Staged { written, superseded, key_bytes })
+        let left_out = self.reporter.counters.filtered.load(Relaxed).saturating_sub(left_out);
+        Ok(Staged { written, superseded: superseded + left_out, key_bytes })
     }
 }
 
@@ -139,6 +169,7 @@ struct Pipe {
     uniques: Option<Arc<Uniques>>,
     columns: Vec<usize>,
     schema: SchemaRef,
+    past: Option<Arc<Past>>,
     reporter: Arc<Reporter>,
     tally: Arc<Tally>,
 }
@@ -186,12 +217,15 @@ impl Pipe {
     fn end(&self, batch: RecordBatch) -> Result<RecordBatch, RunError> {
         let batch = match &self.uniques {
             Some(uniques) => {
-                let (batch, rejects) = uniques.check(batch)?;
-                self.reporter.reject(rejects)?;
-                batch
+                let (kept, rejects) = uniques.check(batch.clone())?;
+                self.reporter.reject(&batch, rejects)?;
+                kept
             }
             None => batch,
         };
+        if let Some(past) = &self.past {
+            past.note(&batch)?;
+        }
         let key_bytes: usize =
             self.keys.iter().map(|key| batch.column(*key).to_data().get_slice_memory_size().unwrap_or(0)).sum();
         self.tally.key_bytes.fetch_add(key_bytes as u64, Relaxed);
@@ -215,6 +249,7 @@ struct CastPartition {
     partition: usize,
     caster: Arc<Caster>,
     reporter: Arc<Reporter>,
+    past: Option<Arc<Past>>,
 }
 
 impl CastPartition {
@@ -223,6 +258,7 @@ impl CastPartition {
         context: &Arc<TaskContext>,
         caster: &Arc<Caster>,
         reporter: &Arc<Reporter>,
+        past: Option<&Arc<Past>>,
     ) -> Vec<Arc<dyn PartitionStream>> {
         (0..plan.output_partitioning().partition_count())
             .map(|partition| {
@@ -232,6 +268,7 @@ impl CastPartition {
                     partition,
                     caster: Arc::clone(caster),
                     reporter: Arc::clone(reporter),
+                    past: past.cloned(),
                 }) as Arc<dyn PartitionStream>
             })
             .collect()
@@ -245,10 +282,10 @@ impl PartitionStream for CastPartition {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let schema = SchemaRef::clone(self.caster.schema());
-        let (caster, reporter) = (Arc::clone(&self.caster), Arc::clone(&self.reporter));
+        let (caster, reporter, past) = (Arc::clone(&self.caster), Arc::clone(&self.reporter), self.past.clone());
         match self.plan.execute(self.partition, Arc::clone(&self.context)) {
             Ok(rows) => {
-                let cast = rows.map(move |batch| Ok(reporter.cast(&caster, &batch?)?));
+                let cast = rows.map(move |batch| Ok(reporter.cast(&caster, past.as_deref(), batch?)?));
                 Box::pin(RecordBatchStreamAdapter::new(schema, cast))
             }
             Err(error) => Box::pin(RecordBatchStreamAdapter::new(schema, stream::once(async { Err(error) }))),

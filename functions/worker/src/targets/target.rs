@@ -1,12 +1,19 @@
 //! One target node of one run, from opening its table to the commit.
 
-use super::columns;
+use super::columns::{self, arrow_type};
 use super::commit::{self, TRIES, Tried};
+use super::earlier::Look;
 use super::files::Folder;
+use super::increment::Increment;
+use super::keys::upsert_keys;
 use super::log::{self, Facts};
 use super::merge::{Incoming, Merge};
 use super::stage::{Reporter, Staged, Staging};
-use super::table::{COMMITTED, Place, state, transaction};
+use super::table::{Place, state};
+use super::unique::{self, Rule};
+use super::watermark::Watermark;
+use super::whole::Whole;
+use super::widen;
 use crate::engine::job::{Earlier, Job, Settings, TableSchema};
 use crate::engine::progress::{NodeCounters, Progress};
 use crate::error::{Kind, RunError};
@@ -15,8 +22,9 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Action, StructType};
+use object_store::path::Path;
 use shared::models::node::{LoadMode, TargetConfig};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,37 +33,49 @@ use tokio_util::sync::CancellationToken;
 pub struct Committed {
     /// Rows that the table took.
     pub rows_out: u64,
-    /// Rows that the load mode left out: in an upsert, those that a later row of the same key replaced.
+    /// Rows that the load mode left out: in an upsert, those that a later row of the same key replaced; in an incremental
+    /// load, those that are not past the watermark.
     pub skipped: u64,
+    /// Rows that the run as a whole had rejected when it committed.
+    pub rejected: u64,
     /// The table's version that has the rows.
     pub version: u64,
 }
 
 /// One target node of one run.
 pub struct Target {
-    place: Place,
+    pub(super) place: Place,
     node: String,
-    run_id: String,
-    mode: LoadMode,
+    pub(super) run_id: String,
+    pub(super) mode: LoadMode,
     allow_empty: bool,
     /// The keys of an upsert; empty for the other load modes.
     keys: Vec<String>,
-    schema: TableSchema,
-    earlier: Vec<Earlier>,
+    /// The schema as the run was given it.
+    given: TableSchema,
+    /// The same with the types of the table, which may be wider by now.
+    pub(super) schema: TableSchema,
+    pub(super) earlier: Vec<Earlier>,
     memory: usize,
-    table: DeltaTable,
+    pub(super) table: DeltaTable,
     folder: Folder,
     staged: Staged,
     merge: Merge,
+    /// What tells the rows of an incremental load.
+    increment: Option<Increment>,
+    /// What an upsert must keep unique in the whole table, and the files in which it is known to be.
+    whole: Option<(Vec<Rule>, HashSet<String>)>,
+    progress: Option<Arc<Progress>>,
     /// The run in `txn` of the commit that already has the rows.
-    done_by: Option<String>,
+    pub(super) done_by: Option<String>,
     /// The files of the earlier run that this one replaces, once they were looked up.
-    replaced: Option<Vec<String>>,
+    pub(super) replaced: Option<Vec<String>>,
     /// Whether what was staged is in a commit, or in one that was sent and whose end is not known: it must stay.
     keep: bool,
 }
 
-/// Opens the table of the job's schema for one target node, and makes it where it is not there yet.
+/// Opens the table of one target node of the job, and makes it where it is not there yet. Columns whose fields have been
+/// given wider types since are widened.
 ///
 /// # Errors
 /// `Kind::Definition` where the node asks for what cannot be, `Kind::Target` where the table does not fit the schema,
@@ -66,10 +86,12 @@ pub async fn open(job: &Job, node: &str, config: &TargetConfig, settings: &Setti
 
 async fn open_at(job: &Job, node: &str, config: &TargetConfig, settings: &Settings) -> Result<Target, RunError> {
     let mode = config.load_mode.unwrap_or_default();
-    let keys = if mode == LoadMode::Upsert { upsert_keys(&job.schema, config)? } else { Vec::new() };
-    let place = Place::new(&job.tenant_id, &job.schema, settings)?;
-    let table = place.load_or_create(&job.schema).await?;
+    let given = job.schema_of(config)?;
+    let keys = if mode == LoadMode::Upsert { upsert_keys(given, config)? } else { Vec::new() };
+    let place = Place::new(&job.tenant_id, given, settings)?;
+    let mut table = place.load_or_create(given).await?;
     place.check_writable(&table)?;
+    let schema = widen::meet(&place, &mut table, given).await?;
     let folder = Folder::new(&place, table.object_store(), &job.run_id)?;
     let mut target = Target {
         place,
@@ -78,50 +100,29 @@ async fn open_at(job: &Job, node: &str, config: &TargetConfig, settings: &Settin
         mode,
         allow_empty: config.allow_empty.unwrap_or(false),
         keys,
-        schema: job.schema.clone(),
+        given: given.clone(),
+        schema,
         earlier: job.earlier.clone(),
         memory: settings.memory_bytes,
         table,
         folder,
         staged: Staged::default(),
         merge: Merge::default(),
+        increment: None,
+        whole: None,
+        progress: None,
         done_by: None,
         replaced: None,
         keep: false,
     };
     // Types that do not fit are told before a row is read.
-    commit::evolve(&target.table, &target.schema)?;
-    target.done_by = target.look().await?.done_by;
+    commit::evolve(&target.table, &target.schema, None)?;
+    let Look { done_by, replaces } = target.look().await?;
+    target.done_by = done_by;
+    if mode == LoadMode::IncrementalWatermark && !target.already_committed() {
+        target.increment = Some(Increment::open(&target, config.watermark_column.as_deref(), replaces).await?);
+    }
     Ok(target)
-}
-
-fn upsert_keys(schema: &TableSchema, config: &TargetConfig) -> Result<Vec<String>, RunError> {
-    let wrong = |why: String| RunError::new(Kind::Definition, why);
-    let keys = match &config.upsert_key {
-        Some(keys) => keys.clone(),
-        None => schema.fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.clone()).collect(),
-    };
-    if keys.is_empty() {
-        return Err(wrong(format!(
-            "the load mode upsert needs upsertKey, or a primary key in the schema {:?}",
-            schema.name
-        )));
-    }
-    for key in &keys {
-        if schema.fields.iter().all(|f| f.name != *key) {
-            return Err(wrong(format!("the upsertKey {key:?} is not a field of the schema {:?}", schema.name)));
-        }
-    }
-    Ok(keys)
-}
-
-/// What the table says about this run and those that it retries.
-#[derive(Default)]
-struct Look {
-    /// The run whose commit has the rows.
-    done_by: Option<String>,
-    /// The run whose rows are to be taken out again.
-    replaces: Option<String>,
 }
 
 impl Target {
@@ -130,12 +131,32 @@ impl Target {
         self.done_by.is_some()
     }
 
+    /// The schema, with the types that the table has.
+    pub fn schema(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// The column of an incremental load and the watermark from which it reads, where there is one.
+    pub fn watermark(&self) -> Option<(&str, &Watermark)> {
+        let increment = self.increment.as_ref()?;
+        Some((&increment.column, increment.from.as_ref()?))
+    }
+
+    /// Whether the rows of an earlier run are to be taken out by the commit.
+    ///
+    /// # Errors
+    /// `Kind::Superseded` where the run was settled; `Kind::TargetUnavailable`.
+    pub async fn replaces(&self) -> Result<bool, RunError> {
+        Ok(self.look().await?.replaces.is_some())
+    }
+
     /// Casts the rows of `plan` to the schema, reports what does not fit, and writes the rest into files that no reader
     /// sees before [`Target::commit`]. What fails is removed.
     ///
     /// # Errors
     /// The plan's; `Kind::Definition` where a field can get no value; `Kind::Data` where more rows are rejected than the
-    /// pipeline allows; `Kind::Cancelled` on `stop`; `Kind::TargetUnavailable`; `Kind::Resources`.
+    /// pipeline allows, or truncate would replace the table with nothing; `Kind::Cancelled` on `stop`;
+    /// `Kind::TargetUnavailable`; `Kind::Resources`.
     pub async fn stage(
         &mut self,
         plan: Arc<dyn ExecutionPlan>,
@@ -144,53 +165,91 @@ impl Target {
         progress: Arc<Progress>,
         stop: &CancellationToken,
     ) -> Result<(), RunError> {
-        let (columns, _) = commit::evolve(&self.table, &self.schema)?;
-        let table = columns::file_schema(&columns, &self.schema.fields)?;
-        let staging = Staging {
-            folder: &self.folder,
-            table: &table,
-            fields: &self.schema.fields,
-            keys: &self.keys,
-            context,
-            reporter: Arc::new(Reporter { counters, progress }),
-            stop,
-        };
-        match staging.run(plan).await {
-            Ok(staged) => {
-                self.staged = staged;
-                Ok(())
-            }
+        self.progress = Some(Arc::clone(&progress));
+        let reporter = Arc::new(Reporter { counters, progress });
+        match self.stage_at(plan, context, reporter, stop).await {
+            Ok(()) => Ok(()),
             Err(error) => {
                 self.folder.remove().await;
+                self.staged = Staged::default();
                 Err(error.at(&self.node))
             }
         }
     }
 
+    async fn stage_at(
+        &mut self,
+        plan: Arc<dyn ExecutionPlan>,
+        context: Arc<TaskContext>,
+        reporter: Arc<Reporter>,
+        stop: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let (columns, _) = commit::evolve(&self.table, &self.schema, None)?;
+        let table = columns::file_schema(&columns, &self.schema.fields)?;
+        let rules =
+            if self.keys.is_empty() { Vec::new() } else { unique::rules(&self.schema.fields, &table, &self.keys) };
+        let past = match &mut self.increment {
+            Some(increment) => {
+                Some(increment.past(&self.place, &self.table, &table, &self.schema.fields, &context).await?)
+            }
+            None => None,
+        };
+        let staging = Staging {
+            folder: &self.folder,
+            table: &table,
+            fields: &self.schema.fields,
+            keys: &self.keys,
+            past,
+            with_rows: !rules.is_empty(),
+            context: Arc::clone(&context),
+            reporter: Arc::clone(&reporter),
+            stop,
+        };
+        self.staged = staging.run(plan).await?;
+        if !rules.is_empty() {
+            let whole = Whole {
+                place: &self.place,
+                folder: &self.folder,
+                table: &self.table,
+                keys: &self.keys,
+                rules: &rules,
+                key_bytes: self.staged.key_bytes,
+                memory: self.memory,
+                context: &context,
+            };
+            let written = std::mem::take(&mut self.staged.written);
+            self.staged.written = whole.enforce(written, &table, &reporter, stop).await?;
+            let known = state(&self.table)?.log_data().iter().map(|file| file.path().to_string()).collect();
+            self.whole = Some((rules, known));
+        }
+        self.may_be_empty()
+    }
+
+    fn may_be_empty(&self) -> Result<(), RunError> {
+        if self.mode != LoadMode::Truncate || self.staged.written.rows > 0 || self.allow_empty {
+            return Ok(());
+        }
+        Err(RunError::new(
+            Kind::Data,
+            format!(
+                "no row reached the target, and truncate does not replace the table of the schema {:?} with nothing \
+                 unless allowEmpty is set",
+                self.schema.name
+            ),
+        ))
+    }
+
     /// Commits what was staged, once: a second call, or a call after another worker's, changes nothing.
     ///
     /// # Errors
-    /// `Kind::Data` where truncate would replace the table with nothing; `Kind::Superseded` where the run was settled
-    /// meanwhile; `Kind::Target`, `Kind::TargetUnavailable`, `Kind::Resources`.
+    /// `Kind::Superseded` where the run was settled meanwhile; `Kind::TargetUnavailable`, also where another run has
+    /// moved the watermark or brought the same unique values since the rows were read, so that they must be read again;
+    /// `Kind::Target`, `Kind::Resources`.
     pub async fn commit(&mut self, session: &SessionState) -> Result<Committed, RunError> {
         self.commit_at(session).await.map_err(|e| e.at(&self.node))
     }
 
     async fn commit_at(&mut self, session: &SessionState) -> Result<Committed, RunError> {
-        if self.done_by.is_none()
-            && self.mode == LoadMode::Truncate
-            && self.staged.written.rows == 0
-            && !self.allow_empty
-        {
-            return Err(RunError::new(
-                Kind::Data,
-                format!(
-                    "no row reached the target, and truncate does not replace the table of the schema {:?} with nothing \
-                     unless allowEmpty is set",
-                    self.schema.name
-                ),
-            ));
-        }
         let mut last = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -198,14 +257,18 @@ impl Target {
             }
             // The version that is looked at now is the one that the commit must follow.
             self.table.update_state().await.map_err(|e| self.place.error("read", e))?;
+            if self.done_by.is_none() {
+                self.follow_types().await?;
+            }
             let look = self.look().await?;
             if let Some(run) = look.done_by {
                 return self.found(run).await;
             }
             let actions = self.actions(look.replaces, session).await?;
+            let facts = self.facts();
             self.keep = true;
-            match commit::try_once(&self.place, &self.table, actions, &self.facts()).await? {
-                Tried::Committed(version) => return Ok(self.committed(version).await),
+            match commit::try_once(&self.place, &self.table, actions, &facts).await? {
+                Tried::Committed(version) => return Ok(self.committed(version, &facts).await),
                 Tried::Conflict => {
                     // A try before this one may still be on its way.
                     self.keep = last.is_some();
@@ -226,43 +289,46 @@ impl Target {
         self.merge = Merge::default();
     }
 
-    /// The newest earlier run that is in decides; the older ones were replaced by it.
-    async fn look(&self) -> Result<Look, RunError> {
-        match transaction(&self.place, &self.table, &self.run_id).await? {
-            Some(COMMITTED) => return Ok(Look { done_by: Some(self.run_id.clone()), replaces: None }),
-            Some(_) => {
-                return Err(RunError::new(
-                    Kind::Superseded,
-                    "the run was settled as not committed, so that its rows can no longer be written",
-                ));
-            }
-            None => {}
+    /// Writes the staged files anew where the table has been given wider types since.
+    async fn follow_types(&mut self) -> Result<(), RunError> {
+        let schema = widen::meet(&self.place, &mut self.table, &self.given).await?;
+        let types = |schema: &TableSchema| schema.fields.iter().map(arrow_type).collect::<Vec<_>>();
+        if types(&schema) == types(&self.schema) {
+            return Ok(());
         }
-        for earlier in &self.earlier {
-            if transaction(&self.place, &self.table, &earlier.run_id).await? == Some(COMMITTED) {
-                let run = Some(earlier.run_id.clone());
-                return Ok(match (earlier.replace, self.mode) {
-                    (false, _) => Look { done_by: run, replaces: None },
-                    (true, LoadMode::Append | LoadMode::IncrementalWatermark) => Look { done_by: None, replaces: run },
-                    // The others put the rows in the place of the earlier ones by themselves.
-                    (true, LoadMode::Truncate | LoadMode::Upsert) => Look::default(),
-                });
-            }
+        self.schema = schema;
+        let (columns, _) = commit::evolve(&self.table, &self.schema, None)?;
+        let files = columns::file_schema(&columns, &self.schema.fields)?;
+        let old = std::mem::take(&mut self.staged.written.adds);
+        for add in &old {
+            let bytes = u64::try_from(add.size).unwrap_or(0);
+            let path = Path::from(add.path.as_str());
+            let new = widen::rewrite(&self.place, &self.table, &self.folder, &path, bytes, &files).await?;
+            self.staged.written.adds.extend(new);
         }
-        Ok(Look::default())
+        if !self.keep {
+            self.folder.remove_files(&old).await;
+        }
+        Ok(())
     }
 
     fn facts(&self) -> Facts {
         Facts {
-            run_id: self.run_id.clone(),
             load_mode: Some(self.mode),
             rows_out: self.staged.written.rows,
             skipped_rows: self.staged.superseded,
+            rejected_rows: self.progress.as_ref().map_or(0, |progress| progress.rejected()),
+            watermark: self.increment.as_ref().map(Increment::moved),
+            ..Facts::settled(&self.run_id)
         }
     }
 
     async fn actions(&mut self, replaces: Option<String>, session: &SessionState) -> Result<Vec<Action>, RunError> {
-        let (columns, mut actions) = commit::evolve(&self.table, &self.schema)?;
+        let property = match &self.increment {
+            Some(increment) => increment.property(&self.place, &self.table)?,
+            None => None,
+        };
+        let (columns, mut actions) = commit::evolve(&self.table, &self.schema, property)?;
         match self.mode {
             LoadMode::Append | LoadMode::IncrementalWatermark => {
                 if let Some(run) = replaces {
@@ -274,9 +340,29 @@ impl Target {
                 actions.extend(state(&self.table)?.log_data().iter().map(|f| Action::Remove(f.remove_action(true))));
                 actions.extend(self.staged.written.adds.iter().cloned().map(Action::Add));
             }
-            LoadMode::Upsert => actions.extend(self.merge(&columns, session).await?),
+            LoadMode::Upsert => {
+                self.still_unique(session).await?;
+                actions.extend(self.merge(&columns, session).await?);
+            }
         }
         Ok(actions)
+    }
+
+    /// Looks into the files that came since the rows were checked against the whole table.
+    async fn still_unique(&self, session: &SessionState) -> Result<(), RunError> {
+        let Some((rules, known)) = &self.whole else { return Ok(()) };
+        let context = session.task_ctx();
+        let whole = Whole {
+            place: &self.place,
+            folder: &self.folder,
+            table: &self.table,
+            keys: &self.keys,
+            rules,
+            key_bytes: self.staged.key_bytes,
+            memory: self.memory,
+            context: &context,
+        };
+        whole.still_holds(&self.staged.written, known).await
     }
 
     async fn merge(&mut self, columns: &StructType, session: &SessionState) -> Result<Vec<Action>, RunError> {
@@ -294,50 +380,14 @@ impl Target {
         self.merge.actions(&incoming, &self.table, &schema).await
     }
 
-    /// Takes out the rows that `run` appended.
-    async fn replace(&mut self, run: &str) -> Result<Vec<Action>, RunError> {
-        let files = match self.replaced.take() {
-            Some(files) => files,
-            None => {
-                let entry = log::find(&self.place, &self.table, run).await?;
-                if entry.facts.and_then(|facts| facts.load_mode) == Some(LoadMode::Upsert) {
-                    return Err(RunError::new(
-                        Kind::Target,
-                        format!(
-                            "the run {run}, which this one retries, merged its rows into the table; they cannot be told apart and taken out again"
-                        ),
-                    ));
-                }
-                entry.files
-            }
-        };
-        let current: HashMap<String, _> =
-            state(&self.table)?.log_data().iter().map(|file| (file.path().to_string(), file)).collect();
-        let removes = files
-            .iter()
-            .map(|path| match current.get(path) {
-                Some(file) => Ok(Action::Remove(file.remove_action(true))),
-                None => Err(RunError::new(
-                    Kind::Target,
-                    format!(
-                        "the rows of the run {run}, which this one retries and replaces, were rewritten since (by an upsert, \
-                         a truncate or another tool), so that they cannot be taken out again; start a new run instead"
-                    ),
-                )),
-            })
-            .collect();
-        self.replaced = Some(files);
-        removes
-    }
-
     /// After a commit of this attempt.
-    async fn committed(&mut self, version: u64) -> Committed {
+    async fn committed(&mut self, version: u64, facts: &Facts) -> Committed {
         self.done_by = Some(self.run_id.clone());
         self.keep = true;
         let mut adds = self.merge.take_adds();
         adds.append(&mut self.staged.written.adds);
         self.folder.remove_others(&adds).await;
-        Committed { rows_out: self.staged.written.rows, skipped: self.staged.superseded, version }
+        facts.committed(version)
     }
 
     /// The commit was there already: an earlier run's, another attempt's, or this one's after all.
@@ -345,7 +395,7 @@ impl Target {
         self.done_by = Some(run.clone());
         // It may have been this attempt's, by a request that was sent again after it had worked.
         self.keep = true;
-        let nothing = Committed { rows_out: 0, skipped: 0, version: state(&self.table)?.version() };
+        let nothing = Facts::settled(&run).committed(state(&self.table)?.version());
         let entry = match log::find(&self.place, &self.table, &run).await {
             Ok(entry) => entry,
             // The rows are in, which is what counts; only their number is forgotten.
@@ -354,9 +404,6 @@ impl Target {
         };
         let kept = entry.files.iter().map(String::as_str).collect();
         self.folder.remove_but(&kept).await;
-        Ok(match entry.facts {
-            Some(facts) => Committed { rows_out: facts.rows_out, skipped: facts.skipped_rows, version: entry.version },
-            None => nothing,
-        })
+        Ok(entry.facts.map_or(nothing, |facts| facts.committed(entry.version)))
     }
 }

@@ -1,17 +1,17 @@
 //! Keeps values that must be unique apart within one run, by their hashes, in memory that the run's pool counts.
 
 use super::cast::{Reject, row_ids};
+use super::hashes::Hashes;
 use crate::engine::progress::RowId;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::display::array_value_to_string;
-use datafusion::common::hash_utils::create_hashes_with_hasher;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use shared::models::schema::Field;
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes that one value takes in a set, at the load at which sets grow.
@@ -20,15 +20,32 @@ const BYTES_PER_VALUE: usize = 20;
 /// The sets of values seen so far, for all partitions of a run.
 pub struct Uniques {
     rules: Vec<Rule>,
-    /// Two keyed hashes of 64 bits make one of 128: among a billion values two would meet once in 10^20 runs.
-    states: [RandomState; 2],
+    hashes: Hashes,
     seen: Mutex<Seen>,
 }
 
 /// Columns whose values together must be unique.
-struct Rule {
+#[derive(Debug, Clone)]
+pub struct Rule {
     columns: Vec<usize>,
-    names: Vec<String>,
+    pub names: Vec<String>,
+}
+
+/// What `fields` say: the primary key together, and each unique field by itself. Where rows are unique in `keys` anyway,
+/// nothing is asked that follows from it.
+pub fn rules(fields: &[Field], table: &Schema, keys: &[String]) -> Vec<Rule> {
+    let primary: Vec<&str> =
+        fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.as_str()).collect();
+    let single = fields.iter().filter(|f| f.is_unique == Some(true)).map(|f| vec![f.name.as_str()]);
+    let mut rules: Vec<Rule> = Vec::new();
+    for names in std::iter::once(primary).chain(single) {
+        let follows = !keys.is_empty() && keys.iter().all(|key| names.contains(&key.as_str()));
+        let columns: Vec<usize> = names.iter().filter_map(|name| table.index_of(name).ok()).collect();
+        if !columns.is_empty() && !follows && rules.iter().all(|rule| rule.columns != columns) {
+            rules.push(Rule { columns, names: names.iter().map(|name| (*name).to_owned()).collect() });
+        }
+    }
+    rules
 }
 
 struct Seen {
@@ -55,27 +72,16 @@ impl Hasher for Identity {
 }
 
 impl Uniques {
-    /// What `fields` say: the primary key together, and each unique field by itself. Where rows were already made
-    /// unique in `keys`, nothing is asked that follows from it. None where nothing is to be kept apart.
+    /// For the [`rules`] of these fields. None where nothing is to be kept apart.
     pub fn new(fields: &[Field], table: &Schema, keys: &[String], pool: &Arc<dyn MemoryPool>) -> Option<Self> {
-        let primary: Vec<&str> =
-            fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.as_str()).collect();
-        let single = fields.iter().filter(|f| f.is_unique == Some(true)).map(|f| vec![f.name.as_str()]);
-        let mut rules: Vec<Rule> = Vec::new();
-        for names in std::iter::once(primary).chain(single) {
-            let follows = !keys.is_empty() && keys.iter().all(|key| names.contains(&key.as_str()));
-            let columns: Vec<usize> = names.iter().filter_map(|name| table.index_of(name).ok()).collect();
-            if !columns.is_empty() && !follows && rules.iter().all(|rule| rule.columns != columns) {
-                rules.push(Rule { columns, names: names.iter().map(|name| (*name).to_owned()).collect() });
-            }
-        }
+        let rules = rules(fields, table, keys);
         if rules.is_empty() {
             return None;
         }
         let sets = rules.iter().map(|_| HashSet::default()).collect();
         let reservation = MemoryConsumer::new("unique values of the target").register(pool);
         let seen = Mutex::new(Seen { sets, reservation });
-        Some(Self { rules, states: [RandomState::new(), RandomState::new()], seen })
+        Some(Self { rules, hashes: Hashes::default(), seen })
     }
 
     /// The rows of `batch` whose values nobody had before, and the others. Null is never equal to anything.
@@ -103,21 +109,9 @@ impl Uniques {
     /// One hash a row; none where a value is null.
     fn hash(&self, rule: &Rule, batch: &RecordBatch) -> Result<Vec<Option<u128>>, RunError> {
         let columns: Vec<ArrayRef> = rule.columns.iter().map(|i| Arc::clone(batch.column(*i))).collect();
-        let rows = batch.num_rows();
-        let [first, second] = &self.states;
-        let mut low = vec![0_u64; rows];
-        let mut high = vec![0_u64; rows];
-        create_hashes_with_hasher(&columns, first, &mut low)?;
-        create_hashes_with_hasher(&columns, second, &mut high)?;
-        Ok(low
-            .into_iter()
-            .zip(high)
-            .enumerate()
-            .map(|(row, (low, high))| {
-                let null = columns.iter().any(|column| column.is_null(row));
-                (!null).then_some(u128::from(high) << 64 | u128::from(low))
-            })
-            .collect())
+        let hashes = self.hashes.values(&columns)?;
+        let null = |row: usize| columns.iter().any(|column| column.is_null(row));
+        Ok(hashes.into_iter().enumerate().map(|(row, hash)| (!null(row)).then_some(hash)).collect())
     }
 
     /// The rows that break a rule, with the rule. A row that breaks one leaves no trace in the others' sets.
@@ -181,6 +175,7 @@ impl Rule {
             reason: format!("{values:?} is not unique in {names:?}: another row of this run has it too"),
             column: names,
             value: Some(values),
+            index: row,
         })
     }
 }

@@ -139,6 +139,7 @@ async fn nested_joins_with_an_empty_side_count_all_rows_too() {
             memory: bench.memory,
             gate: bench.gate.clone(),
             stop: bench.stop.clone(),
+            earlier: bench.earlier.clone(),
         }
         .file("a.csv", &format!("k\n{rows}"))
         .file("b.csv", &format!("k\n{rows}"))

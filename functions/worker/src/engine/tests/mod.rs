@@ -10,10 +10,12 @@ mod ops;
 mod parameters;
 mod pivots;
 mod queries;
+mod rejected;
+mod targets;
 mod validation;
 
 use super::execute;
-use super::job::{CommitGate, Connector, Hooks, Job, Lake, Outcome, Settings, TableSchema};
+use super::job::{CommitGate, Connector, Earlier, Hooks, Job, Lake, Outcome, Settings, TableSchema};
 use super::progress::{Progress, RowError};
 use crate::error::RunError;
 use crate::targets::{PageRequest, read_page};
@@ -32,6 +34,7 @@ struct Bench {
     memory: usize,
     gate: Arc<Gate>,
     stop: CancellationToken,
+    earlier: Vec<Earlier>,
 }
 
 /// Opens unless it was told otherwise, and counts who came.
@@ -39,12 +42,17 @@ struct Bench {
 struct Gate {
     came: AtomicUsize,
     refuses: Option<RunError>,
+    /// What happens just before the first commit.
+    meanwhile: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 #[async_trait::async_trait]
 impl CommitGate for Gate {
     async fn enter(&self) -> Result<(), RunError> {
         self.came.fetch_add(1, Relaxed);
+        if let Some(meanwhile) = &self.meanwhile {
+            meanwhile();
+        }
         self.refuses.clone().map_or(Ok(()), Err)
     }
 }
@@ -76,6 +84,7 @@ impl Bench {
             memory: 64 * 1024 * 1024,
             gate: Arc::default(),
             stop: CancellationToken::new(),
+            earlier: Vec::new(),
         }
     }
 
@@ -133,7 +142,7 @@ impl Bench {
         Job {
             tenant_id: "acme".to_owned(),
             run_id: read("run").as_str().unwrap().to_owned(),
-            earlier: Vec::new(),
+            earlier: self.earlier.clone(),
             nodes: serde_json::from_value(read("nodes")).unwrap(),
             edges: serde_json::from_value(read("edges")).unwrap(),
             connector_id: "conn_1".to_owned(),
@@ -143,6 +152,12 @@ impl Bench {
                 name: "results".to_owned(),
                 fields: serde_json::from_value(read("fields")).unwrap(),
             },
+            tables: read("tables")
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, fields)| (name.clone(), named(name, fields.clone())))
+                .collect(),
             parameters: read("parameters").as_object().cloned().unwrap_or_default(),
             execution: serde_json::from_value(read("execution")).unwrap(),
         }
@@ -177,6 +192,15 @@ impl Bench {
             panic!("{error}");
         }
         ran.rows()
+    }
+
+    /// The rows of the table of a schema, ordered by their text.
+    async fn read(&self, schema: &TableSchema) -> Vec<Value> {
+        let page = PageRequest { limit: 500, position: None, include_total: false };
+        let page = read_page("acme", schema, &self.settings(), page).await.unwrap();
+        let mut rows: Vec<Value> = page.rows.into_iter().map(Value::Object).collect();
+        rows.sort_by_key(Value::to_string);
+        rows
     }
 
     /// Runs and answers what it failed with.
@@ -214,6 +238,11 @@ impl Ran {
         errors.sort_by_key(|e| (e.node.clone(), e.row));
         errors
     }
+}
+
+/// The schema with this name and fields.
+fn named(name: &str, fields: Value) -> TableSchema {
+    TableSchema { id: format!("schema_{name}"), name: name.to_owned(), fields: serde_json::from_value(fields).unwrap() }
 }
 
 /// An object of a JSON value.

@@ -114,6 +114,7 @@ impl Root {
             connector: &connector,
             config: &config,
             expected: &self.expected,
+            past: None,
             parallelism: self.parallelism,
             batch_size: self.batch_size,
         };

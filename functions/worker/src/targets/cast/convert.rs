@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field as ArrowField, Float32Type, Float64Type, Int64Type, Schema, TimeUnit,
-    TimestampMicrosecondType,
+    TimestampMicrosecondType, TimestampNanosecondType,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::WriterBuilder;
@@ -194,6 +194,13 @@ fn times(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     match array.data_type() {
         from if from == to => Ok(Arc::clone(array)),
+        // Arrow divides towards zero, which would move what lies before 1970 forwards.
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            let micros: PrimitiveArray<TimestampMicrosecondType> =
+                array.as_primitive::<TimestampNanosecondType>().iter().map(|v| v.map(|v| v.div_euclid(1000))).collect();
+            let micros: ArrayRef = Arc::new(micros.with_timezone("UTC"));
+            safe(&micros, to)
+        }
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => safe(&safe(array, &utc)?, to),
         _ => {
             let micros = parsed::<TimestampMicrosecondType>(to_text(array)?.as_string(), parse::timestamp);
@@ -247,7 +254,7 @@ fn to_json(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 /// Each value of a list, struct or map as JSON.
-fn json_texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub fn json_texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     const BEFORE: &[u8] = b"{\"v\":";
     let schema = Schema::new(vec![ArrowField::new("v", array.data_type().clone(), true)]);
     let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::clone(array)])?;

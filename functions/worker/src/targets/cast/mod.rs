@@ -3,6 +3,8 @@
 mod convert;
 mod text;
 
+pub use convert::json_texts;
+
 use super::columns::{arrow_type, type_name};
 use crate::engine::progress::{ROW_COLUMN, RowId};
 use crate::error::{Kind, RunError};
@@ -29,6 +31,8 @@ pub struct Reject {
     pub value: Option<String>,
     /// What is wrong with it.
     pub reason: String,
+    /// Its place in the batch.
+    pub index: usize,
 }
 
 /// Casts batches of one schema to the columns of a table.
@@ -38,6 +42,26 @@ pub struct Caster {
     /// The table's columns, then [`ROW_COLUMN`].
     schema: SchemaRef,
     row: Option<usize>,
+    /// The index of the watermark's column.
+    watermark: Option<usize>,
+}
+
+/// The columns that a load mode needs a value in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Needed<'a> {
+    /// The keys of an upsert.
+    pub keys: &'a [String],
+    /// The column of the watermark.
+    pub watermark: Option<&'a str>,
+}
+
+impl Needed<'_> {
+    fn why(&self, column: &str) -> Option<&'static str> {
+        if self.watermark == Some(column) {
+            return Some("null in the field that is the watermark, so that nobody can tell whether the row is new");
+        }
+        self.keys.iter().any(|key| key == column).then_some("null in a field that is a key of the upsert")
+    }
 }
 
 #[derive(Debug)]
@@ -48,8 +72,8 @@ struct Column {
     field: Option<Field>,
     source: Source,
     nullable: bool,
-    /// Whether it is a key of an upsert.
-    key: bool,
+    /// Why it may not be null although the field may.
+    key: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -67,16 +91,21 @@ struct Cast {
 }
 
 impl Caster {
-    /// Casts batches of `input` to the columns `table`, of which `fields` are the schema's; in `keys`, null is refused.
+    /// Casts batches of `input` to the columns `table`, of which `fields` are the schema's; where a value is `needed`,
+    /// null is refused.
     ///
     /// # Errors
     /// `Kind::Definition` where a field that must not be null can get no value, or a default value is none of its type.
-    pub fn new(input: &Schema, table: &Schema, fields: &[Field], keys: &[String]) -> Result<Self, RunError> {
+    pub fn new(input: &Schema, table: &Schema, fields: &[Field], needed: Needed<'_>) -> Result<Self, RunError> {
+        if let Some(name) = needed.watermark.filter(|name| input.index_of(name).is_err()) {
+            let why = format!("the watermarkColumn {name:?} does not reach the target: no column has its name");
+            return Err(RunError::new(Kind::Definition, why));
+        }
         let mut columns = Vec::with_capacity(table.fields().len());
         for column in table.fields() {
             let field = fields.iter().find(|f| f.name == *column.name());
-            let key = keys.contains(column.name());
-            let nullable = !key && field.is_none_or(Field::nullable);
+            let key = needed.why(column.name());
+            let nullable = key.is_none() && field.is_none_or(Field::nullable);
             let source = match (field, input.index_of(column.name())) {
                 (Some(_), Ok(index)) => Source::Input(index),
                 (Some(field), Err(_)) => Source::Constant(default_value(field, nullable)?),
@@ -94,7 +123,17 @@ impl Caster {
         let mut all: Vec<_> = table.fields().iter().cloned().collect();
         all.push(Arc::new(ArrowField::new(ROW_COLUMN, DataType::Int64, true)));
         let row = input.index_of(ROW_COLUMN).ok().filter(|i| *input.field(*i).data_type() == DataType::Int64);
-        Ok(Self { columns, schema: Arc::new(Schema::new(all)), row })
+        let watermark = needed.watermark.and_then(|name| columns.iter().position(|column| column.name == name));
+        Ok(Self { columns, schema: Arc::new(Schema::new(all)), row, watermark })
+    }
+
+    /// The watermark's column of a batch of the input, as the field holds it; null where it cannot.
+    ///
+    /// # Errors
+    /// Where Arrow fails.
+    pub fn watermark_values(&self, batch: &RecordBatch) -> Result<Option<ArrayRef>, ArrowError> {
+        let column = self.watermark.and_then(|index| self.columns.get(index));
+        column.map(|column| column.cast(batch).map(|cast| cast.array)).transpose()
     }
 
     /// Whether the rows know where they came from.
@@ -189,12 +228,12 @@ impl Column {
             Source::Constant(_) => None,
         };
         let reason = match &value {
-            None if self.key => "null in a field that is a key of the upsert".to_owned(),
+            None if self.key.is_some() => self.key.unwrap_or_default().to_owned(),
             None => "null in a field that is not nullable".to_owned(),
             Some(text) => self.reason(text),
         };
-        let row = ids.is_valid(row).then(|| RowId(ids.value(row)));
-        Ok(Reject { row, column: self.name.clone(), value, reason })
+        let id = ids.is_valid(row).then(|| RowId(ids.value(row)));
+        Ok(Reject { row: id, column: self.name.clone(), value, reason, index: row })
     }
 
     fn reason(&self, text: &str) -> String {

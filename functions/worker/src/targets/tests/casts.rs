@@ -12,7 +12,7 @@ fn texts(values: &[&str]) -> ArrayRef {
 }
 
 /// Casts one column `v` to a field; the values that got through, and the reasons of those that did not.
-async fn cast(field: Value, column: ArrayRef) -> (Vec<Value>, Vec<String>) {
+pub(super) async fn cast(field: Value, column: ArrayRef) -> (Vec<Value>, Vec<String>) {
     let mut all = field;
     all["name"] = json!("v");
     let world = World::new(json!([all]));

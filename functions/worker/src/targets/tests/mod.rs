@@ -1,11 +1,15 @@
 //! The target against a lake in a temporary folder.
 
 mod casts;
+mod evolution;
+mod exact;
 mod modes;
 mod oracle;
 mod pages;
 mod races;
 mod retries;
+mod watermark;
+mod whole;
 
 use super::{Committed, PageRequest, Target, open, read_page};
 use crate::engine::job::{Earlier, Job, Lake, Settings, TableSchema};
@@ -77,6 +81,7 @@ impl World {
             connector_id: "conn_1".to_owned(),
             connectors: HashMap::new(),
             schema: self.schema.clone(),
+            tables: HashMap::new(),
             parameters: Map::new(),
             execution: Default::default(),
         }
@@ -109,7 +114,8 @@ impl World {
             self.stage(&mut attempt, &[batches.to_vec()]).await?;
             let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
             let c = &attempt.counters;
-            assert_eq!(count(&c.rows_in), count(&c.rows_out) + count(&c.rejected) + count(&c.deduplicated));
+            let gone = count(&c.filtered) + count(&c.rejected) + count(&c.deduplicated);
+            assert_eq!(count(&c.rows_in), count(&c.rows_out) + gone);
         }
         self.commit(&mut attempt).await
     }
@@ -201,7 +207,7 @@ fn futures_can_be_spawned(
     session: &'static datafusion::execution::SessionState,
 ) {
     fn is_send<T: Send>(_: T) {}
-    is_send(super::settle("", &world.schema, "", &world.settings));
+    is_send(super::settle("", &world.schema, "", &[], &world.settings));
     is_send(read_page("", &world.schema, &world.settings, PageRequest::default()));
     is_send(attempt.target.commit(session));
 }

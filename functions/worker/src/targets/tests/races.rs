@@ -70,8 +70,8 @@ async fn an_upsert_that_another_one_overtakes_is_computed_again() {
 async fn what_was_settled_never_gets_in() {
     let world = World::customers();
     let mut late = staged(&world, "run_1", append(), &[(1, "Ada")]).await;
-    assert!(!settle("acme", &world.schema, "run_1", &world.settings).await.unwrap());
-    assert!(!settle("acme", &world.schema, "run_1", &world.settings).await.unwrap(), "asked twice");
+    assert!(!settle("acme", &world.schema, "run_1", &[], &world.settings).await.unwrap());
+    assert!(!settle("acme", &world.schema, "run_1", &[], &world.settings).await.unwrap(), "asked twice");
     let error = world.commit(&mut late).await.unwrap_err();
     assert_eq!(error.kind, Kind::Superseded);
     late.target.abort().await;
@@ -84,14 +84,14 @@ async fn what_was_settled_never_gets_in() {
 async fn what_was_committed_stays_when_it_is_settled() {
     let world = World::customers();
     world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
-    assert!(settle("acme", &world.schema, "run_1", &world.settings).await.unwrap());
+    assert!(settle("acme", &world.schema, "run_1", &[], &world.settings).await.unwrap());
     assert_eq!(world.people().await, ["1:Ada"]);
 }
 
 #[tokio::test]
 async fn a_settled_run_of_a_table_that_is_not_there_cannot_make_rows_later() {
     let world = World::customers();
-    assert!(!settle("acme", &world.schema, "run_1", &world.settings).await.unwrap());
+    assert!(!settle("acme", &world.schema, "run_1", &[], &world.settings).await.unwrap());
     assert_eq!(world.open("run_1", append(), &[]).await.err().unwrap().kind, Kind::Superseded);
 }
 
@@ -100,7 +100,7 @@ async fn transactions_are_found_behind_checkpoints() {
     let world = World::customers();
     world.run("run_first", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
     for run in 0..101 {
-        settle("acme", &world.schema, &format!("void_{run}"), &world.settings).await.unwrap();
+        settle("acme", &world.schema, &format!("void_{run}"), &[], &world.settings).await.unwrap();
     }
     let log = world.table_folder().join("_delta_log");
     assert!(std::fs::read_dir(&log).unwrap().any(|f| f.unwrap().path().extension().is_some_and(|e| e == "parquet")));

@@ -1,0 +1,115 @@
+//! What the table says about a run and those that it retries, and how their rows are taken out again.
+
+use super::log::{self, Entry};
+use super::table::{COMMITTED, state, transaction};
+use super::target::Target;
+use super::widen::successors;
+use crate::error::{Kind, RunError};
+use deltalake::kernel::Action;
+use shared::models::node::LoadMode;
+use std::collections::HashMap;
+
+/// What the table says about this run and those that it retries.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// The run whose commit has the rows.
+    pub done_by: Option<String>,
+    /// The run whose rows are to be taken out again.
+    pub replaces: Option<String>,
+}
+
+impl Target {
+    /// The newest earlier run that is in decides; the older ones were replaced by it.
+    ///
+    /// # Errors
+    /// `Kind::Superseded` where the run was settled; `Kind::TargetUnavailable`.
+    pub(super) async fn look(&self) -> Result<Look, RunError> {
+        match transaction(&self.place, &self.table, &self.run_id).await? {
+            Some(COMMITTED) => return Ok(Look { done_by: Some(self.run_id.clone()), replaces: None }),
+            Some(_) => {
+                return Err(RunError::new(
+                    Kind::Superseded,
+                    "the run was settled as not committed, so that its rows can no longer be written",
+                ));
+            }
+            None => {}
+        }
+        for earlier in &self.earlier {
+            if transaction(&self.place, &self.table, &earlier.run_id).await? == Some(COMMITTED) {
+                let run = Some(earlier.run_id.clone());
+                return Ok(match (earlier.replace, self.mode) {
+                    (false, _) => Look { done_by: run, replaces: None },
+                    (true, LoadMode::Append | LoadMode::IncrementalWatermark) => Look { done_by: None, replaces: run },
+                    // The others put the rows in the place of the earlier ones by themselves.
+                    (true, LoadMode::Truncate | LoadMode::Upsert) => Look::default(),
+                });
+            }
+        }
+        Ok(Look::default())
+    }
+
+    /// Takes out the rows that `run` appended.
+    ///
+    /// # Errors
+    /// `Kind::Target` where they can no longer be told from others; `Kind::TargetUnavailable`.
+    pub(super) async fn replace(&mut self, run: &str) -> Result<Vec<Action>, RunError> {
+        let files = match self.replaced.take() {
+            Some(files) => files,
+            None => self.appended(run).await?.files,
+        };
+        let paths = self.current(run, &files)?;
+        self.replaced = Some(files);
+        let log = state(&self.table)?.log_data();
+        let ours = log.iter().filter(|file| paths.iter().any(|path| *path == file.path()));
+        Ok(ours.map(|file| Action::Remove(file.remove_action(true))).collect())
+    }
+
+    /// The commit of a run that only added rows.
+    ///
+    /// # Errors
+    /// `Kind::Target` where it merged them, or the log does not reach back to it; `Kind::TargetUnavailable`.
+    pub(super) async fn appended(&self, run: &str) -> Result<Entry, RunError> {
+        let entry = log::find(&self.place, &self.table, run).await?;
+        if entry.facts.as_ref().and_then(|facts| facts.load_mode) == Some(LoadMode::Upsert) {
+            return Err(RunError::new(
+                Kind::Target,
+                format!(
+                    "the run {run}, which this one retries, merged its rows into the table; they cannot be told apart and taken out again"
+                ),
+            ));
+        }
+        Ok(entry)
+    }
+
+    /// What is in the table now of the `files` of `run`: they themselves, or what stands for them since a type was widened.
+    ///
+    /// # Errors
+    /// `Kind::Target` where one is missing.
+    pub(super) fn current(&self, run: &str, files: &[String]) -> Result<Vec<String>, RunError> {
+        let mut all: HashMap<String, String> = HashMap::new();
+        for file in state(&self.table)?.log_data().iter() {
+            let path = file.path().to_string();
+            // `a/b.parquet` is found by itself; what stands for it lies in the folder of its successors.
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+            for (at, _) in folder.match_indices('/') {
+                all.insert(folder.get(..at).unwrap_or_default().to_owned(), path.clone());
+            }
+            all.insert(folder, path.clone());
+            all.insert(path.clone(), path);
+        }
+        files
+            .iter()
+            .map(|path| {
+                all.get(path).or_else(|| all.get(successors(path).as_ref())).cloned().ok_or_else(|| {
+                    RunError::new(
+                        Kind::Target,
+                        format!(
+                            "the rows of the run {run}, which this one retries and replaces, were rewritten since (by an \
+                             upsert, a truncate or another tool), so that they cannot be taken out again; start a new run instead"
+                        ),
+                    )
+                })
+            })
+            .collect()
+    }
+}

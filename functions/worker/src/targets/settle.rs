@@ -1,0 +1,109 @@
+//! Decides for ever whether a run's rows are in a table, whoever may still be writing them.
+
+use super::commit::{TRIES, Tried, pause, too_busy, try_once};
+use super::files;
+use super::log::{self, Facts};
+use super::rejected;
+use super::table::{COMMITTED, Place, state, transaction};
+use crate::engine::job::{Earlier, Settings, TableSchema};
+use crate::error::{Kind, RunError};
+use deltalake::DeltaTable;
+use deltalake::kernel::Action;
+
+/// Whether the rows of the run, or of an earlier one that it left to stand, are in the table of `schema`; if they are
+/// not, commits an empty version with the run's transaction so that they never will be. A commit of the run that comes
+/// later meets it and changes nothing. Rejected rows that a run without rows had kept beside the table are taken out.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the lake does not answer: nothing is settled then.
+pub async fn settle(
+    tenant: &str,
+    schema: &TableSchema,
+    run_id: &str,
+    earlier: &[Earlier],
+    settings: &Settings,
+) -> Result<bool, RunError> {
+    let place = Place::new(tenant, schema, settings)?;
+    if decide(&place, schema, run_id, earlier).await? {
+        return Ok(true);
+    }
+    take_out(tenant, schema, run_id, settings).await?;
+    Ok(false)
+}
+
+async fn decide(place: &Place, schema: &TableSchema, run_id: &str, earlier: &[Earlier]) -> Result<bool, RunError> {
+    let facts = Facts::settled(run_id);
+    let mut last = None;
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            pause(attempt).await;
+        }
+        let table = place.load_or_create(schema).await?;
+        match transaction(place, &table, run_id).await? {
+            Some(COMMITTED) => return Ok(true),
+            Some(_) => return Ok(false),
+            None => {}
+        }
+        if has_earlier(place, &table, earlier).await? {
+            return Ok(true);
+        }
+        match try_once(place, &table, Vec::new(), &facts).await? {
+            Tried::Committed(_) => {
+                // From now on no commit can take them.
+                files::remove_run(place, table.object_store(), run_id).await;
+                return Ok(false);
+            }
+            Tried::Conflict => last = None,
+            Tried::Unknown(error) if !error.kind.is_retryable() => return Err(error),
+            Tried::Unknown(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| too_busy(place)))
+}
+
+/// Whether the newest of the earlier runs that is in stays as it is, so that this one never writes.
+async fn has_earlier(place: &Place, table: &DeltaTable, earlier: &[Earlier]) -> Result<bool, RunError> {
+    for run in earlier {
+        if transaction(place, table, &run.run_id).await? == Some(COMMITTED) {
+            return Ok(!run.replace);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes the rejected rows of a run out again that wrote nothing, and keeps late ones out.
+async fn take_out(tenant: &str, schema: &TableSchema, run_id: &str, settings: &Settings) -> Result<(), RunError> {
+    let place = Place::new(tenant, &rejected::schema(schema), settings)?;
+    let facts = Facts::settled(run_id);
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            pause(attempt).await;
+        }
+        let Some(table) = place.load(None).await? else { return Ok(()) };
+        let before = transaction(&place, &table, run_id).await?;
+        let actions = match before {
+            Some(COMMITTED) => removes(&place, &table, run_id).await?,
+            Some(_) => return Ok(()),
+            None => Vec::new(),
+        };
+        if let Tried::Committed(_) = try_once(&place, &table, actions, &facts).await? {
+            if before.is_none() {
+                files::remove_run(&place, table.object_store(), run_id).await;
+            }
+            return Ok(());
+        }
+    }
+    Err(too_busy(&place))
+}
+
+async fn removes(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Vec<Action>, RunError> {
+    let files = match log::find(place, table, run_id).await {
+        Ok(entry) => entry.files,
+        // The log does not reach back so far: the rows stay, under the run's id.
+        Err(error) if error.kind == Kind::Target => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let current = state(table)?.log_data();
+    let ours = current.iter().filter(|file| files.iter().any(|path| *path == file.path()));
+    Ok(ours.map(|file| Action::Remove(file.remove_action(true))).collect())
+}

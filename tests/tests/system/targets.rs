@@ -1,0 +1,134 @@
+//! Targets: several of them, what they load, what they keep of rejected rows, and schemas that change under them.
+
+use serde_json::{Value, json};
+use tests::World;
+
+fn people() -> Value {
+    json!([{"name": "id", "dataType": "integer"}, {"name": "name", "dataType": "varchar", "length": 5}])
+}
+
+/// A pipeline from one source to these targets.
+fn to(connector: &str, schema: &str, targets: &[Value]) -> Value {
+    let mut nodes = vec![json!({"id": "s", "nodeType": "source", "config": {}})];
+    nodes.extend(
+        targets
+            .iter()
+            .enumerate()
+            .map(|(i, config)| json!({"id": format!("t{i}"), "nodeType": "target", "config": config})),
+    );
+    let edges: Vec<_> = (0..targets.len()).map(|i| json!({"source": "s", "target": format!("t{i}")})).collect();
+    json!({"name": "p", "connectorId": connector, "schemaId": schema, "nodes": nodes, "edges": edges})
+}
+
+#[tokio::test]
+async fn a_pipeline_writes_the_tables_of_several_schemas_and_uses_them() {
+    let world = World::new().await;
+    world.file("people.csv", "id,name\n1,Ada\n2,Bob\n");
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", people()).await;
+    let names = world.schema("names", json!([{"name": "name", "dataType": "text"}])).await;
+    let wrong = world
+        .api
+        .post("/pipelines", &to(&connector, &schema, &[json!({}), json!({"table": "nmaes"})]))
+        .await
+        .expect(400);
+    assert_eq!(wrong.pointers(), ["/nodes/2/config/table"]);
+    assert!(wrong.text.contains("did you mean \\\"names\\\"?"), "{}", wrong.text);
+    let twice = world
+        .api
+        .post("/pipelines", &to(&connector, &schema, &[json!({}), json!({"table": "people"})]))
+        .await
+        .expect(400);
+    assert_eq!(twice.pointers(), ["/nodes/2/config/table"]);
+    let key = json!({"table": "names", "loadMode": "upsert", "upsertKey": ["id"]});
+    let wrong = world.api.post("/pipelines", &to(&connector, &schema, &[key])).await.expect(400);
+    assert_eq!(wrong.pointers(), ["/nodes/1/config/upsertKey/0"]);
+
+    let body = to(&connector, &schema, &[json!({}), json!({"table": "names"})]);
+    let id = world.api.create("/pipelines", &body).await;
+    let run = world.run(&id).await;
+    assert_eq!((&run["status"], &run["rowsIn"], &run["rowsOut"]), (&json!("completed"), &json!(2), &json!(4)), "{run}");
+    assert_eq!(world.api.rows(&names).await, [json!({"name": "Ada"}), json!({"name": "Bob"})]);
+    // It goes on writing the same table when the schema is renamed.
+    world.api.put(&format!("/schemas/{names}"), &json!({"name": "words"})).await.expect(200);
+    assert_eq!(world.run(&id).await["status"], "completed");
+    assert_eq!(world.api.rows(&names).await.len(), 4);
+    assert_eq!(world.api.delete(&format!("/schemas/{names}")).await.expect(409).json()["code"], "IN_USE");
+    world.api.delete(&format!("/schemas/{schema}")).await.expect(409);
+    // Once no target names it any more it may go.
+    let nodes = to(&connector, &schema, &[json!({})]);
+    let change = json!({"nodes": nodes["nodes"], "edges": nodes["edges"]});
+    world.api.put(&format!("/pipelines/{id}"), &change).await.expect(200);
+    world.api.delete(&format!("/schemas/{names}")).await.expect(204);
+    world.api.delete(&format!("/pipelines/{id}")).await.expect(204);
+    world.api.delete(&format!("/schemas/{schema}")).await.expect(204);
+}
+
+#[tokio::test]
+async fn an_incremental_load_takes_what_is_new() {
+    let world = World::new().await;
+    world.file("people.csv", "id,name\n1,Ada\n2,Bob\n");
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", people()).await;
+    let target = json!({"loadMode": "incremental_watermark", "watermarkColumn": "id"});
+    let id = world.api.create("/pipelines", &to(&connector, &schema, &[target])).await;
+    assert_eq!(world.run(&id).await["rowsOut"], 2);
+    world.file("people.csv", "id,name\n1,Ada\n2,Bob\n2,Ben\n3,Cy\n");
+    let run = world.run(&id).await;
+    let counts = ["status", "rowsIn", "rowsOut", "skippedRows", "failedRows"].map(|key| run[key].clone());
+    assert_eq!(counts, [json!("completed"), json!(4), json!(2), json!(2), json!(0)], "{run}");
+    assert_eq!(world.api.rows(&schema).await.len(), 4);
+}
+
+#[tokio::test]
+async fn rejected_rows_are_read_where_the_others_are() {
+    let world = World::new().await;
+    world.file("people.csv", "id,name\n1,Ada\n2,Dorothea\nx,Cy\n");
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", people()).await;
+    let mut body = to(&connector, &schema, &[json!({})]);
+    body["executionConfig"] = json!({"errorHandling": {"onError": "deadLetter"}});
+    let id = world.api.create("/pipelines", &body).await;
+    let run = world.run(&id).await;
+    assert_eq!((&run["status"], &run["failedRows"]), (&json!("completed_with_errors"), &json!(2)), "{run}");
+    let path = format!("/schemas/{schema}/data?includeTotal=true&limit=1&rejected=true");
+    let page = world.api.get(&path).await.expect(200).json();
+    assert_eq!(page["pagination"]["total"], 2);
+    let row = &page["data"][0];
+    assert_eq!(row["run_id"], run["id"]);
+    assert!(row["data"].as_str().is_some_and(|data| data.contains("\"id\":")), "{row}");
+    let cursor = page["pagination"]["cursor"].as_str().unwrap();
+    world.api.get(&format!("{path}&cursor={cursor}")).await.expect(200);
+    // A position among the rejected rows is none among the others.
+    world.api.get(&format!("/schemas/{schema}/data?limit=1&cursor={cursor}")).await.expect(400);
+    world.api.get(&format!("/schemas/{schema}/data?rejected=yes")).await.expect(400);
+    assert_eq!(world.api.rows(&schema).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_table_follows_its_schema_to_wider_types() {
+    let world = World::new().await;
+    world.file("people.csv", "id,name\n1,Ada\n");
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", people()).await;
+    let id = world.copy(&connector, &schema).await;
+    world.run(&id).await;
+    let wider = json!({"fields": [{"name": "id", "dataType": "bigint"}, {"name": "name", "dataType": "text"}]});
+    world.api.put(&format!("/schemas/{schema}"), &wider).await.expect(200);
+    assert_eq!(world.api.rows(&schema).await, [json!({"id": 1, "name": "Ada"})]);
+    world.file("people.csv", "id,name\n3000000000,Dorothea\n");
+    let run = world.run(&id).await;
+    assert_eq!(run["status"], "completed", "{run}");
+    let rows = world.api.rows(&schema).await;
+    assert!(
+        rows.contains(&json!({"id": 1, "name": "Ada"}))
+            && rows.contains(&json!({"id": 3_000_000_000_i64, "name": "Dorothea"}))
+    );
+    let narrow = json!({"fields": [{"name": "id", "dataType": "integer"}]});
+    let refused = world.api.put(&format!("/schemas/{schema}"), &narrow).await.expect(409);
+    assert!(
+        refused.text.contains("bigint to integer") && refused.text.contains("dropped"),
+        "all reasons: {}",
+        refused.text
+    );
+}
