@@ -145,7 +145,7 @@ impl PartitionStream for Spooled {
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (schema, run_id, nodes) = (Arc::clone(&self.schema), self.run_id.clone(), self.nodes.clone());
         let mut rows = dead_letters::read(&self.path)
-            .map(|rows| rows.filter(move |row| row.as_ref().map_or(true, |row| nodes.contains(&row.node))));
+            .map(|rows| rows.filter(move |row| !row.as_ref().is_ok_and(|row| !nodes.contains(&row.node))));
         let target = Arc::clone(&schema);
         let batches = std::iter::from_fn(move || {
             let rows = match &mut rows {

@@ -5,6 +5,7 @@ mod branches;
 mod expressions;
 mod faults;
 mod graphs;
+mod lineage;
 mod lookups;
 mod ops;
 mod parameters;
