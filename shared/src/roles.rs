@@ -75,6 +75,8 @@ actions! {
     DeletePipeline "delete_pipeline" WRITE;
     ListPipelineVersions "list_pipeline_versions" READ;
     GetPipelineVersion "get_pipeline_version" READ;
+    ValidatePipeline "validate_pipeline" WRITE;
+    PreviewPipeline "preview_pipeline" WRITE;
     RunPipeline "run_pipeline" WRITE;
     ListRuns "list_runs" Access::Authenticated;
     GetRun "get_run" READ;
@@ -88,6 +90,7 @@ actions! {
     UpdateConnector "update_connector" WRITE;
     DeleteConnector "delete_connector" WRITE;
     TestConnector "test_connector" WRITE;
+    ListConnectorTypes "list_connector_types" READ;
     ListSchemas "list_schemas" READ;
     GetSchema "get_schema" READ;
     CreateSchema "create_schema" WRITE;
@@ -95,6 +98,7 @@ actions! {
     DeleteSchema "delete_schema" WRITE;
     ListSchemaRows "list_schema_rows" READ;
     PreviewSchedule "preview_schedule" READ;
+    ListNodeTypes "list_node_types" READ;
     GetHealth "get_health" Access::Public;
     GetOpenapi "get_openapi" Access::Public;
     NotFound "not_found" Access::Public;

@@ -27,6 +27,8 @@ mod shape;
 pub mod targets;
 #[cfg(test)]
 mod tests;
+pub mod trial;
+pub mod types;
 mod verdict;
 
 pub use body::{Body, json, optional_json};

@@ -5,6 +5,8 @@ use super::pipeline::PipelineInput;
 use super::run::RunInput;
 use super::schedule::PreviewInput;
 use super::schema::SchemaInput;
+use super::trial::{SampleInput, ValidateInput};
+use super::types::{ConnectorTypeView, NodeTypeView};
 use super::{connector, nodes, pipeline, schema};
 use crate::models::connector::{
     AccessKey, AccountKey, ApiKey, AwsS3Config, AzureBlobConfig, Bearer, ConnectorView, DatabaseConfig, GcsConfig,
@@ -45,6 +47,7 @@ pub fn schemas() -> Map<String, Value> {
         all.insert(format!("{name}Page"), page(name));
     }
     all.extend(by_hand());
+    all.extend(trials());
     all
 }
 
@@ -60,6 +63,8 @@ pub(super) fn bodies() -> Map<String, Value> {
     of.subschema_for::<SchemaInput>();
     of.subschema_for::<RunInput>();
     of.subschema_for::<PreviewInput>();
+    of.subschema_for::<ValidateInput>();
+    of.subschema_for::<SampleInput>();
     of.subschema_for::<SourceConfig>();
     of.subschema_for::<FilterConfig>();
     of.subschema_for::<TransformConfig>();
@@ -98,6 +103,8 @@ fn answers() -> Map<String, Value> {
     of.subschema_for::<RunView>();
     of.subschema_for::<ProgressView>();
     of.subschema_for::<RowError>();
+    of.subschema_for::<NodeTypeView>();
+    of.subschema_for::<ConnectorTypeView>();
     of.take_definitions(true)
 }
 
@@ -300,6 +307,111 @@ fn by_hand() -> Map<String, Value> {
                 "errors": {"description": "Every fault of a bad request.", "type": "array", "items": reference("Fault")}
             },
             "required": ["type", "title", "status", "code"]
+        }
+    });
+    match schemas {
+        Value::Object(schemas) => schemas,
+        _ => Map::new(),
+    }
+}
+
+/// What checks and previews answer, and the lists of types.
+fn trials() -> Map<String, Value> {
+    let text_or_null = |description: &str| json!({"description": description, "type": ["string", "null"]});
+    let list =
+        |description: &str, item: &str| json!({"description": description, "type": "array", "items": reference(item)});
+    let columns = json!({
+        "description": "In their order; null where a fault before hides them.",
+        "anyOf": [{"type": "array", "items": reference("Column")}, {"type": "null"}]
+    });
+    let client_id = text_or_null("The temporary id that the client gave it.");
+    let count = json!({"type": "integer", "minimum": 0});
+    let schemas = json!({
+        "Column": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "type": {"description": "Such as bigint or decimal(10,2); unknown where a fault before hides it.", "type": "string"},
+                "nullable": {"type": "boolean"}
+            },
+            "required": ["name", "type", "nullable"]
+        },
+        "PipelineFault": {
+            "description": "What is wrong with a pipeline, at a place of it.",
+            "type": "object",
+            "properties": {
+                "pointer": {"description": "JSON Pointer into the pipeline, such as /nodes/3/config/ops/1/expr.", "type": "string"},
+                "code": {"description": "A stable lower-case word: not_found, invalid, source, source_unavailable, target, data, timeout, resources, internal.", "type": "string"},
+                "detail": {"description": "The sentence that a run would fail with.", "type": "string"},
+                "nodeId": text_or_null("The node at which it is.")
+            },
+            "required": ["pointer", "code", "detail", "nodeId"]
+        },
+        "Validation": {
+            "type": "object",
+            "properties": {
+                "valid": {"description": "Whether there are no faults.", "type": "boolean"},
+                "faults": list("All that is wrong.", "PipelineFault"),
+                "nodes": {"type": "array", "items": {
+                    "type": "object",
+                    "properties": {"id": {"type": "string"}, "clientId": client_id.clone(), "columns": columns.clone()},
+                    "required": ["id", "clientId", "columns"]
+                }},
+                "edges": {"type": "array", "items": {
+                    "type": "object",
+                    "properties": {
+                        "id": text_or_null("Null where it is not stored."),
+                        "source": {"type": "string"},
+                        "target": {"type": "string"},
+                        "label": {"type": ["string", "null"]},
+                        "columns": columns.clone()
+                    },
+                    "required": ["id", "source", "target", "label", "columns"]
+                }}
+            },
+            "required": ["valid", "faults", "nodes", "edges"]
+        },
+        "PipelinePreview": {
+            "type": "object",
+            "properties": {
+                "nodes": {"type": "array", "items": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "clientId": client_id,
+                        "columns": list("In their order.", "Column"),
+                        "rows": {"type": "array", "items": {"type": "object", "additionalProperties": true}},
+                        "rowsIn": count.clone(),
+                        "rowsOut": count,
+                        "rejected": list("The first rejected rows.", "RejectedRow"),
+                        "sampled": {"description": "All numbers are those of a sample.", "type": "boolean", "const": true},
+                        "note": text_or_null("What this sample does not show.")
+                    },
+                    "required": ["id", "clientId", "columns", "rows", "rowsIn", "rowsOut", "rejected", "sampled", "note"]
+                }},
+                "faults": list("All that is wrong.", "PipelineFault")
+            },
+            "required": ["nodes", "faults"]
+        },
+        "RejectedRow": {
+            "type": "object",
+            "properties": {
+                "row": {"description": "The number in its file, from 1 and without the header.", "type": ["integer", "null"]},
+                "column": {"type": "string"},
+                "value": {"type": ["string", "null"]},
+                "error": {"description": "What is wrong with it and what would be right.", "type": "string"}
+            },
+            "required": ["row", "column", "value", "error"]
+        },
+        "NodeTypes": {
+            "type": "object",
+            "properties": {"data": list("All node types.", "NodeTypeDescription")},
+            "required": ["data"]
+        },
+        "ConnectorTypes": {
+            "type": "object",
+            "properties": {"data": list("All connector types.", "ConnectorTypeDescription")},
+            "required": ["data"]
         }
     });
     match schemas {

@@ -190,7 +190,12 @@ pub fn references(body: &Body) -> References {
 
 /// The body without what a client sends back and nobody reads.
 fn written(value: &Value) -> Value {
-    let mut value = shape::without(value, READ_ONLY);
+    without_what_is_ignored(&shape::without(value, READ_ONLY))
+}
+
+/// The body without what its nodes and edges carry of an answer.
+pub(super) fn without_what_is_ignored(value: &Value) -> Value {
+    let mut value = value.clone();
     for (list, ignored) in [("nodes", "clientId"), ("edges", "id")] {
         for item in value.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             if let Some(object) = item.as_object_mut() {
@@ -202,7 +207,7 @@ fn written(value: &Value) -> Value {
 }
 
 /// What the schema of a pipeline's body does not say.
-fn meaning(value: &Value, faults: &mut Vec<Fault>) {
+pub(super) fn meaning(value: &Value, faults: &mut Vec<Fault>) {
     let all = array(value, "nodes");
     // More nodes than that are a fault already.
     for (index, node) in all.iter().enumerate().take(graph::MAX_NODES) {
@@ -230,7 +235,7 @@ fn execution(config: &Value, faults: &mut Vec<Fault>) {
     }
 }
 
-fn edges_alone() -> Fault {
+pub(super) fn edges_alone() -> Fault {
     Fault::new("/edges", "contradiction", "edges are given without nodes; send both, they are replaced together")
 }
 

@@ -21,6 +21,13 @@ pub fn create(body: &Body) -> (Option<RunInput>, Vec<Fault>) {
     let mut faults = body.faults();
     let value = body.value();
     shape::check::<RunInput>(value, "", Mode::default(), &mut faults);
+    parameters(value, &mut faults);
+    let input = if faults.is_empty() { shape::of_checked(value, "", Mode::default(), &mut faults) } else { None };
+    (input, faults)
+}
+
+/// Adds the faults of a body's `parameters`.
+pub(super) fn parameters(value: &Value, faults: &mut Vec<Fault>) {
     for (name, parameter) in value.get("parameters").and_then(Value::as_object).into_iter().flatten() {
         let at = pointer::push("/parameters", name);
         if !expression::is_parameter(name) {
@@ -36,6 +43,4 @@ pub fn create(body: &Body) -> (Option<RunInput>, Vec<Fault>) {
             ));
         }
     }
-    let input = if faults.is_empty() { shape::of_checked(value, "", Mode::default(), &mut faults) } else { None };
-    (input, faults)
 }

@@ -11,6 +11,7 @@ mod schemas;
 mod service;
 #[cfg(test)]
 mod tests;
+mod trials;
 
 use super::routes::ROUTES;
 use crate::roles::Action;
@@ -92,6 +93,8 @@ fn described(action: Action) -> Option<Operation> {
         Action::DeletePipeline => pipelines::delete(),
         Action::ListPipelineVersions => pipelines::versions(),
         Action::GetPipelineVersion => pipelines::version(),
+        Action::ValidatePipeline => trials::validate(),
+        Action::PreviewPipeline => trials::preview(),
         Action::RunPipeline => runs::start(),
         Action::ListRuns => runs::list(),
         Action::GetRun => runs::get(),
@@ -105,6 +108,7 @@ fn described(action: Action) -> Option<Operation> {
         Action::UpdateConnector => connectors::update(),
         Action::DeleteConnector => connectors::delete(),
         Action::TestConnector => connectors::test(),
+        Action::ListConnectorTypes => service::connector_types(),
         Action::ListSchemas => schemas::list(),
         Action::GetSchema => schemas::get(),
         Action::CreateSchema => schemas::create(),
@@ -112,6 +116,7 @@ fn described(action: Action) -> Option<Operation> {
         Action::DeleteSchema => schemas::delete(),
         Action::ListSchemaRows => schemas::rows(),
         Action::PreviewSchedule => service::preview(),
+        Action::ListNodeTypes => service::node_types(),
         Action::GetHealth => service::health(),
         Action::GetOpenapi => service::openapi(),
         Action::NotFound => return None,

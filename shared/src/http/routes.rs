@@ -13,6 +13,8 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("DELETE", "/api/v1/pipelines/{id}", DeletePipeline),
     ("GET", "/api/v1/pipelines/{id}/versions", ListPipelineVersions),
     ("GET", "/api/v1/pipelines/{id}/versions/{version}", GetPipelineVersion),
+    ("POST", "/api/v1/pipelines/{id}/validate", ValidatePipeline),
+    ("POST", "/api/v1/pipelines/{id}/preview", PreviewPipeline),
     ("POST", "/api/v1/pipelines/{id}/run", RunPipeline),
     ("GET", "/api/v1/pipelines/{id}/runs", ListRuns),
     ("GET", "/api/v1/pipelines/{id}/runs/{runId}", GetRun),
@@ -37,6 +39,8 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("DELETE", "/api/v1/schemas/{id}", DeleteSchema),
     ("GET", "/api/v1/schemas/{id}/data", ListSchemaRows),
     ("POST", "/api/v1/schedules/preview", PreviewSchedule),
+    ("GET", "/api/v1/node-types", ListNodeTypes),
+    ("GET", "/api/v1/connector-types", ListConnectorTypes),
     ("GET", "/api/v1/openapi.json", GetOpenapi),
     ("GET", "/api/v1/health", GetHealth),
 ];

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tests::{World, named};
 
 /// What a user expects who keeps what the events name, and sends one of them.
-const EXPECTED: [(&str, u64); 29] = [
+const EXPECTED: [(&str, u64); 31] = [
     ("cancel_run", 202),
     ("create_connector", 201),
     ("create_pipeline", 201),
@@ -27,7 +27,9 @@ const EXPECTED: [(&str, u64); 29] = [
     ("get_run", 200),
     ("get_run_progress", 200),
     ("get_schema", 200),
+    ("list_connector_types", 200),
     ("list_connectors", 200),
+    ("list_node_types", 200),
     ("list_pipeline_versions", 200),
     ("list_pipelines", 200),
     ("list_run_errors", 200),

@@ -13,6 +13,8 @@ mod random;
 mod rules;
 mod schemas;
 mod targets;
+mod trials;
+mod types;
 
 use super::Body;
 use crate::Fault;

@@ -13,12 +13,13 @@ pub(super) enum Tag {
     Connectors,
     Schemas,
     Schedules,
+    Types,
     Service,
 }
 
 impl Tag {
-    const ALL: [Self; 6] =
-        [Self::Pipelines, Self::Runs, Self::Connectors, Self::Schemas, Self::Schedules, Self::Service];
+    const ALL: [Self; 7] =
+        [Self::Pipelines, Self::Runs, Self::Connectors, Self::Schemas, Self::Schedules, Self::Types, Self::Service];
 
     fn name(self) -> &'static str {
         match self {
@@ -27,6 +28,7 @@ impl Tag {
             Self::Connectors => "connectors",
             Self::Schemas => "schemas",
             Self::Schedules => "schedules",
+            Self::Types => "types",
             Self::Service => "service",
         }
     }
@@ -40,6 +42,7 @@ impl Tag {
             Self::Connectors => "Where data lies and how to get at it.",
             Self::Schemas => "The definitions of target tables, and the rows in them.",
             Self::Schedules => "Cron expressions, tried out.",
+            Self::Types => "What nodes and connectors there are, for editors.",
             Self::Service => "The service itself.",
         }
     }

@@ -15,6 +15,18 @@ pub(super) fn preview() -> Operation {
     }
 }
 
+pub(super) fn node_types() -> Operation {
+    let description = "Every node type with the JSON Schema of its config, its inputs and outputs, and the ops of a transform, so that an \
+                       editor can draw its forms.";
+    Operation::read(Tag::Types, "List node types", description, Answer::One("NodeTypes"))
+}
+
+pub(super) fn connector_types() -> Operation {
+    let description = "Every connector type with the JSON Schemas of its config and of what proves who it is, whether it can be \
+                       read and written, and the formats of its files.";
+    Operation::read(Tag::Types, "List connector types", description, Answer::One("ConnectorTypes"))
+}
+
 pub(super) fn health() -> Operation {
     Operation::read(Tag::Service, "Check the service", "Answers while the service is up.", Answer::Plain("Health"))
 }

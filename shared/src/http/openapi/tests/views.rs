@@ -73,3 +73,16 @@ fn a_run_and_its_progress_as_they_are_answered_fit_the_document() {
     });
     assert_eq!(faults_of::<ProgressView>("RunProgress", progress), Vec::<String>::new());
 }
+
+#[test]
+fn the_types_as_they_are_answered_fit_the_document() {
+    use crate::check::types::{connector_types, node_types};
+    for (name, answered) in
+        [("NodeTypes", json!({"data": node_types()})), ("ConnectorTypes", json!({"data": connector_types()}))]
+    {
+        let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+        let validator = validator(&document(), &schema);
+        let faults: Vec<_> = validator.iter_errors(&answered).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(faults, Vec::<String>::new(), "{name}");
+    }
+}
