@@ -1,9 +1,9 @@
-//! What needs the engine within a request: connector tests and the rows of a table.
+//! What needs the engine within a request: connector tests, the rows of a table, and pipelines that are tried out.
 
 use crate::engine::job::TableSchema;
 use crate::life::Worker;
 use crate::targets::{PageRequest, Position};
-use crate::{job, sources, targets};
+use crate::{job, sources, targets, trial};
 use serde_json::json;
 use shared::context::Context;
 use shared::http::{Function, ListInput, Request, Response};
@@ -23,7 +23,7 @@ const TEST: Duration = Duration::from_secs(20);
 
 /// The function of these routes.
 pub fn function(worker: Arc<Worker>) -> Function {
-    let tester = Arc::clone(&worker);
+    let (tester, checker, previewer) = (Arc::clone(&worker), Arc::clone(&worker), Arc::clone(&worker));
     Function::router(
         "worker",
         vec![
@@ -37,6 +37,18 @@ pub fn function(worker: Arc<Worker>) -> Function {
                 "GET /api/v1/schemas/{id}/data",
                 Function::new(Action::ListSchemaRows, read_rows, move |context, input| {
                     rows(Arc::clone(&worker), context, input)
+                }),
+            ),
+            (
+                "POST /api/v1/pipelines/{id}/validate",
+                Function::new(Action::ValidatePipeline, trial::read, move |context, input| {
+                    trial::validate(Arc::clone(&checker), context, input)
+                }),
+            ),
+            (
+                "POST /api/v1/pipelines/{id}/preview",
+                Function::new(Action::PreviewPipeline, trial::read, move |context, input| {
+                    trial::preview(Arc::clone(&previewer), context, input)
                 }),
             ),
         ],

@@ -64,19 +64,54 @@ pub struct RunError {
     pub node: Option<String>,
     /// A sentence that says what, where, and what would be right.
     pub message: String,
+    /// Where in its node it is: a JSON Pointer below the node, such as `/config/ops/1/expr`.
+    pub pointer: Option<String>,
+    /// The single errors, where this is several in one.
+    pub parts: Vec<RunError>,
 }
 
 impl RunError {
     /// An error of `kind` with a sentence.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, node: None, message: message.into() }
+        Self { kind, node: None, message: message.into(), pointer: None, parts: Vec::new() }
     }
 
     /// The same error, at `node` unless it already names one.
     #[must_use]
     pub fn at(mut self, node: &str) -> Self {
         self.node.get_or_insert_with(|| node.to_owned());
+        self.parts = self.parts.into_iter().map(|part| part.at(node)).collect();
         self
+    }
+
+    /// The same error, at this place of its node unless it already has one.
+    #[must_use]
+    pub fn within(mut self, pointer: impl Into<String>) -> Self {
+        self.pointer.get_or_insert_with(|| pointer.into());
+        self
+    }
+
+    /// The single errors that it is made of.
+    pub fn each(self) -> Vec<Self> {
+        if self.parts.is_empty() { vec![self] } else { self.parts }
+    }
+
+    /// All of `errors` as one, which says each sentence once and is of the kind and at the node of the first one.
+    /// What is wrong outside of the pipeline decides over what is wrong with it. None where there are none.
+    pub fn all(errors: Vec<Self>) -> Option<Self> {
+        let mut parts: Vec<Self> = Vec::with_capacity(errors.len());
+        for part in errors.into_iter().flat_map(Self::each) {
+            if parts.iter().all(|known| known.message != part.message || known.node != part.node) {
+                parts.push(part);
+            }
+        }
+        if parts.len() < 2 {
+            return parts.pop();
+        }
+        let first = parts.iter().find(|part| part.kind != Kind::Definition).or(parts.first()).cloned()?;
+        let mut messages: Vec<&str> = parts.iter().map(|part| part.message.as_str()).collect();
+        messages.dedup();
+        Some(Self { message: messages.join("; "), pointer: None, parts, ..first })
     }
 }
 

@@ -44,6 +44,43 @@ pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError>
     })
 }
 
+/// What a check or a preview of `pipeline` needs, and what of it cannot be had: a connector that is gone, or whose
+/// secret cannot be opened.
+pub(crate) async fn trial(
+    worker: &Worker,
+    pipeline: Pipeline,
+    parameters: Map<String, Value>,
+) -> Result<(Job, Vec<RunError>), RunError> {
+    let schema = table_schema(worker, &pipeline.tenant_id, &pipeline.schema_id).await?;
+    let tables = tables(worker, &pipeline).await?;
+    let (nodes, edges) = graph(&pipeline);
+    let ids = pipeline.connectors();
+    let stored = worker.services.store.connectors(&pipeline.tenant_id, &ids).await.map_err(away)?;
+    let (mut connectors, mut faults) = (HashMap::with_capacity(ids.len()), Vec::new());
+    for (id, connector) in &stored {
+        match open(worker, connector).await {
+            Ok(connector) => {
+                connectors.insert(id.clone(), connector);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let job = Job {
+        tenant_id: pipeline.tenant_id.clone(),
+        run_id: String::new(),
+        earlier: Vec::new(),
+        nodes,
+        edges,
+        connector_id: pipeline.connector_id.clone(),
+        connectors,
+        schema,
+        tables,
+        parameters,
+        execution: pipeline.execution_config.0.clone(),
+    };
+    Ok((job, faults))
+}
+
 fn away(error: shared::Error) -> RunError {
     tracing::warn!(%error, "what the run needs cannot be read");
     RunError::new(Kind::Internal, "what the run needs could not be read from the store")

@@ -13,5 +13,6 @@ mod report;
 pub mod sources;
 pub mod start;
 pub mod targets;
+mod trial;
 
 pub use life::{Done, Worker};

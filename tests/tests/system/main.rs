@@ -6,6 +6,7 @@ mod lake;
 mod lists;
 mod nodes;
 mod pipelines;
+mod preview;
 mod processes;
 #[path = "../python/mod.rs"]
 mod python;
@@ -16,6 +17,8 @@ mod s3;
 mod schedules;
 mod stops;
 mod targets;
+mod types;
+mod validate;
 
 use std::time::{Duration, Instant};
 use tests::DEADLINE;

@@ -27,6 +27,9 @@ use std::sync::Arc;
 /// How often nodes may be compiled in all, since a query may read each of its inputs many times.
 const MAX_COPIES: u64 = 10_000;
 
+/// How a fault ends that says no more than that opening has failed, which is a fault of its own.
+pub(super) const NOT_OPEN: &str = "is not open";
+
 /// What the compiler knows of a run.
 pub struct Compiler<'a> {
     pub graph: &'a Graph,
@@ -41,7 +44,11 @@ pub struct Compiler<'a> {
     sql_inputs: Vec<(usize, LogicalPlan)>,
     /// How often nodes have been compiled.
     copies: u64,
-    faults: Vec<RunError>,
+    pub(super) faults: Vec<RunError>,
+    /// What edges are known to give: they are not compiled again.
+    pub(super) known: HashMap<Input, Option<Flow>>,
+    /// Whether it goes on behind a faulty node, and compiles each edge once; what comes out is not for execution then.
+    pub(super) surveys: bool,
 }
 
 /// What must be known before a graph can be compiled.
@@ -66,10 +73,11 @@ pub struct Compiled {
 }
 
 /// The rows that a node gives.
-struct Flow {
-    plan: LogicalPlan,
+#[derive(Clone)]
+pub(super) struct Flow {
+    pub(super) plan: LogicalPlan,
     /// About how many bytes of files they are made of.
-    bytes: Option<u64>,
+    pub(super) bytes: Option<u64>,
 }
 
 impl<'a> Compiler<'a> {
@@ -82,8 +90,20 @@ impl<'a> Compiler<'a> {
         partitioning: Partitioning,
         parallelism: usize,
     ) -> Self {
-        let (counted, sql_inputs, faults) = (HashSet::new(), Vec::new(), Vec::new());
-        Self { graph, opened, expressions, progress, partitioning, parallelism, counted, sql_inputs, copies: 0, faults }
+        Self {
+            graph,
+            opened,
+            expressions,
+            progress,
+            partitioning,
+            parallelism,
+            counted: HashSet::new(),
+            sql_inputs: Vec::new(),
+            copies: 0,
+            faults: Vec::new(),
+            known: HashMap::new(),
+            surveys: false,
+        }
     }
 
     /// The plan of what comes into each of `targets`, with the columns that its fields take.
@@ -129,7 +149,18 @@ impl<'a> Compiler<'a> {
     }
 
     /// What comes over an edge; none where a fault upstream has been noted.
-    fn flow(&mut self, input: &Input, count: bool) -> Option<Flow> {
+    pub(super) fn flow(&mut self, input: &Input, count: bool) -> Option<Flow> {
+        if let Some(known) = self.known.get(input) {
+            return known.clone();
+        }
+        let flow = self.compile(input, count);
+        if self.surveys {
+            self.known.insert(input.clone(), flow.clone());
+        }
+        flow
+    }
+
+    fn compile(&mut self, input: &Input, count: bool) -> Option<Flow> {
         let node = self.graph.nodes.get(input.node)?;
         self.copies += 1;
         if self.copies > MAX_COPIES {
@@ -145,12 +176,17 @@ impl<'a> Compiler<'a> {
             flows.push(self.flow(input, count));
         }
         let flows: Vec<Flow> = flows.into_iter().collect::<Option<_>>()?;
+        if self.surveys && self.is_told_already(input.node, node) {
+            return self.behind(node, &flows, None);
+        }
+        let given = if self.surveys { flows.clone() } else { Vec::new() };
         let flow = match &node.config {
             NodeConfig::Sql(config) => self.sql(node, config, flows, ledger),
             _ => self.node(input, node, flows, ledger, counts),
         };
         match flow {
             Ok(flow) => Some(flow),
+            Err(fault) if self.surveys => self.behind(node, &given, Some(fault.at(&node.id))),
             Err(fault) => {
                 self.faults.push(fault.at(&node.id));
                 None
@@ -244,7 +280,7 @@ impl<'a> Compiler<'a> {
         counts: bool,
     ) -> Result<(LogicalPlan, Option<u64>), RunError> {
         let Some((source, counters)) = self.opened.lookups.get(&(index, op)) else {
-            return Err(node.fault("what it looks up is not open"));
+            return Err(node.fault(format!("what it looks up {NOT_OPEN}")));
         };
         let plan = self.scan(&format!("lookup_{index}_{op}"), source, node, counts.then_some(counters))?;
         Ok((plan, Some(source_bytes(source))))
@@ -274,7 +310,7 @@ impl<'a> Compiler<'a> {
 
     fn source(&self, index: usize, node: &GraphNode, counts: bool) -> Result<Flow, RunError> {
         // Not open yet: asked only to learn what can be known before.
-        let Some(source) = self.opened.sources.get(&index) else { return Err(node.fault("it is not open")) };
+        let Some(source) = self.opened.sources.get(&index) else { return Err(node.fault(format!("it {NOT_OPEN}"))) };
         let plan = self.scan(&format!("source_{index}"), source, node, counts.then_some(&node.counters))?;
         let divide = self.divide(node, &plan)?;
         let plan = match divide {
@@ -338,15 +374,6 @@ fn wanted(node: &GraphNode, plan: LogicalPlan, fields: &[Field]) -> Result<Logic
         .filter(|column| column.name() == ROW_COLUMN || fields.iter().any(|field| field.name == *column.name()))
         .map(|field| column(field.name()))
         .collect();
-    if visible(plan.schema()).all(|column| fields.iter().all(|field| field.name != *column.name())) {
-        let came: Vec<_> = visible(plan.schema()).map(|f| f.name().as_str()).collect();
-        let wanted: Vec<_> = fields.iter().map(|f| f.name.as_str()).collect();
-        return Err(node.fault(format!(
-            "none of the columns that come in ({}) is a field of the schema ({}); columns meet fields by name",
-            came.join(", "),
-            wanted.join(", ")
-        )));
-    }
     LogicalPlanBuilder::from(plan)
         .project(taken)
         .and_then(LogicalPlanBuilder::build)

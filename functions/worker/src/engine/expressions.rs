@@ -275,6 +275,14 @@ fn column(name: &str, schema: &DFSchema) -> Result<(), String> {
     Err(missing(name, schema.fields().iter().map(|f| f.name().as_str())))
 }
 
+/// How a sentence about a column begins that is not there.
+const MISSING: &str = "there is no column";
+
+/// Whether a sentence says that a column is not there.
+pub fn is_missing(sentence: &str) -> bool {
+    sentence.contains(MISSING)
+}
+
 /// A sentence that `name` is not among `columns`.
 pub fn missing<'a>(name: &str, columns: impl Iterator<Item = &'a str>) -> String {
     let columns: Vec<_> = columns.filter(|c| *c != ROW_COLUMN).collect();
@@ -284,7 +292,7 @@ pub fn missing<'a>(name: &str, columns: impl Iterator<Item = &'a str>) -> String
     };
     let shown = columns.iter().take(40).copied().collect::<Vec<_>>().join(", ");
     let more = if columns.len() > 40 { format!(" and {} more", columns.len() - 40) } else { String::new() };
-    format!("there is no column {name:?}; {hint}There are: {shown}{more}")
+    format!("{MISSING} {name:?}; {hint}There are: {shown}{more}")
 }
 
 /// Whether a planned expression is of an allowed kind.

@@ -5,7 +5,7 @@ use crate::engine::job::Job;
 use crate::engine::progress::{NodeCounters, Progress};
 use crate::error::{Kind, RunError};
 use serde_json::{Map, Value};
-use shared::models::node::{self, NodeConfig, NodeType};
+use shared::models::node::{self, NodeConfig, NodeType, UnionConfig};
 use shared::models::pipeline::Node;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct GraphNode {
     /// Whose rows come in, in the order of the edges.
     pub inputs: Vec<Input>,
     pub counters: Arc<NodeCounters>,
+    /// Its config cannot be read, which is a fault that has been noted: `config` stands for it and says nothing.
+    pub broken: bool,
 }
 
 impl GraphNode {
@@ -40,10 +42,15 @@ impl GraphNode {
     pub fn fault(&self, message: impl AsRef<str>) -> RunError {
         RunError::new(Kind::Definition, format!("node {:?}: {}", self.name, message.as_ref())).at(&self.id)
     }
+
+    /// The same at a place of the node's config, such as `/by/0/field`.
+    pub fn fault_in(&self, place: impl AsRef<str>, message: impl AsRef<str>) -> RunError {
+        self.fault(message).within(format!("/config{}", place.as_ref()))
+    }
 }
 
 /// An edge, seen from its target.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Input {
     /// The index of the node that the rows come from.
     pub node: usize,
@@ -65,6 +72,16 @@ impl Graph {
     /// # Errors
     /// `Kind::Definition`, with all faults that were found in one message.
     pub fn new(job: &Job, progress: &Progress) -> Result<Self, RunError> {
+        let (graph, faults) = Self::read(job, progress)?;
+        all_of(faults)?;
+        Ok(graph)
+    }
+
+    /// The graph of `job` and its faults. Its nodes are counted in `progress` from now on.
+    ///
+    /// # Errors
+    /// `Kind::Definition` where edges meet nothing or go round in a circle, which no pipeline does that was saved.
+    pub fn read(job: &Job, progress: &Progress) -> Result<(Self, Vec<RunError>), RunError> {
         let order = sorted(job)?;
         let place: HashMap<&str, usize> = order
             .iter()
@@ -75,17 +92,7 @@ impl Graph {
         let mut faults = Vec::new();
         for index in &order {
             let Some(node) = job.nodes.get(*index) else { continue };
-            let config = filled(node, &job.parameters).and_then(|config| {
-                node::typed(node.node_type, &config)
-                    .map_err(|e| RunError::new(Kind::Definition, format!("node {:?}: {e}", node.name())))
-            });
-            let config = match config {
-                Ok(config) => config,
-                Err(fault) => {
-                    faults.push(fault.at(&node.id));
-                    continue;
-                }
-            };
+            let config = typed(node, job).map_err(|fault| faults.push(fault.at(&node.id))).ok();
             let inputs = job.edges.iter().filter(|edge| edge.target == node.id).filter_map(|edge| {
                 let source = *place.get(edge.source.as_str())?;
                 let branch = order.get(source).and_then(|index| job.nodes.get(*index));
@@ -97,18 +104,18 @@ impl Graph {
                 id: node.id.clone(),
                 name: node.name().to_owned(),
                 node_type: node.node_type,
-                config,
+                broken: config.is_none(),
+                config: config.unwrap_or(NodeConfig::Union(UnionConfig::default())),
                 inputs: inputs.collect(),
                 counters: NodeCounters::new(&node.id, node.name(), node.node_type),
             });
         }
-        all_of(faults)?;
         let graph = Self { nodes };
-        graph.check(job)?;
+        faults.extend(graph.check(job));
         for node in &graph.nodes {
             progress.add_node(node.counters.clone());
         }
-        Ok(graph)
+        Ok((graph, faults))
     }
 
     /// The indices of the targets.
@@ -116,7 +123,28 @@ impl Graph {
         (0..self.nodes.len()).filter(|i| self.nodes.get(*i).is_some_and(|n| n.node_type == NodeType::Target))
     }
 
-    fn check(&self, job: &Job) -> Result<(), RunError> {
+    /// The nodes that `targets` need, in the order of a walk that goes left first and visits inputs before consumers.
+    pub fn before(&self, targets: &[usize]) -> Vec<usize> {
+        let mut order = Vec::new();
+        let mut seen = HashSet::new();
+        let mut open: Vec<(usize, bool)> = targets.iter().rev().map(|target| (*target, false)).collect();
+        while let Some((index, done)) = open.pop() {
+            if done {
+                order.push(index);
+                continue;
+            }
+            let Some(node) = self.nodes.get(index).filter(|_| seen.insert(index)) else { continue };
+            open.push((index, true));
+            let mut inputs: Vec<_> = node.inputs.iter().map(|input| (input.node, false)).collect();
+            if node.node_type == NodeType::Join && node.left() == 1 {
+                inputs.reverse();
+            }
+            open.extend(inputs.into_iter().rev());
+        }
+        order
+    }
+
+    fn check(&self, job: &Job) -> Vec<RunError> {
         let mut faults = Vec::new();
         for node in &self.nodes {
             let wanted = match node.node_type {
@@ -172,7 +200,7 @@ impl Graph {
                 format!("the graph divides and meets again so often that its nodes would be worked {copies} times; at most {MAX_COPIES} are allowed"),
             ));
         }
-        all_of(faults)
+        faults
     }
 
     /// How many times nodes are compiled in all.
@@ -199,6 +227,13 @@ fn filled(node: &Node, values: &Map<String, Value>) -> Result<Map<String, Value>
     let mut config = parameters::fill_config(node.name(), &config, values)?;
     config.extend(query.map(|query| ("query".to_owned(), query)));
     Ok(config)
+}
+
+/// A node's config with the parameters in it, typed.
+fn typed(node: &Node, job: &Job) -> Result<NodeConfig, RunError> {
+    let config = filled(node, &job.parameters)?;
+    node::typed(node.node_type, &config)
+        .map_err(|e| RunError::new(Kind::Definition, format!("node {:?}: {e}", node.name())).within("/config"))
 }
 
 /// The indices of the job's nodes, each after those that its rows come from.
@@ -237,17 +272,10 @@ fn sorted(job: &Job) -> Result<Vec<usize>, RunError> {
     Ok(order)
 }
 
-/// All faults as one error, at the first one's node.
-pub fn all_of(mut faults: Vec<RunError>) -> Result<(), RunError> {
-    if faults.len() < 2 {
-        return faults.pop().map_or(Ok(()), Err);
-    }
-    // What is wrong outside of the pipeline decides over what is wrong with it.
-    let first = faults.iter().find(|f| f.kind != Kind::Definition).or(faults.first()).cloned();
-    let mut messages: Vec<String> = faults.into_iter().map(|f| f.message).collect();
-    messages.dedup();
-    match first {
-        Some(first) => Err(RunError { message: messages.join("; "), ..first }),
-        None => Ok(()),
-    }
+/// All faults as one error.
+///
+/// # Errors
+/// Where there is one; see [`RunError::all`].
+pub fn all_of(faults: Vec<RunError>) -> Result<(), RunError> {
+    RunError::all(faults).map_or(Ok(()), Err)
 }

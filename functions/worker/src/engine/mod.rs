@@ -1,6 +1,7 @@
 //! Compiles a run's graph into a DataFusion plan, streams it, and commits what came out of it.
 
 mod accounting;
+pub mod check;
 mod compile;
 pub mod dead_letters;
 pub mod expressions;
@@ -11,12 +12,17 @@ mod lineage;
 mod overflow;
 mod parameters;
 mod pivots;
+pub mod place;
 mod placeholders;
+mod plan;
+pub mod preview;
 pub mod progress;
 pub mod queries;
 mod run;
 mod session;
+mod shown;
 mod story;
+pub mod survey;
 
 #[cfg(test)]
 mod tests;

@@ -96,8 +96,9 @@ pub fn fill_config(
     config: &Map<String, Value>,
     parameters: &Map<String, Value>,
 ) -> Result<Map<String, Value>, RunError> {
-    fill_map(config, parameters, false)
-        .map_err(|(at, why)| RunError::new(Kind::Definition, format!("node {node:?}, config {at}: {why}")))
+    fill_map(config, parameters, false).map_err(|(at, why)| {
+        RunError::new(Kind::Definition, format!("node {node:?}, config {at}: {why}")).within(format!("/config{at}"))
+    })
 }
 
 type Place = (String, String);

@@ -1,31 +1,24 @@
 //! One run from its job to its commits: open, plan, stage, check, commit.
 
 use super::accounting;
-use super::compile::{Compiler, Opened};
 use super::expressions::Expressions;
-use super::graph::{Graph, GraphNode};
+use super::graph::{Graph, all_of};
 use super::job::{Hooks, Job, Outcome, Settings, TableSchema};
-use super::progress::NodeCounters;
+use super::plan::Planner;
 use super::session::{self, parallelism};
-use super::{lineage, pivots, story};
+use super::{lineage, story};
 use crate::error::{Kind, RunError};
 use crate::nodes::tap::{self, drain};
 use crate::nodes::validate;
-use crate::sources::{self, Past, Source, SourceRequest};
+use crate::sources::Past;
 use crate::targets::{self, Target, rejected};
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
-use shared::models::node::{NodeConfig, NodeType, SourceConfig, TransformOp};
-use shared::models::pipeline::Partitioning;
+use shared::models::node::NodeConfig;
 use shared::models::schema::Field;
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
-
-/// How much larger the rows of a join's smaller side may become in memory than their files are, with their hash table.
-const GROWTH: u64 = 4;
 
 /// Executes `job`: reads its sources, brings the rows through the graph, and commits what reaches the targets, each
 /// atomically. Where it ends with an error nothing has become visible, unless one of several targets had been
@@ -115,10 +108,12 @@ impl Run<'_> {
             return Ok(None);
         }
         let expressions = Arc::new(Expressions::new(self.job.parameters.clone()));
-        let mut opened = self.open_sources(&open, &expressions).await?;
-        self.read_pivots(&open, &mut opened, &expressions).await?;
-        let (session, spilling) = self.session(&opened, &expressions)?;
-        let compiled = self.compiler(&opened, &expressions).targets(&self.wanted(&open))?;
+        let planner = self.planner(&open);
+        let wanted = self.wanted(&open);
+        let (opened, survey) = planner.look(&wanted, &expressions).await;
+        all_of(survey.faults)?;
+        let (session, spilling) = planner.session(&opened, &expressions)?;
+        let compiled = planner.compiler(&opened, &expressions).targets(&wanted)?;
         let mut targets = Vec::with_capacity(compiled.targets.len());
         let mut tapped = HashSet::new();
         for (index, plan) in open.iter().zip(compiled.targets) {
@@ -144,137 +139,16 @@ impl Run<'_> {
         Ok(Some(Plans { session, targets, left_out }))
     }
 
-    /// A session whose joins fit what is opened, and whether they spill.
-    fn session(&self, opened: &Opened, expressions: &Arc<Expressions>) -> Result<(SessionState, bool), RunError> {
-        let largest = self.compiler(opened, expressions).largest_build_side();
-        let spilling = largest.saturating_mul(GROWTH) > self.settings.memory_bytes as u64;
-        let mut session = session::open(self.job, self.settings, spilling)?;
-        // One instant for all of a run.
-        session.execution_props_mut().query_execution_start_time = expressions.now();
-        Ok((session, spilling))
-    }
-
-    /// Reads the values that become columns, of pivots that do not give them, each after the pivots before it. Where
-    /// that cannot be planned, the faults are found again when all of the graph is.
-    async fn read_pivots(
-        &self,
-        targets: &[usize],
-        opened: &mut Opened,
-        expressions: &Arc<Expressions>,
-    ) -> Result<(), RunError> {
-        for index in self.in_order(targets) {
-            let Some(node) = self.graph.nodes.get(index) else { continue };
-            let NodeConfig::Pivot(config) = &node.config else { continue };
-            let plan = self.compiler(opened, expressions).pivot_values(index, config);
-            let Some(plan) = plan.filter(|_| config.pivot_values.is_none()) else { continue };
-            let begun = Instant::now();
-            let (session, _) = self.session(opened, expressions)?;
-            let values = pivots::values(node, config, &plan, &session).await.map_err(|e| e.at(&node.id))?;
-            self.hooks.progress.log("planning", story::pivoted(node, &config.columns, values.len(), begun.elapsed()));
-            opened.pivots.insert(index, values);
-        }
-        Ok(())
-    }
-
     /// The fields of these targets.
     fn wanted(&self, targets: &[usize]) -> Vec<(usize, &[Field])> {
         let open = self.targets.iter().filter(|open| targets.contains(&open.node));
         open.map(|open| (open.node, open.schema.fields.as_slice())).collect()
     }
 
-    fn compiler<'a>(&'a self, opened: &'a Opened, expressions: &'a Arc<Expressions>) -> Compiler<'a> {
-        let partitioning = self.job.execution.partitioning.clone().unwrap_or(Partitioning::None);
-        let parallelism = parallelism(self.job, self.settings);
-        Compiler::new(self.graph, opened, expressions, &self.hooks.progress, partitioning, parallelism)
-    }
-
-    /// Opens the sources and lookups that `targets` need, the left inputs of joins before the right ones, since the
-    /// columns of the left decide what those of the right are called.
-    async fn open_sources(&self, targets: &[usize], expressions: &Arc<Expressions>) -> Result<Opened, RunError> {
-        let mut opened = Opened::default();
-        let mut faults = Vec::new();
-        for index in self.in_order(targets) {
-            let Some(node) = self.graph.nodes.get(index) else { continue };
-            match &node.config {
-                NodeConfig::Source(config) => {
-                    let expected = self.expected(targets, (index, None), &opened, expressions);
-                    match self.open_source(node, config, &expected, self.past(targets, index)).await {
-                        Ok(source) => drop(opened.sources.insert(index, source)),
-                        Err(fault) => faults.push(fault.at(&node.id)),
-                    }
-                }
-                NodeConfig::Transform(config) => {
-                    for (op, config) in config.ops.iter().enumerate().filter_map(|(at, op)| Some((at, looked_up(op)?)))
-                    {
-                        let expected = self.expected(targets, (index, Some(op)), &opened, expressions);
-                        match self.open_lookup(node, op, &config, &expected).await {
-                            Ok(lookup) => drop(opened.lookups.insert((index, op), lookup)),
-                            Err(fault) => faults.push(fault.at(&node.id)),
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        super::graph::all_of(faults)?;
-        Ok(opened)
-    }
-
-    /// What the columns of a source, or of what a lookup reads, are known to become.
-    fn expected(
-        &self,
-        targets: &[usize],
-        reader: (usize, Option<usize>),
-        opened: &Opened,
-        expressions: &Arc<Expressions>,
-    ) -> lineage::Wanted {
-        let compiler = RefCell::new(self.compiler(opened, expressions));
-        let columns = |node: usize| compiler.borrow_mut().columns(node);
-        lineage::expected(self.graph, &self.wanted(targets), reader, &columns)
-    }
-
-    /// Opens what a lookup reads. Its rows count as no rows of the run.
-    async fn open_lookup(
-        &self,
-        node: &GraphNode,
-        op: usize,
-        config: &SourceConfig,
-        expected: &lineage::Wanted,
-    ) -> Result<(Source, Arc<NodeCounters>), RunError> {
-        let total = &self.hooks.progress.total_rows;
-        let before = total.load(Relaxed);
-        let source = self.open_source(node, config, expected, None).await.map_err(|e| {
-            let what = format!("op {} (lookup): ", op + 1);
-            RunError { message: format!("{what}{}", e.message), ..e }
-        })?;
-        total.store(before, Relaxed);
-        Ok((source, NodeCounters::new(&node.id, &node.name, node.node_type)))
-    }
-
-    async fn open_source(
-        &self,
-        node: &GraphNode,
-        config: &SourceConfig,
-        expected: &lineage::Wanted,
-        past: Option<Past>,
-    ) -> Result<Source, RunError> {
-        let begun = Instant::now();
-        let id = config.connector_id.as_deref().unwrap_or(&self.job.connector_id);
-        let Some(connector) = self.job.connectors.get(id) else {
-            return Err(node.fault(format!("the connector {id:?} does not exist any more")));
-        };
-        let request = SourceRequest {
-            node: &node.id,
-            connector,
-            config,
-            expected,
-            past,
-            parallelism: parallelism(self.job, self.settings),
-            batch_size: self.job.execution.batch_size(),
-        };
-        let source = sources::open(request, self.settings, &self.hooks.progress).await?;
-        self.hooks.progress.log("planning", story::opened(node, &connector.name, &source.schema(), begun.elapsed()));
-        Ok(source)
+    /// A planner that leaves out rows which the targets have already.
+    fn planner(&self, targets: &[usize]) -> Planner<'_> {
+        let past = (0..self.graph.nodes.len()).filter_map(|index| Some((index, self.past(targets, index)?)));
+        Planner::new(self.graph, self.job, self.settings, &self.hooks.progress).past(past.collect())
     }
 
     /// The rows of a source that its target would leave out, where that can be told by one of the source's columns.
@@ -287,33 +161,12 @@ impl Run<'_> {
         })
     }
 
-    /// The nodes that `targets` need, in the order of a walk that goes left first and visits inputs before consumers.
-    fn in_order(&self, targets: &[usize]) -> Vec<usize> {
-        let mut order = Vec::new();
-        let mut seen = HashSet::new();
-        let mut open: Vec<(usize, bool)> = targets.iter().rev().map(|target| (*target, false)).collect();
-        while let Some((index, done)) = open.pop() {
-            if done {
-                order.push(index);
-                continue;
-            }
-            let Some(node) = self.graph.nodes.get(index).filter(|_| seen.insert(index)) else { continue };
-            open.push((index, true));
-            let mut inputs: Vec<_> = node.inputs.iter().map(|input| (input.node, false)).collect();
-            if node.node_type == NodeType::Join && node.left() == 1 {
-                inputs.reverse();
-            }
-            open.extend(inputs.into_iter().rev());
-        }
-        order
-    }
-
     /// Streams all rows into files that nobody sees yet, and checks that the counts add up.
     async fn stage(&mut self, plans: Plans) -> Result<SessionState, RunError> {
         let Plans { session, targets: plans, left_out } = plans;
         let (progress, stop) = (&self.hooks.progress, &self.hooks.stop);
         let staged = self.open_nodes(&plans);
-        let ran: HashSet<usize> = self.in_order(&staged).into_iter().collect();
+        let ran: HashSet<usize> = self.graph.before(&staged).into_iter().collect();
         let begun = Instant::now();
         progress.log("reading", story::reading(self.graph, &ran));
         for Planned { target, plan } in plans {
@@ -358,7 +211,7 @@ impl Run<'_> {
         let mut tables: Vec<(TableSchema, HashSet<String>, bool)> = Vec::new();
         let mut seen = HashSet::new();
         for open in &self.targets {
-            let above = self.in_order(&[open.node]);
+            let above = self.graph.before(&[open.node]);
             let nodes = above.iter().filter(|index| seen.insert(**index));
             let nodes = nodes.filter_map(|index| self.graph.nodes.get(*index));
             let nodes: HashSet<String> = nodes.map(|node| node.id.clone()).collect();
@@ -414,19 +267,6 @@ impl Run<'_> {
         }
         outcome.errors = progress.finish_errors()?;
         Ok(outcome)
-    }
-}
-
-/// What a lookup reads, as a source's config says it; none of another op.
-fn looked_up(op: &TransformOp) -> Option<SourceConfig> {
-    match op {
-        TransformOp::Lookup { connector_id, table, path, .. } => Some(SourceConfig {
-            connector_id: Some(connector_id.clone()),
-            table: table.clone(),
-            path: path.clone(),
-            ..SourceConfig::default()
-        }),
-        _ => None,
     }
 }
 

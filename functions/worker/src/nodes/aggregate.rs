@@ -1,10 +1,10 @@
 //! Aggregate: groups rows and measures the groups.
 
-use super::columns::{column, has_rows, may_be_named, require, type_name};
+use super::columns::{column, has_rows, may_be_named, require, require_in, type_name};
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
-use crate::engine::graph::GraphNode;
+use crate::engine::graph::{GraphNode, all_of};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
 use datafusion::arrow::datatypes::DataType;
@@ -31,30 +31,42 @@ pub fn plan(
     if config.group_by.is_empty() && config.measures.is_empty() {
         return Err(node.fault("it has neither groupBy nor measures, so there is nothing to give on"));
     }
-    let mut names = HashSet::new();
+    let (mut names, mut faults) = (HashSet::new(), Vec::new());
     let mut groups = Vec::new();
-    for name in &config.group_by {
-        let field = require(node, &input, name)?;
-        if !super::deduplicate::can_be_key(field.data_type()) {
-            return Err(node.fault(format!(
-                "column {name:?} holds {}, by which rows cannot be grouped",
-                type_name(field.data_type())
-            )));
+    for (index, name) in config.group_by.iter().enumerate() {
+        let place = format!("/groupBy/{index}");
+        match require_in(node, &input, name, &place) {
+            Err(fault) => faults.push(fault),
+            Ok(field) if !super::deduplicate::can_be_key(field.data_type()) => {
+                let held = type_name(field.data_type());
+                let why = format!("column {name:?} holds {held}, by which rows cannot be grouped");
+                faults.push(node.fault_in(&place, why));
+            }
+            Ok(_) => {}
         }
         if !names.insert(name.clone()) {
-            return Err(node.fault(format!("groupBy names {name:?} twice")));
+            faults.push(node.fault_in(place, format!("groupBy names {name:?} twice")));
         }
         groups.push(column(name));
     }
     let order = order(&input);
     let (mut measures, mut output) = (Vec::new(), groups.clone());
     for (index, measure) in config.measures.iter().enumerate() {
-        may_be_named(&measure.r#as).map_err(|why| node.fault(why))?;
-        if !names.insert(measure.r#as.clone()) {
-            return Err(node.fault(format!("two results would be named {:?}", measure.r#as)));
+        let place = format!("/measures/{index}");
+        if let Err(why) = may_be_named(&measure.r#as) {
+            faults.push(node.fault_in(format!("{place}/as"), why));
+        } else if !names.insert(measure.r#as.clone()) {
+            let why = format!("two results would be named {:?}", measure.r#as);
+            faults.push(node.fault_in(format!("{place}/as"), why));
         }
         let hidden = format!("__flowgate_measure_{index}");
-        let (expr, result) = measured(node, measure, &input, &order)?;
+        let (expr, result) = match measured(node, measure, &input, &order) {
+            Ok(measured) => measured,
+            Err(fault) => {
+                faults.push(fault.within(format!("/config{place}/field")));
+                continue;
+            }
+        };
         measures.push(expr.alias(&hidden));
         let value = match result {
             Some(result) => cast(column(&hidden), result),
@@ -62,6 +74,7 @@ pub fn plan(
         };
         output.push(value.alias(&measure.r#as));
     }
+    all_of(faults)?;
     let input = follow(input, Arc::new(Tap::new(Count::In, ledger.clone())));
     let builder = LogicalPlanBuilder::from(input);
     let grouped =

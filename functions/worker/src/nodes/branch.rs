@@ -9,7 +9,7 @@ use super::ledger::Ledger;
 use super::rows::{RowExec, RowWork};
 use super::step::{Step, follow};
 use crate::engine::expressions::{Compiled, Expressions};
-use crate::engine::graph::GraphNode;
+use crate::engine::graph::{GraphNode, all_of};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -48,11 +48,15 @@ pub fn plan(
             ))
         })?,
     };
-    let conditions = config.routes.iter().map(|route| {
+    let (mut conditions, mut faults) = (Vec::with_capacity(config.routes.len()), Vec::new());
+    for (index, route) in config.routes.iter().enumerate() {
         let what = format!("condition of route {:?}", route.label);
-        condition(node, &what, &route.condition, input.schema(), expressions)
-    });
-    let conditions = conditions.collect::<Result<Vec<_>, _>>()?;
+        match condition(node, &what, &route.condition, input.schema(), expressions) {
+            Ok(condition) => conditions.push(condition),
+            Err(fault) => faults.push(fault.within(format!("/config/routes/{index}/condition"))),
+        }
+    }
+    all_of(faults)?;
     let labels = labels.into_iter().map(str::to_owned).collect();
     let step = Branch { conditions, labels, wanted, expressions: expressions.clone(), ledger };
     Ok(follow(input, Arc::new(step)))

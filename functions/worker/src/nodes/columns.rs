@@ -4,7 +4,7 @@ use crate::engine::expressions::missing;
 use crate::engine::graph::GraphNode;
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
-use datafusion::arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
@@ -36,6 +36,19 @@ pub fn require<'a>(node: &GraphNode, plan: &'a LogicalPlan, name: &str) -> Resul
     find(plan.schema(), name).map_err(|why| node.fault(why))
 }
 
+/// The same, with the place in the node's config that names the column.
+///
+/// # Errors
+/// As [`require`].
+pub fn require_in<'a>(
+    node: &GraphNode,
+    plan: &'a LogicalPlan,
+    name: &str,
+    place: impl AsRef<str>,
+) -> Result<&'a FieldRef, RunError> {
+    find(plan.schema(), name).map_err(|why| node.fault_in(place, why))
+}
+
 /// Whether users may give a column this name.
 ///
 /// # Errors
@@ -45,6 +58,30 @@ pub fn may_be_named(name: &str) -> Result<(), String> {
         return Err(format!("a column may not be named {name:?}; names that begin with __flowgate are Flowgate's own"));
     }
     if name.is_empty() { Err("a column must have a name".to_owned()) } else { Ok(()) }
+}
+
+/// The mark of a column whose type cannot be told.
+const UNKNOWN: &str = "flowgate.unknown";
+
+/// A column that a faulty step would give: whatever it is used for fits it, so that one fault is told once.
+pub fn unknown(name: &str) -> Field {
+    Field::new(name, DataType::Null, true).with_metadata([(UNKNOWN.to_owned(), String::new())].into())
+}
+
+/// Whether a column is one of [`unknown`].
+pub fn is_unknown(field: &Field) -> bool {
+    field.metadata().contains_key(UNKNOWN)
+}
+
+/// Whether `message` names one of `columns`.
+pub fn names_any<'a>(message: &str, columns: impl IntoIterator<Item = &'a str>) -> bool {
+    let part_of_a_name = |c: char| c.is_alphanumeric() || c == '_';
+    columns.into_iter().filter(|name| !name.is_empty()).any(|name| {
+        message.match_indices(name).any(|(at, _)| {
+            let (before, after) = (message.get(..at).unwrap_or_default(), message.get(at + name.len()..));
+            !before.ends_with(part_of_a_name) && !after.unwrap_or_default().starts_with(part_of_a_name)
+        })
+    })
 }
 
 /// A reference to a column by its exact name.

@@ -1,11 +1,11 @@
 //! Deduplicate: keeps one row of those that are equal in the keys, the first in an order. The rows come sorted by
 //! keys and order, so that memory does not grow with them.
 
-use super::columns::{has_rows, require, type_name, visible};
+use super::columns::{has_rows, require_in, type_name, visible};
 use super::ledger::Ledger;
 use super::sort::keys;
 use super::step::{Step, follow};
-use crate::engine::graph::GraphNode;
+use crate::engine::graph::{GraphNode, all_of};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
@@ -39,14 +39,24 @@ pub fn plan(
     input: LogicalPlan,
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
-    for key in &config.keys {
-        let field = require(node, &input, key)?;
-        if !can_be_key(field.data_type()) {
-            let held = type_name(field.data_type());
-            return Err(node.fault(format!("column {key:?} holds {held}, which cannot be compared")));
+    let mut faults = Vec::new();
+    for (index, key) in config.keys.iter().enumerate() {
+        let place = format!("/keys/{index}");
+        match require_in(node, &input, key, &place) {
+            Err(fault) => faults.push(fault),
+            Ok(field) if !can_be_key(field.data_type()) => {
+                let held = type_name(field.data_type());
+                faults.push(node.fault_in(place, format!("column {key:?} holds {held}, which cannot be compared")));
+            }
+            Ok(_) => {}
         }
     }
-    let mut order = keys(node, config.order_by.as_deref().unwrap_or_default(), &input)?;
+    let order = keys(node, config.order_by.as_deref().unwrap_or_default(), "/orderBy", &input);
+    let mut order = order.unwrap_or_else(|fault| {
+        faults.push(fault);
+        Vec::new()
+    });
+    all_of(faults)?;
     if has_rows(input.schema()) {
         order.push((ROW_COLUMN.to_owned(), SortOptions { descending: false, nulls_first: false }));
     } else {

@@ -31,7 +31,8 @@ pub fn plan(
     expressions: &Arc<Expressions>,
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
-    let condition = condition(node, "condition", &config.condition, input.schema(), expressions)?;
+    let condition = condition(node, "condition", &config.condition, input.schema(), expressions);
+    let condition = condition.map_err(|fault| fault.within("/config/condition"))?;
     let step = Filter { condition, expressions: expressions.clone(), ledger };
     Ok(super::step::follow(input, Arc::new(step)))
 }

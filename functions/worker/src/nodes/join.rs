@@ -1,10 +1,10 @@
 //! Join: two inputs, by equal keys; null meets nothing.
 
-use super::columns::{has_rows, may_be_named, require, type_name, visible};
+use super::columns::{find, has_rows, may_be_named, type_name, visible};
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
-use crate::engine::graph::GraphNode;
+use crate::engine::graph::{GraphNode, all_of};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
 use datafusion::arrow::datatypes::DataType;
@@ -33,10 +33,25 @@ pub fn plan(
     right: Side,
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
-    for key in &config.on {
-        check_key(node, key, &left.plan, &right.plan, ("left", "right"))?;
+    let mut faults = Vec::new();
+    for (index, key) in config.on.iter().enumerate() {
+        let checked = check_key(node, key, &left.plan, &right.plan, ("left", "right"));
+        let parts = checked.err().into_iter().flat_map(RunError::each);
+        // Behind the first key, the text that the fault names first may be an earlier key's.
+        faults.extend(parts.map(|fault| {
+            let side = if fault.message.ends_with("(the left input)") {
+                "/left"
+            } else if fault.message.ends_with("(the right input)") {
+                "/right"
+            } else {
+                ""
+            };
+            fault.within(format!("/config/on/{index}{side}"))
+        }));
     }
-    let output = output(node, config, &left.plan, &right.plan)?;
+    let output = output(node, config, &left.plan, &right.plan);
+    let output = output.map_err(|fault| faults.push(fault.within("/config/suffix"))).unwrap_or_default();
+    all_of(faults)?;
     let tapped = |side: Side, name: &str| {
         let tap = Tap::new(Count::In, ledger.clone()).bytes(side.bytes);
         LogicalPlanBuilder::from(follow(side.plan, Arc::new(tap))).alias(name)
@@ -125,9 +140,14 @@ pub fn check_key(
     right: &LogicalPlan,
     sides: (&str, &str),
 ) -> Result<(), RunError> {
-    let at = |side: &str, e: RunError| RunError { message: format!("{} (the {side} input)", e.message), ..e };
-    let left = require(node, left, &key.left).map_err(|e| at(sides.0, e))?.data_type().clone();
-    let right = require(node, right, &key.right).map_err(|e| at(sides.1, e))?.data_type().clone();
+    let of = |plan: &LogicalPlan, name: &str, side: &str| -> Result<DataType, RunError> {
+        let found = find(plan.schema(), name).map(|field| field.data_type().clone());
+        found.map_err(|why| node.fault(format!("{why} (the {side} input)")))
+    };
+    let (left, right) = match (of(left, &key.left, sides.0), of(right, &key.right, sides.1)) {
+        (Ok(left), Ok(right)) => (left, right),
+        (left, right) => return all_of(left.err().into_iter().chain(right.err()).collect()),
+    };
     if family(&left).is_some() && family(&left) == family(&right) || left == DataType::Null || right == DataType::Null {
         return Ok(());
     }

@@ -1,10 +1,10 @@
 //! Sort: all rows in an order, or the first ones of it.
 
-use super::columns::{column, require};
+use super::columns::{column, require_in};
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
-use crate::engine::graph::GraphNode;
+use crate::engine::graph::{GraphNode, all_of};
 use crate::error::RunError;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::DataType;
@@ -22,7 +22,7 @@ pub fn plan(
     input: LogicalPlan,
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
-    let keys = keys(node, &config.by, &input)?;
+    let keys = keys(node, &config.by, "/by", &input)?;
     let by = keys.into_iter().map(|(name, o)| column(&name).sort(!o.descending, o.nulls_first)).collect::<Vec<_>>();
     let limit = match config.limit {
         None => None,
@@ -33,19 +33,32 @@ pub fn plan(
     Ok(follow(sorted, Arc::new(Tap::new(Count::Out, ledger).ordered())))
 }
 
-/// Sort keys by name, checked against the columns of `input`.
+/// Sort keys by name, checked against the columns of `input`; `place` is where they stand in the config.
 ///
 /// # Errors
-/// `Kind::Definition` where a field is not there or has no order.
-pub fn keys(node: &GraphNode, by: &[SortKey], input: &LogicalPlan) -> Result<Vec<(String, SortOptions)>, RunError> {
-    by.iter()
-        .map(|key| {
-            let field = require(node, input, &key.field)?;
-            if matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..) | DataType::Union(..)) {
-                return Err(node.fault(format!("column {:?} holds objects, which have no order", key.field)));
+/// `Kind::Definition` for each field that is not there or has no order.
+pub fn keys(
+    node: &GraphNode,
+    by: &[SortKey],
+    place: &str,
+    input: &LogicalPlan,
+) -> Result<Vec<(String, SortOptions)>, RunError> {
+    let (mut keys, mut faults) = (Vec::with_capacity(by.len()), Vec::new());
+    for (index, key) in by.iter().enumerate() {
+        let place = format!("{place}/{index}/field");
+        match require_in(node, input, &key.field, &place) {
+            Err(fault) => faults.push(fault),
+            Ok(field) if matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..) | DataType::Union(..)) => {
+                let why = format!("column {:?} holds objects, which have no order", key.field);
+                faults.push(node.fault_in(place, why));
             }
-            let descending = key.direction == Some(Direction::Desc);
-            Ok((key.field.clone(), SortOptions { descending, nulls_first: key.nulls == Some(Nulls::First) }))
-        })
-        .collect()
+            Ok(_) => {
+                let descending = key.direction == Some(Direction::Desc);
+                let options = SortOptions { descending, nulls_first: key.nulls == Some(Nulls::First) };
+                keys.push((key.field.clone(), options));
+            }
+        }
+    }
+    all_of(faults)?;
+    Ok(keys)
 }

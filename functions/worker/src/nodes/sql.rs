@@ -35,7 +35,7 @@ pub fn plan(
     mut read: impl FnMut(usize) -> Result<LogicalPlan, RunError>,
 ) -> Result<LogicalPlan, RunError> {
     let tables = tables(node, inputs)?;
-    let fault = |why: String| node.fault(format!("query: {why}"));
+    let fault = |why: String| node.fault_in("/query", format!("query: {why}"));
     let planned = queries::plan(&config.query, &tables, expressions).map_err(fault)?;
     let mut reads = vec![0_usize; tables.len()];
     let replaced = planned.transform_up_with_subqueries(|plan| {

@@ -1,13 +1,14 @@
 //! Transform: changes rows by ops, one after the other.
 
+use super::columns::{is_unknown, names_any};
 use super::ledger::Ledger;
 use super::lookup::{self, Lookup};
-use super::ops::{self, Op};
+use super::ops::{self, Op, guess};
 use super::rows::{RowExec, RowWork};
 use super::step::{Step, follow};
 use super::tap::{Count, Tap};
-use crate::engine::expressions::Expressions;
-use crate::engine::graph::GraphNode;
+use crate::engine::expressions::{Expressions, is_missing};
+use crate::engine::graph::{GraphNode, all_of};
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -24,7 +25,7 @@ pub type Lookups<'a> = &'a dyn Fn(usize) -> Result<(LogicalPlan, Option<u64>), R
 /// Plans the ops over `input`, which is made of about `bytes`. The node is divided at its lookups.
 ///
 /// # Errors
-/// `Kind::Definition` that names the op, where it does not fit the columns that come to it.
+/// `Kind::Definition` for each op that does not fit the columns that come to it.
 pub fn plan(
     node: &GraphNode,
     config: &TransformConfig,
@@ -41,21 +42,60 @@ pub fn plan(
     let part_ledger = if divided { ledger.within() } else { ledger.clone() };
     let mut schema = Arc::new(plan.schema().as_arrow().clone());
     let mut built: Vec<Box<dyn Op>> = Vec::with_capacity(config.ops.len());
+    let mut faults = Vec::new();
     for (index, op) in config.ops.iter().enumerate() {
         let what = format!("op {} ({})", index + 1, ops::name_of(op));
-        if let TransformOp::Lookup { on, select, .. } = op {
-            plan = part(plan, &schema, std::mem::take(&mut built), &part_ledger)?;
-            let lookup = Lookup { on, select, table: lookups(index)? };
-            plan = lookup::plan(node, &what, lookup, plan, bytes, &ledger)?;
-            schema = Arc::new(plan.schema().as_arrow().clone());
-            continue;
+        let unless_it_follows = |why: &str, schema: &Schema| {
+            let unknown = schema.fields().iter().filter(|f| is_unknown(f)).map(|f| f.name().as_str());
+            is_missing(why) || !names_any(why, unknown)
+        };
+        match op {
+            // Behind a faulty op there is no plan to join anything to.
+            TransformOp::Lookup { .. } if !faults.is_empty() => schema = guess::columns(op, &schema),
+            TransformOp::Lookup { on, select, .. } => {
+                plan = part(plan, &schema, std::mem::take(&mut built), &part_ledger)?;
+                let looked = lookups(index).and_then(|table| {
+                    lookup::plan(node, &what, Lookup { on, select, table }, plan.clone(), bytes, &ledger)
+                });
+                match looked {
+                    Ok(looked) => {
+                        plan = looked;
+                        schema = Arc::new(plan.schema().as_arrow().clone());
+                    }
+                    Err(fault) => {
+                        faults.push(fault);
+                        schema = guess::columns(op, &schema);
+                    }
+                }
+            }
+            _ => match ops::build(op, &schema, expressions) {
+                Ok(op) => {
+                    schema = op.schema().clone();
+                    built.push(op);
+                }
+                Err(why) => {
+                    if unless_it_follows(&why, &schema) {
+                        let place = format!("/ops/{index}{}", ops::place(op, &why));
+                        faults.push(node.fault_in(place, format!("{what}: {why}")));
+                    }
+                    schema = guess::columns(op, &schema);
+                }
+            },
         }
-        let op = ops::build(op, &schema, expressions).map_err(|why| node.fault(format!("{what}: {why}")))?;
-        schema = op.schema().clone();
-        built.push(op);
     }
+    all_of(faults)?;
     plan = part(plan, &schema, built, &part_ledger)?;
     Ok(if divided { follow(plan, Arc::new(Tap::new(Count::Out, ledger))) } else { plan })
+}
+
+/// The columns behind the ops over those of `before`, also where some of them are faulty.
+pub fn columns(config: &TransformConfig, before: &SchemaRef, expressions: &Expressions) -> SchemaRef {
+    config.ops.iter().fold(before.clone(), |schema, op| match op {
+        TransformOp::Lookup { .. } => guess::columns(op, &schema),
+        _ => {
+            ops::build(op, &schema, expressions).map_or_else(|_| guess::columns(op, &schema), |op| op.schema().clone())
+        }
+    })
 }
 
 /// `input` followed by ops that give the columns of `after`.

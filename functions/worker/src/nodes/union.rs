@@ -6,7 +6,7 @@ use super::ledger::Ledger;
 use super::partition::Divide;
 use super::step::follow;
 use super::tap::{Count, Tap};
-use crate::engine::graph::GraphNode;
+use crate::engine::graph::{GraphNode, all_of};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
 use datafusion::arrow::datatypes::DataType;
@@ -57,23 +57,21 @@ fn part(input: &LogicalPlan, name: &str, to: &DataType) -> Expr {
 /// All columns, in the order in which they are met, each with a type that holds all its values.
 fn columns(node: &GraphNode, inputs: &[LogicalPlan]) -> Result<Vec<(String, DataType)>, RunError> {
     let mut columns: Vec<(String, DataType)> = Vec::new();
-    for input in inputs {
-        for field in visible(input.schema()) {
-            match columns.iter_mut().find(|(name, _)| name == field.name()) {
-                None => columns.push((field.name().clone(), field.data_type().clone())),
-                Some((name, known)) => match together(known, field.data_type()) {
-                    Some(both) => *known = both,
-                    None => {
-                        return Err(node.fault(format!(
-                            "column {name:?} is of type {} in one input and {} in another; cast one of them before the union",
-                            type_name(known),
-                            type_name(field.data_type())
-                        )));
-                    }
-                },
-            }
+    let mut faults = Vec::new();
+    for field in inputs.iter().flat_map(|input| visible(input.schema())) {
+        match columns.iter_mut().find(|(name, _)| name == field.name()) {
+            None => columns.push((field.name().clone(), field.data_type().clone())),
+            Some((name, known)) => match together(known, field.data_type()) {
+                Some(both) => *known = both,
+                None => faults.push(node.fault(format!(
+                    "column {name:?} is of type {} in one input and {} in another; cast one of them before the union",
+                    type_name(known),
+                    type_name(field.data_type())
+                ))),
+            },
         }
     }
+    all_of(faults)?;
     Ok(columns)
 }
 

@@ -49,6 +49,8 @@ pub struct SourceRequest<'a> {
     pub parallelism: usize,
     /// The most rows of a batch.
     pub batch_size: usize,
+    /// The most records that are read, from the beginning; the rest is left where it is. All where none is given.
+    pub most_rows: Option<usize>,
 }
 
 /// From where an incremental load reads: rows whose `column` is null or at least `from` must come; a source that can tell
@@ -92,6 +94,8 @@ struct Inner {
     shown: tally::Shown,
     parallelism: usize,
     batch_size: usize,
+    /// The most records that are read, in the order of the files.
+    most_rows: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -147,8 +151,10 @@ async fn open_source(
         shown: tally::Shown::register(progress, &files),
         files,
         reader,
-        parallelism: request.parallelism.max(1),
-        batch_size: request.batch_size.max(1),
+        // The first records come in order where one thread reads them.
+        parallelism: if request.most_rows.is_some() { 1 } else { request.parallelism.max(1) },
+        batch_size: request.batch_size.min(request.most_rows.unwrap_or(usize::MAX)).max(1),
+        most_rows: request.most_rows,
     };
     Ok(Source { inner: Arc::new(inner) })
 }

@@ -19,7 +19,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use futures::stream;
+use futures::{Stream, StreamExt, stream};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -152,17 +152,44 @@ impl ExecutionPlan for SourceExec {
                 Arc::clone(&self.wanted),
                 self.inner.batch_size,
             );
+            let sampled = self.inner.most_rows.is_some().then(|| Arc::clone(&round.left));
             // The guard is dropped with the stream.
-            let stream = futures::StreamExt::map(stream, move |batch| {
+            let stream = StreamExt::map(stream, move |batch| {
                 let _held = &guard;
                 batch.map_err(&at)
             });
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)));
+            return Ok(match sampled {
+                Some(left) => Box::pin(RecordBatchStreamAdapter::new(schema, first_rows(stream, left))),
+                None => Box::pin(RecordBatchStreamAdapter::new(schema, stream)),
+            });
         }
         let mut partition = TextPartition { guard: RoundGuard(round), wanted: Arc::clone(&self.wanted), ended: false };
         let stream = stream::poll_fn(move |cx| partition.poll(cx).map_err(&at));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
+}
+
+/// The rows of `batches` as long as some are `left` to be read; behind them nobody reads on.
+fn first_rows<S>(batches: S, left: Arc<AtomicUsize>) -> impl Stream<Item = PlanResult<RecordBatch>> + Send
+where
+    S: Stream<Item = PlanResult<RecordBatch>> + Send + 'static,
+{
+    stream::unfold(Box::pin(batches), move |mut batches| {
+        let left = Arc::clone(&left);
+        async move {
+            let before = left.load(Ordering::Acquire);
+            if before == 0 {
+                return None;
+            }
+            let batch = batches.next().await?;
+            let batch = batch.map(|batch| {
+                let rows = batch.num_rows().min(before);
+                left.store(before - rows, Ordering::Release);
+                batch.slice(0, rows)
+            });
+            Some((batch, batches))
+        }
+    })
 }
 
 /// What the partitions of one execution share.
@@ -173,6 +200,8 @@ struct Round {
     queue: Arc<Queue<Chunk>>,
     /// The next piece that nobody has begun.
     next: Arc<AtomicUsize>,
+    /// Records that are still to be read.
+    left: Arc<AtomicUsize>,
     started: AtomicBool,
     /// Streams that are not dropped.
     active: AtomicUsize,
@@ -193,6 +222,7 @@ impl Round {
             tally: Arc::new(tally),
             queue: Arc::new(Queue::new(inner.parallelism + readers, readers)),
             next: Arc::default(),
+            left: Arc::new(AtomicUsize::new(inner.most_rows.unwrap_or(usize::MAX))),
             started: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             readers,
@@ -207,12 +237,12 @@ impl Round {
         }
         for _ in 0..self.readers {
             let (inner, tally) = (Arc::clone(&self.inner), Arc::clone(&self.tally));
-            let (queue, next) = (Arc::clone(&self.queue), Arc::clone(&self.next));
+            let (queue, next, left) = (Arc::clone(&self.queue), Arc::clone(&self.next), Arc::clone(&self.left));
             let runtime = Handle::current();
             tokio::task::spawn_blocking(move || {
                 let guard = ReaderGuard(&queue);
                 if let Reader::Text(text) = &inner.reader
-                    && let Err(error) = read_files(text, inner.batch_size, &queue, &next, &tally, &runtime)
+                    && let Err(error) = read_files(text, inner.batch_size, &queue, &next, &left, &tally, &runtime)
                 {
                     queue.fail(error.at(&inner.node));
                 }
@@ -228,6 +258,7 @@ fn read_files(
     batch_size: usize,
     queue: &Queue<Chunk>,
     next: &AtomicUsize,
+    left: &AtomicUsize,
     tally: &Tally,
     runtime: &Handle,
 ) -> Result<(), RunError> {
@@ -235,7 +266,7 @@ fn read_files(
     let most_rows = batch_size.min(BATCH_FIELDS / width).max(1);
     loop {
         let index = next.fetch_add(1, Ordering::AcqRel);
-        if index >= text.files.len() {
+        if index >= text.files.len() || left.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
         tally.rows(index, 0);
@@ -243,7 +274,13 @@ fn read_files(
         let mut more = true;
         while more {
             let mut chunk = file.chunk(index);
-            more = file.fill(&mut chunk, most_rows)?;
+            let wanted = left.load(Ordering::Acquire);
+            more = file.fill(&mut chunk, most_rows.min(wanted))?;
+            // A sample has one reader, so that nobody else takes of what is left.
+            if wanted < usize::MAX {
+                left.store(wanted - chunk.records().min(wanted), Ordering::Release);
+                more &= chunk.records() < wanted;
+            }
             if chunk.records() > 0 {
                 tally.add_piece(index);
                 if !queue.push(chunk) {

@@ -13,6 +13,12 @@ pub fn arrow_type(field: &Field) -> DataType {
     parse::field_type(field)
 }
 
+/// The columns of a table that has just these fields.
+pub fn of_fields(fields: &[Field]) -> SchemaRef {
+    let column = |field: &Field| ArrowField::new(&field.name, arrow_type(field), field.nullable());
+    Arc::new(Schema::new(fields.iter().map(column).collect::<Vec<_>>()))
+}
+
 /// A field's type as a schema writes it, such as `decimal(10,2)`.
 pub fn type_name(field: &Field) -> String {
     match field.data_type {

@@ -1,6 +1,7 @@
 //! Writes the Delta table of a schema: casts, stages, commits once, settles, and reads pages of it.
 
 mod cast;
+mod check;
 mod columns;
 mod commit;
 mod earlier;
@@ -14,6 +15,7 @@ mod merge;
 mod page;
 mod parquet;
 pub mod rejected;
+mod sample;
 mod settle;
 mod stage;
 mod table;
@@ -24,10 +26,12 @@ mod watermark;
 mod whole;
 mod widen;
 
+pub use check::{check, fields};
 pub use page::{PageRequest, Position, TablePage, read_page};
+pub use sample::{Sample, sample};
 pub use settle::settle;
 pub use target::{Committed, Target, open};
-pub use values::row_text;
+pub use values::{json, row_text};
 pub use watermark::Watermark;
 
 #[cfg(test)]

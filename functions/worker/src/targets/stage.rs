@@ -81,7 +81,12 @@ impl Reporter {
         Ok(())
     }
 
-    fn cast(&self, caster: &Caster, past: Option<&Past>, batch: RecordBatch) -> Result<RecordBatch, RunError> {
+    pub(super) fn cast(
+        &self,
+        caster: &Caster,
+        past: Option<&Past>,
+        batch: RecordBatch,
+    ) -> Result<RecordBatch, RunError> {
         let came = batch.num_rows();
         self.counters.rows_in.fetch_add(came as u64, Relaxed);
         let batch = match (past, caster.watermark_values(&batch).map_err(internal)?) {

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod branches;
+mod checks;
 mod expressions;
 mod faults;
 mod graphs;
@@ -10,6 +11,7 @@ mod lookups;
 mod ops;
 mod parameters;
 mod pivots;
+mod previews;
 mod queries;
 mod rejected;
 mod targets;

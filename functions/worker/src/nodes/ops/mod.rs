@@ -5,6 +5,7 @@ mod constant;
 mod convert;
 mod expression;
 mod fill;
+pub mod guess;
 mod hash;
 mod json;
 mod map;
@@ -15,6 +16,7 @@ mod text;
 use super::columns::{is_text, may_be_named};
 use super::ledger::Ledger;
 use crate::engine::expressions::{Expressions, missing};
+use crate::engine::place::named_first;
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -98,6 +100,11 @@ pub fn constant(value: &Value, data_type: &DataType) -> Result<ScalarValue, Stri
     };
     let plain = if is_text(data_type) { &DataType::Utf8 } else { data_type };
     ScalarValue::try_from_array(&constant::of_type(value, plain)?, 0).map_err(|e| e.strip_backtrace())
+}
+
+/// Where in the op its fault is: at the text that `why` names first, or at the op itself.
+pub fn place(op: &TransformOp, why: &str) -> String {
+    serde_json::to_value(op).ok().and_then(|op| named_first(&op, why)).unwrap_or_default()
 }
 
 /// The place and type of a column that users see.

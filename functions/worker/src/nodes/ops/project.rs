@@ -6,7 +6,7 @@ use crate::error::RunError;
 use crate::nodes::columns::may_be_named;
 use crate::nodes::ledger::Ledger;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use shared::models::node::Mapping;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ pub(super) fn rename(schema: &Schema, mappings: &[Mapping]) -> Result<Box<dyn Op
         .fields()
         .iter()
         .zip(names)
-        .map(|(field, name)| Arc::new(Field::new(name, field.data_type().clone(), field.is_nullable())))
+        .map(|(field, name)| Arc::new(field.as_ref().clone().with_name(name)))
         .collect();
     Ok(Box::new(Project { places: (0..fields.len()).collect(), schema: Arc::new(Schema::new(fields)) }))
 }

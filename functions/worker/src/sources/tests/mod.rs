@@ -5,6 +5,7 @@ mod files;
 mod json;
 mod parquet;
 mod parse;
+mod samples;
 mod speed;
 mod text;
 
@@ -35,6 +36,7 @@ pub(super) struct Root {
     pub expected: HashMap<String, Field>,
     pub parallelism: usize,
     pub batch_size: usize,
+    pub most_rows: Option<usize>,
 }
 
 /// What a source gave.
@@ -60,6 +62,7 @@ impl Root {
             expected: HashMap::new(),
             parallelism: 3,
             batch_size: 8192,
+            most_rows: None,
         }
     }
 
@@ -117,6 +120,7 @@ impl Root {
             past: None,
             parallelism: self.parallelism,
             batch_size: self.batch_size,
+            most_rows: self.most_rows,
         };
         open(request, &self.settings(), progress).await
     }

@@ -95,20 +95,27 @@ impl Caster {
     /// null is refused.
     ///
     /// # Errors
-    /// `Kind::Definition` where a field that must not be null can get no value, or a default value is none of its type.
+    /// `Kind::Definition` for each field that must not be null and can get no value, or whose default value is none of its
+    /// type, and where the watermark does not reach the target.
     pub fn new(input: &Schema, table: &Schema, fields: &[Field], needed: Needed<'_>) -> Result<Self, RunError> {
+        let (mut columns, mut faults) = (Vec::with_capacity(table.fields().len()), Vec::new());
         if let Some(name) = needed.watermark.filter(|name| input.index_of(name).is_err()) {
             let why = format!("the watermarkColumn {name:?} does not reach the target: no column has its name");
-            return Err(RunError::new(Kind::Definition, why));
+            faults.push(RunError::new(Kind::Definition, why).within("/config/watermarkColumn"));
         }
-        let mut columns = Vec::with_capacity(table.fields().len());
         for column in table.fields() {
             let field = fields.iter().find(|f| f.name == *column.name());
             let key = needed.why(column.name());
             let nullable = key.is_none() && field.is_none_or(Field::nullable);
             let source = match (field, input.index_of(column.name())) {
                 (Some(_), Ok(index)) => Source::Input(index),
-                (Some(field), Err(_)) => Source::Constant(default_value(field, nullable)?),
+                (Some(field), Err(_)) => match default_value(field, nullable) {
+                    Ok(value) => Source::Constant(value),
+                    Err(fault) => {
+                        faults.push(fault);
+                        continue;
+                    }
+                },
                 (None, _) => Source::Constant(new_null_array(column.data_type(), 1)),
             };
             columns.push(Column {
@@ -119,6 +126,9 @@ impl Caster {
                 nullable,
                 key,
             });
+        }
+        if let Some(fault) = RunError::all(faults) {
+            return Err(fault);
         }
         let mut all: Vec<_> = table.fields().iter().cloned().collect();
         all.push(Arc::new(ArrowField::new(ROW_COLUMN, DataType::Int64, true)));
