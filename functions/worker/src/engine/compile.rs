@@ -137,13 +137,24 @@ impl<'a> Compiler<'a> {
         Some(visible(flow.plan.schema()).map(|field| field.name().clone()).collect())
     }
 
-    /// About how many bytes of files the smaller input of the largest join is made of.
+    /// About how many bytes of files the smaller side of the largest join is made of. A lookup is a join, and a query
+    /// may join all of its inputs.
     pub fn largest_build_side(&mut self) -> u64 {
-        let joins: Vec<_> = self.graph.nodes.iter().filter(|n| matches!(n.config, NodeConfig::Join(_))).collect();
         let mut largest = 0;
-        for node in joins {
-            let sides = node.inputs.iter().map(|input| self.flow(input, false).and_then(|flow| flow.bytes));
-            largest = largest.max(sides.map(|bytes| bytes.unwrap_or(0)).min().unwrap_or(0));
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            if !matches!(node.config, NodeConfig::Join(_) | NodeConfig::Sql(_) | NodeConfig::Transform(_)) {
+                continue;
+            }
+            let lookups = self.opened.lookups.iter().filter(|((at, _), _)| *at == index);
+            let mut sides: Vec<u64> = lookups.map(|(_, (source, _))| source_bytes(source)).collect();
+            if sides.is_empty() && node.inputs.len() < 2 {
+                continue;
+            }
+            let inputs =
+                node.inputs.iter().map(|input| self.flow(input, false).and_then(|flow| flow.bytes).unwrap_or(0));
+            sides.extend(inputs);
+            let all = sides.iter().fold(0_u64, |sum, side| sum.saturating_add(*side));
+            largest = largest.max(all - sides.iter().max().copied().unwrap_or(0));
         }
         largest
     }

@@ -123,7 +123,7 @@ fn add_values(
     found: &mut BTreeMap<OwnedRow, ScalarValue>,
 ) -> Result<(), RunError> {
     let values = batch.column(0);
-    let keys = converter.convert_columns(&[values.clone()]).map_err(broken)?;
+    let keys = converter.convert_columns(std::slice::from_ref(values)).map_err(broken)?;
     let mut seen = HashSet::new();
     for (at, key) in keys.iter().enumerate() {
         if seen.insert(key) && found.len() <= MAX_VALUES {

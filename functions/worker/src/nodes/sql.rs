@@ -53,7 +53,7 @@ pub fn plan(
         Ok(Transformed::yes(LogicalPlanBuilder::from(rows).alias(scan.table_name.clone())?.build()?))
     });
     let plan = replaced.map_err(RunError::from)?.data;
-    for (table, _) in tables.iter().zip(&reads).filter(|(_, reads)| **reads == 0) {
+    if let Some((table, _)) = tables.iter().zip(&reads).find(|(_, reads)| **reads == 0) {
         return Err(fault(format!("it does not read the input {:?}; use it, or take its edge away", table.name)));
     }
     let output = output(node, &plan)?;

@@ -153,3 +153,17 @@ async fn a_transform_with_a_lookup_and_two_consumers_counts_once() {
     assert_eq!((ran.counts("s"), ran.counts("t")), ([5, 5, 0, 0, 0], [5, 2, 0, 3, 0]));
     assert_eq!(ran.rows(), [json!({"id": 3}), json!({"id": 4})]);
 }
+
+#[tokio::test]
+async fn a_table_that_is_larger_than_the_memory_is_looked_up_too() {
+    let rows: String = (0..100_000).map(|i| format!("{i},k{},{i:060}\n", (i * 7919) % 150_000)).collect();
+    let table: String = (0..150_000).map(|i| format!("k{i},{i:060}\n")).collect();
+    let mut bench =
+        bench(&format!("id,carrier,pad\n{rows}"), &format!("code,name\n{table}"), json!([lookup(json!({}))]));
+    bench.memory = 16 * 1024 * 1024;
+    let ran = bench.execution(json!({"parallelism": 2})).run().await;
+    assert_eq!((ran.outcome().rows_out, ran.counts("step1")), (100_000, [100_000, 100_000, 0, 0, 0]));
+    assert!(ran.progress.log_lines().iter().any(|l| l.message.contains("joins that sort and spill")));
+    assert!(ran.table.iter().all(|row| row["name"].as_str().unwrap().trim_start_matches('0')
+        == row["carrier"].as_str().unwrap().trim_start_matches('k').trim_start_matches('0')));
+}
