@@ -83,8 +83,16 @@ pub(super) fn digits(
 }
 
 fn time_format(data_type: DataTypeName, format: &str, at: &str, faults: &mut Vec<Fault>) {
-    if !matches!(data_type, DataTypeName::Date | DataTypeName::Timestamp | DataTypeName::Timestamptz) {
-        faults.push(Fault::new(at, "contradiction", "format means something for date, timestamp and timestamptz only"));
+    // Texts may be written from dates and times by it.
+    let has_format = [
+        DataTypeName::Date,
+        DataTypeName::Timestamp,
+        DataTypeName::Timestamptz,
+        DataTypeName::Text,
+        DataTypeName::Varchar,
+    ];
+    if !has_format.contains(&data_type) {
+        faults.push(Fault::new(at, "contradiction", "format means something for dates, times and texts only"));
     } else if format.is_empty() {
         faults.push(Fault::new(at, "length", "must not be empty"));
     } else if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {

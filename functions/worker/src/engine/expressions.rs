@@ -95,6 +95,8 @@ impl Expressions {
         let said = |e: DataFusionError| in_short(&e);
         let parsed = ast::ExprWithAlias { expr: parsed, alias: None };
         let expr = self.state.create_logical_expr_from_sql_expr(parsed, schema).map_err(said)?;
+        // A function that is called by its other name, such as length, is planned with that name as an alias.
+        let expr = expr.unalias_nested().data;
         let mut fault = None;
         expr.apply(|expr| {
             fault = allowed(expr).err();

@@ -122,12 +122,15 @@ pub fn measured(
     };
     Ok(match measure.r#fn {
         AggregateFn::Count => (expr_fn::count(value), None),
-        AggregateFn::CountDistinct => (expr_fn::count_distinct(value), None),
+        AggregateFn::CountDistinct => (expr_fn::count_distinct(one_zero(value, data_type)), None),
         AggregateFn::Sum if data_type.is_integer() => {
             (expr_fn::sum(cast(value, SUM_OF_INTEGERS)), Some(DataType::Int64))
         }
         AggregateFn::Sum => (expr_fn::sum(value), None),
         AggregateFn::Avg => (expr_fn::avg(value), None),
+        // DataFusion's own begin at the largest finite number, and so never find an infinity or NaN by itself.
+        AggregateFn::Min if data_type.is_floating() => (first_of(value, true), None),
+        AggregateFn::Max if data_type.is_floating() => (first_of(value, false), None),
         AggregateFn::Min => (expr_fn::min(value), None),
         AggregateFn::Max => (expr_fn::max(value), None),
         AggregateFn::Median => (expr_fn::median(value), None),
@@ -136,6 +139,20 @@ pub fn measured(
         AggregateFn::Last => (expr_fn::last_value(value, order.to_vec()), None),
         AggregateFn::ArrayAgg => (in_order(expr_fn::array_agg(value))?, None),
     })
+}
+
+/// The first value in an order, in which NaN is the largest number.
+fn first_of(value: Expr, ascending: bool) -> Expr {
+    expr_fn::first_value(value.clone(), vec![value.sort(ascending, false)])
+}
+
+/// A value in which the two zeros of floating point are one: -0.0 + 0.0 is 0.0.
+fn one_zero(value: Expr, data_type: &DataType) -> Expr {
+    match data_type {
+        DataType::Float32 => value + lit(0.0_f32),
+        DataType::Float64 => value + lit(0.0_f64),
+        _ => value,
+    }
 }
 
 /// A function as configs name it.

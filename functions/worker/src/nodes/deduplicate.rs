@@ -14,10 +14,10 @@ use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::logical_expr::{LogicalPlan, Operator};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -93,7 +93,7 @@ impl Step for Deduplicate {
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = input.schema();
-        let keys = self.keys.iter().map(|key| column(key, &schema)).collect::<Result<Vec<_>>>()?;
+        let keys = self.keys.iter().map(|key| one_zero(column(key, &schema)?, &schema)).collect::<Result<Vec<_>>>()?;
         let mut sort: Vec<_> =
             keys.iter().map(|key| PhysicalSortExpr::new(key.clone(), SortOptions::default())).collect();
         for (name, options) in &self.order {
@@ -106,6 +106,16 @@ impl Step for Deduplicate {
 
 fn column(name: &str, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
     Ok(Arc::new(Column::new_with_schema(name, schema)?))
+}
+
+/// A key in which the two zeros of floating point are one, as everywhere in SQL: -0.0 + 0.0 is 0.0.
+fn one_zero(key: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    let zero = match key.data_type(schema)? {
+        DataType::Float32 => ScalarValue::Float32(Some(0.0)),
+        DataType::Float64 => ScalarValue::Float64(Some(0.0)),
+        _ => return Ok(key),
+    };
+    Ok(Arc::new(BinaryExpr::new(key, Operator::Plus, Arc::new(Literal::new(zero)))))
 }
 
 /// The execution plan of [`Deduplicate`]. It asks for its input partitioned by the keys and sorted.
@@ -147,7 +157,8 @@ impl ExecutionPlan for DeduplicateExec {
         vec![&self.input]
     }
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        // It does, but were it said, a sort that is wanted behind would be put between this and its own sort.
+        vec![false]
     }
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
         InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(self.keys.clone())])

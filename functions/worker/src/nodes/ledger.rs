@@ -83,6 +83,14 @@ impl Ledger {
         row_id(batch, index).map(|row| self.progress.place(row))
     }
 
+    /// `error`, at the node whose ledger this is.
+    pub fn at(&self, error: RunError) -> RunError {
+        match &self.counters {
+            Some(counters) => error.at(&counters.id),
+            None => error,
+        }
+    }
+
     /// Rejects row `index` of `batch`.
     ///
     /// # Errors

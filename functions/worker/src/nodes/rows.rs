@@ -121,7 +121,7 @@ impl ExecutionPlan for RowExec {
         let stream = pieces.map(move |batch: Result<RecordBatch>| {
             let batch = batch?;
             ledger.rows_in(batch.num_rows());
-            let batch = work.apply(batch, &ledger)?;
+            let batch = work.apply(batch, &ledger).map_err(|e| ledger.at(e))?;
             ledger.rows_out(batch.num_rows());
             Ok(batch)
         });

@@ -204,12 +204,16 @@ impl CsvFile {
         let column = self.names.get(fields).cloned().unwrap_or_default();
         let whole = unparsed(record);
         if self.unclosed == Some(true) {
-            let lines = record.iter().filter(|&&b| b == b'\n').count() + 1;
+            // The line break that was put behind the end is none of the file's.
+            let record = record.strip_suffix(b"\n").unwrap_or(record);
+            let opened = fields.checked_sub(2).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+            let record = record.get(opened..).unwrap_or_default();
+            let lines = record.strip_suffix(b"\n").unwrap_or(record).iter().filter(|&&b| b == b'\n').count() + 1;
             let reason = format!(
                 "a quote is opened that is never closed: the row takes the {lines} lines to the end of the file"
             );
-            let value = Some(excerpt(record, VALUE_CHARS));
-            return Reject { row: self.row, column: String::new(), value, reason, whole };
+            let column = fields.checked_sub(1).and_then(|last| self.names.get(last)).cloned().unwrap_or_default();
+            return Reject { row: self.row, column, value: Some(excerpt(record, VALUE_CHARS)), reason, whole };
         }
         if fields < width {
             let reason =
