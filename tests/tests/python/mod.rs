@@ -25,11 +25,7 @@ impl Tools {
         match Self::try_install(packages) {
             Ok(tools) => Some(tools),
             Err(why) => {
-                // Past the test harness, which would swallow what a passing test prints.
-                let text = format!(
-                    "\n*** NOT RUN: {skipped}\n*** because {why}\n*** Python 3 with venv and pip is needed.\n\n"
-                );
-                let _ = std::io::stderr().write_all(text.as_bytes());
+                say(&format!("NOT RUN: {skipped}\nbecause {why}\nPython 3 with venv and pip is needed."));
                 assert!(std::env::var_os("CI").is_none(), "CI needs what was not run: {skipped} ({why})");
                 None
             }
@@ -78,6 +74,12 @@ impl Tools {
             .unwrap_or_else(|| panic!("no samcli below {}", lib.display()));
         python.join("site-packages/samcli/local/rapid").join(format!("aws-lambda-rie-{arch}"))
     }
+}
+
+/// Says something past the test harness, which would swallow what a passing test prints.
+pub fn say(text: &str) {
+    let lines: String = text.trim().lines().map(|line| format!("*** {line}\n")).collect();
+    let _ = std::io::stderr().write_all(format!("\n{lines}\n").as_bytes());
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

@@ -1,0 +1,309 @@
+"""Makes graphs at random: nodes and edges as POST /pipelines takes them."""
+
+import data
+
+# What may be compared, grouped, sorted and joined by.
+KEYS = ["id", "int", "big", "text", "dec", "bool", "date", "ts", "num"]
+
+
+class Stream:
+    """What flows out of a node: columns as {name: kind}; `approx` are those whose last digits are not sure."""
+
+    def __init__(self, node, columns, approx=(), identity=False):
+        self.node, self.columns, self.approx = node, dict(columns), set(approx) & set(columns)
+        # Whether "id" tells each row apart, in the order of one source.
+        self.identity = identity and "id" in self.columns
+
+    def of(self, *kinds):
+        return [name for name, kind in self.columns.items() if kind in kinds and name not in self.approx]
+
+    def exact(self):
+        return [name for name in self.columns if name not in self.approx]
+
+
+class Graph:
+    def __init__(self, random, features):
+        self.random, self.features = random, features
+        self.nodes, self.edges, self.sources, self.streams = [], [], [], []
+
+    def node(self, kind, config, *inputs):
+        name = f"n{len(self.nodes)}"
+        self.nodes.append({"id": name, "nodeType": kind, "config": config})
+        for stream, label in inputs:
+            self.edges.append({"source": stream.node, "target": name} | ({"label": label} if label else {}))
+        return name
+
+    def grow(self):
+        random = self.random
+        for number in range(random.choice([1, 1, 2, 2, 3])):
+            source = data.source(random, f"s{number}")
+            config = {"path": f"s{number}.{source['format']}"}
+            if (options := data.options(source)) is not None:
+                config["options"] = options
+            self.sources.append(source)
+            self.streams.append(Stream(self.node("source", config), dict(source["columns"]), identity=True))
+        for _ in range(random.randint(1, 8)):
+            at = random.randrange(len(self.streams))
+            stream = self.streams[at]
+            makers = [self.filter, self.filter, self.transform, self.transform, self.transform, self.aggregate, self.sort,
+                      self.deduplicate]
+            makers += [getattr(self, name) for name in ("unpivot", "validate", "branch") if name in self.features]
+            if len(self.streams) > 1:
+                makers += [self.join, self.join, self.union]
+            made = random.choice(makers)(stream)
+            if made is not None:
+                self.streams[self.streams.index(stream)] = made
+        while len(self.streams) > 1:
+            stream = self.streams[0]
+            made = random.choice([self.join, self.union])(stream) or self.union(stream)
+            if made is None:
+                self.streams.pop(1)
+                continue
+            self.streams[self.streams.index(stream)] = made
+        last = self.streams[0]
+        self.node("target", {}, (last, None))
+        self.prune()
+        return last
+
+    def prune(self):
+        """Takes away what does not reach the target."""
+        alive, todo = set(), [self.nodes[-1]["id"]]
+        while todo:
+            name = todo.pop()
+            if name not in alive:
+                alive.add(name)
+                todo += [edge["source"] for edge in self.edges if edge["target"] == name]
+        self.nodes = [node for node in self.nodes if node["id"] in alive]
+        self.edges = [edge for edge in self.edges if edge["target"] in alive]
+
+    # Nodes with one input
+
+    def filter(self, stream):
+        condition = self.condition(stream, 2)
+        if condition is None:
+            return None
+        name = self.node("filter", {"condition": condition}, (stream, None))
+        return Stream(name, stream.columns, stream.approx, stream.identity)
+
+    def aggregate(self, stream):
+        random = self.random
+        groups = self.some(stream.of(*KEYS, "wild"), 0, 2)
+        measures, columns, approx = [{"fn": "count", "field": "*", "as": "rows"}], {}, set()
+        columns = {name: stream.columns[name] for name in groups} | {"rows": "int"}
+        for number in range(random.randint(0, 4)):
+            made = self.measure(stream)
+            if made is None:
+                continue
+            fn, field, kind, vague = made
+            name = f"m{number}_{kind}"
+            measures.append({"fn": fn, "field": field, "as": name})
+            columns[name] = kind
+            if vague:
+                approx.add(name)
+        if len(columns) != len(groups) + len(measures):
+            return None
+        name = self.node("aggregate", {"groupBy": groups, "measures": measures}, (stream, None))
+        return Stream(name, columns, approx)
+
+    def measure(self, stream):
+        random = self.random
+        fn = random.choice(["count", "count_distinct", "sum", "avg", "min", "max", "median", "stddev", "first", "last"])
+        kinds = {
+            "sum": ["int", "tame"], "avg": ["int", "tame"], "stddev": ["int", "tame"], "median": ["int", "tame"],
+            "count_distinct": [*KEYS, "wild"],
+        }.get(fn, list(data.KINDS))
+        if fn in ("min", "max"):
+            kinds = [kind for kind in kinds if kind != "bool"]
+        if fn in ("first", "last") and not stream.identity:
+            return None
+        fields = stream.of(*kinds)
+        if not fields:
+            return None
+        field = random.choice(fields)
+        kind = stream.columns[field]
+        if fn in ("count", "count_distinct"):
+            kind = "int"
+        elif fn in ("avg", "stddev", "median"):
+            kind = "tame"
+        elif fn == "sum" and kind == "int":
+            kind = "big"
+        if kind == "id":
+            kind = "int"
+        return fn, field, kind, fn in ("avg", "stddev") or (fn == "sum" and kind == "tame")
+
+    def order(self, stream):
+        """Sort keys over all columns, so that rows which are equal in them are equal altogether."""
+        if stream.approx:
+            return None
+        names = list(stream.columns)
+        self.random.shuffle(names)
+        direction = lambda: self.random.choice([{}, {"direction": "asc"}, {"direction": "desc"}])
+        nulls = lambda: self.random.choice([{}, {"nulls": "first"}, {"nulls": "last"}])
+        return [{"field": name} | direction() | nulls() for name in names]
+
+    def sort(self, stream):
+        order = self.order(stream)
+        if order is None:
+            return None
+        name = self.node("sort", {"by": order, "limit": self.random.choice([1, 2, 3, 10, 1000])}, (stream, None))
+        return Stream(name, stream.columns, stream.approx, stream.identity)
+
+    def deduplicate(self, stream):
+        keys = self.some(stream.of(*KEYS, "wild"), 1, 2)
+        if not keys:
+            return None
+        config = {"keys": keys, "keep": self.random.choice(["first", "last"])}
+        if not stream.identity or self.random.random() < 0.6:
+            order = self.order(stream)
+            if order is None:
+                return None
+            config["orderBy"] = order
+        return Stream(self.node("deduplicate", config, (stream, None)), stream.columns, stream.approx, stream.identity)
+
+    def transform(self, stream):
+        import ops
+
+        made = ops.some(self, stream)
+        if made is None:
+            return None
+        chosen, columns, approx, identity = made
+        return Stream(self.node("transform", {"ops": chosen}, (stream, None)), columns, approx, identity)
+
+    def unpivot(self, stream):
+        kind = self.random.choice(["int", "text", "tame", "date", "dec"])
+        fields = stream.of(kind)
+        index = [name for name in self.some(stream.exact(), 0, 3) if name not in fields]
+        if not fields or {"name", "value"} & set(index):
+            return None
+        config = {"index": index, "columns": fields, "nameTo": "name", "valueTo": "value"}
+        columns = {name: stream.columns[name] for name in index} | {"name": "text", "value": kind}
+        return Stream(self.node("unpivot", config, (stream, None)), columns)
+
+    def validate(self, stream):
+        fields = stream.exact()
+        if not fields:
+            return None
+        rules = []
+        for number in range(self.random.randint(1, 2)):
+            field = self.random.choice(fields)
+            rules.append({"id": f"r{number}", "field": field, "rule": "notNull"})
+        ints = stream.of("int")
+        if ints:
+            rules.append({"id": "range", "field": ints[0], "rule": "range", "params": {"min": -3, "max": 9}})
+        name = self.node("validate", {"rules": rules}, (stream, None))
+        return Stream(name, stream.columns, stream.approx, stream.identity)
+
+    def branch(self, stream):
+        """Two ways that a union brings together again."""
+        first, second = self.condition(stream, 1), self.condition(stream, 1)
+        if first is None or second is None:
+            return None
+        routes = [{"label": "a", "condition": first}, {"label": "b", "condition": second}]
+        config = {"routes": routes} | self.random.choice([{}, {"else": "rest"}])
+        name = self.node("branch", config, (stream, None))
+        ways = ["a", "b"] + (["rest"] if "else" in config else [])
+        ends = []
+        for way in ways:
+            mark = {"op": "add_field", "field": "way", "value": way, "type": "text"}
+            end = self.node("transform", {"ops": [mark]})
+            self.edges.append({"source": name, "target": end, "label": way})
+            ends.append(end)
+        union = self.node("union", {})
+        self.edges += [{"source": end, "target": union} for end in ends]
+        return Stream(union, stream.columns | {"way": "text"}, stream.approx)
+
+    # Nodes with two inputs
+
+    def other(self, stream):
+        others = [other for other in self.streams if other is not stream]
+        return self.random.choice(others) if others else None
+
+    def join(self, left):
+        random = self.random
+        right = self.other(left)
+        if right is None or len(left.columns) + len(right.columns) > 24:
+            return None
+        on, kind = [], random.choice(["inner", "left", "right", "full", "semi", "anti"])
+        for _ in range(random.choice([1, 1, 2])):
+            key = random.choice(["id", "int", "text", "date", "bool", "dec", "big"])
+            numbers = ("id", "int", "big")
+            family = numbers if key in numbers else (key,)
+            lefts, rights = left.of(*family), right.of(*family)
+            if lefts and rights:
+                on.append({"left": random.choice(lefts), "right": random.choice(rights)})
+        on = [pair for at, pair in enumerate(on) if all(pair["left"] != p["left"] and pair["right"] != p["right"] for p in on[:at])]
+        if not on:
+            return None
+        suffix = random.choice(["_right", "_2"])
+        columns, approx = dict(left.columns), set(left.approx)
+        if kind not in ("semi", "anti"):
+            for name, column in right.columns.items():
+                if any(pair["left"] == name and pair["right"] == name for pair in on):
+                    continue
+                free = name + suffix if name in left.columns else name
+                if free in columns:
+                    return None
+                columns[free] = column
+                approx |= {free} if name in right.approx else set()
+        config = {"type": kind, "on": on} | ({"suffix": suffix} if suffix != "_right" else {})
+        name = self.node("join", config, (left, "left"), (right, "right"))
+        self.streams.remove(right)
+        return Stream(name, columns, approx, left.identity and kind in ("semi", "anti"))
+
+    def union(self, one):
+        other = self.other(one)
+        if other is None:
+            return None
+        if any(one.columns[name] != other.columns[name] for name in one.columns if name in other.columns):
+            return None
+        approx = one.approx | other.approx
+        config = {"distinct": True} if not approx and self.random.random() < 0.4 else {}
+        name = self.node("union", config, (one, None), (other, None))
+        self.streams.remove(other)
+        return Stream(name, one.columns | other.columns, approx)
+
+    # Expressions, in words that both engines take in the same sense
+
+    def some(self, items, least, most):
+        count = min(len(items), self.random.randint(least, most))
+        return self.random.sample(items, count)
+
+    def condition(self, stream, depth):
+        random = self.random
+        if depth > 0 and random.random() < 0.4:
+            one, two = self.condition(stream, depth - 1), self.condition(stream, depth - 1)
+            if one is None or two is None:
+                return one or two
+            return random.choice([f"({one}) AND ({two})", f"({one}) OR ({two})", f"NOT ({one})"])
+        fields = stream.exact()
+        if not fields:
+            return None
+        field = random.choice(fields)
+        kind = stream.columns[field]
+        sign = random.choice(["=", "<>", "<", "<=", ">", ">="])
+        null = random.choice([f"{field} IS NULL", f"{field} IS NOT NULL"])
+        match kind:
+            case "id" | "int":
+                return random.choice([null, f"{field} {sign} {random.randint(-3, 20)}", f"{field} % 3 = 1",
+                                      f"{field} BETWEEN 0 AND 7", f"{field} IN (1, 2, 3, NULL)", f"{field} + 1 > 4"])
+            case "big":
+                return random.choice([null, f"{field} {sign} 9223372036854775806", f"{field} {sign} -9007199254740993"])
+            case "text" | "num":
+                return random.choice([null, f"{field} {sign} 'a'", f"{field} LIKE '%a%'", f"{field} LIKE '_'",
+                                      f"length({field}) {sign} 2", f"{field} IN ('', 'a', 'x', '007')", f"lower({field}) = 'a'",
+                                      f"starts_with({field}, 'a')", f"{field} NOT LIKE 'a%'"])
+            case "dec":
+                return random.choice([null, f"{field} {sign} 1", f"{field} {sign} 0.1", f"{field} {sign} -0.0000000001"])
+            case "tame":
+                return random.choice([null, f"{field} {sign} 1", f"{field} * 2 > 5", f"abs({field}) < 20"])
+            case "wild":
+                return random.choice([null, f"{field} {sign} CAST(0 AS DOUBLE)", f"{field} {sign} CAST('NaN' AS DOUBLE)",
+                                      f"{field} {sign} CAST('Infinity' AS DOUBLE)"])
+            case "bool":
+                return random.choice([null, field, f"NOT {field}", f"{field} IS TRUE", f"{field} IS NOT TRUE"])
+            case "date":
+                return random.choice([null, f"{field} {sign} DATE '1970-01-01'", f"date_part('year', {field}) {sign} 2000"])
+            case "ts":
+                return random.choice([null, f"{field} {sign} TIMESTAMP '1970-01-01 00:00:00'",
+                                      f"CAST({field} AS DATE) {sign} DATE '2024-03-31'"])
+        return None

@@ -1,0 +1,196 @@
+"""Makes the ops of a transform node at random."""
+
+# From which kinds a cast goes to which type, and what kind the column then is of.
+CASTS = {
+    "num": [("integer", "int"), ("bigint", "big"), ("smallint", "int"), ("double", "wild"), ("decimal", "dec"),
+            ("boolean", "bool"), ("date", "date"), ("text", "text")],
+    "int": [("text", "text"), ("double", "tame"), ("smallint", "int"), ("decimal", "dec")],
+    "id": [("text", "text"), ("integer", "int")],
+    "big": [("integer", "int"), ("text", "text")],
+    "tame": [("bigint", "int"), ("integer", "int")],
+    "bool": [("text", "text"), ("integer", "int")],
+    "date": [("timestamp", "ts"), ("text", "text")],
+    "ts": [("date", "date")],
+    "dec": [("bigint", "big"), ("text", "text"), ("integer", "int")],
+}
+
+
+class Columns:
+    """The columns of a stream on their way through the ops."""
+
+    def __init__(self, graph, stream):
+        self.graph, self.random = graph, graph.random
+        self.columns, self.approx, self.identity = dict(stream.columns), set(stream.approx), stream.identity
+
+    def of(self, *kinds):
+        return [name for name, kind in self.columns.items() if kind in kinds and name not in self.approx]
+
+    def set(self, name, kind):
+        """Another value in a column; where it was the id, rows are not told apart any more."""
+        if name == "id":
+            self.identity = False
+        self.columns[name] = kind
+        self.approx.discard(name)
+
+    def new(self, stem):
+        number = len(self.columns)
+        while f"{stem}_{number}" in self.columns:
+            number += 1
+        return f"{stem}_{number}"
+
+
+def some(graph, stream):
+    columns, ops = Columns(graph, stream), []
+    makers = [cast, cast, expression, expression, rename, drop, select, add_field, hash_, mask, map_values, split, merge, trim,
+              fill_null]
+    for _ in range(graph.random.randint(1, 4)):
+        made = graph.random.choice(makers)(columns)
+        if made:
+            ops.append(made)
+    return (ops, columns.columns, columns.approx, columns.identity) if ops else None
+
+
+def pick(c, *kinds):
+    fields = c.of(*kinds)
+    return c.random.choice(fields) if fields else None
+
+
+def cast(c):
+    field = pick(c, *CASTS)
+    if field is None:
+        return None
+    to, kind = c.random.choice(CASTS[c.columns[field]])
+    c.set(field, kind)
+    return {"op": "cast", "field": field, "type": to} | c.random.choice([{}, {"onError": "reject"}, {"onError": "null"}])
+
+
+def expression(c):
+    random = c.random
+    field = random.choice(list(c.columns))
+    if field in c.approx:
+        return None
+    choices = {
+        "int": [(f"{field} + 1", "int"), (f"{field} * 2 - 3", "int"), (f"abs({field})", "int"), (f"{field} % 4", "int"),
+                (f"CASE WHEN {field} > 3 THEN 'large' WHEN {field} IS NULL THEN 'none' ELSE 'small' END", "text"),
+                (f"coalesce({field}, 0)", "int"), (f"nullif({field}, 2)", "int"), (f"{field} > 2", "bool"), (f"-{field}", "int")],
+        "text": [(f"upper({field})", "text"), (f"{field} || '!'", "text"), (f"length({field})", "int"), (f"substr({field}, 2, 2)", "text"),
+                 (f"coalesce({field}, 'none')", "text"), (f"replace({field}, 'a', 'bb')", "text"), (f"{field} = 'a'", "bool"),
+                 (f"reverse({field})", "text"), (f"left({field}, 1)", "text"), (f"nullif({field}, '')", "text"),
+                 (f"repeat({field}, 2)", "text"), (f"ltrim({field})", "text"), (f"split_part({field}, '-', 2)", "text")],
+        "tame": [(f"{field} + {field}", "tame"), (f"{field} * CAST(0.5 AS DOUBLE)", "tame"), (f"abs({field})", "tame"), (f"floor({field})", "tame"),
+                 (f"ceil({field})", "tame"), (f"round({field})", "tame")],
+        "bool": [(f"NOT {field}", "bool"), (f"{field} AND NULL", "bool"), (f"{field} OR NULL", "bool"),
+                 (f"CASE WHEN {field} THEN 1 ELSE 0 END", "int")],
+        "date": [(f"CAST(date_part('year', {field}) AS INT)", "int"), (f"{field} IS NULL", "bool"),
+                 (f"CAST(date_part('dow', {field}) AS INT)", "int")],
+        "ts": [(f"CAST({field} AS DATE)", "date"), (f"CAST(date_part('hour', {field}) AS INT)", "int"), (f"date_trunc('hour', {field})", "ts")],
+        "wild": [(f"{field} IS NULL", "bool"), (f"coalesce({field}, CAST(1 AS DOUBLE))", "wild"), (f"abs({field})", "wild"), (f"-{field}", "wild")],
+        "dec": [(f"{field} IS NULL", "bool"), (f"abs({field})", "dec"), (f"-{field}", "dec"), (f"{field} > 0", "bool")],
+        "big": [(f"{field} IS NOT NULL", "bool"), (f"greatest({field}, 0)", "big"), (f"least({field}, 0)", "big")],
+    }
+    choices["id"], choices["num"] = choices["int"], choices["text"]
+    expr, kind = random.choice(choices[c.columns[field]])
+    into = random.choice([field, c.new(kind)])
+    c.set(into, kind)
+    return {"op": "expression", "field": into, "expr": expr}
+
+
+def rename(c):
+    names = [name for name in c.columns if name != "id"]
+    if not names:
+        return None
+    old = c.random.choice(names)
+    new = c.new("named")
+    c.columns = {new if name == old else name: kind for name, kind in c.columns.items()}
+    c.approx = {new if name == old else name for name in c.approx}
+    return {"op": "rename", "mappings": [{"from": old, "to": new}]}
+
+
+def drop(c):
+    names = [name for name in c.columns if name != "id"]
+    if len(names) < 2:
+        return None
+    gone = c.random.choice(names)
+    del c.columns[gone]
+    c.approx.discard(gone)
+    return {"op": "drop", "fields": [gone]}
+
+
+def select(c):
+    names = list(c.columns)
+    if len(names) < 4:
+        return None
+    kept = c.random.sample(names, c.random.randint(2, len(names)))
+    c.columns = {name: c.columns[name] for name in kept}
+    c.approx &= set(kept)
+    c.identity &= "id" in kept
+    return {"op": "select", "fields": kept}
+
+
+def add_field(c):
+    value, kind, of = c.random.choice([("x'y", "text", "text"), (7, "integer", "int"), (True, "boolean", "bool"),
+                                       ("2024-02-29", "date", "date"), (None, "text", "text"), ("", "text", "text"), (1.5, "double", "tame")])
+    name = c.new("added")
+    c.set(name, of)
+    return {"op": "add_field", "field": name, "value": value, "type": kind}
+
+
+def hash_(c):
+    field = pick(c, "text", "num", "int", "date", "bool")
+    if field is None or field == "id":
+        return None
+    c.set(field, "text")
+    return {"op": "hash", "field": field, "algorithm": c.random.choice(["md5", "sha256"])} | c.random.choice([{}, {"salt": "s'"}])
+
+
+def mask(c):
+    field = pick(c, "text", "num", "int", "date", "bool", "dec")
+    if field is None:
+        return None
+    c.set(field, "text")
+    return {"op": "mask_pii", "field": field, "strategy": c.random.choice(["redact", "hash", "partial"])}
+
+
+def map_values(c):
+    field = pick(c, "text", "num")
+    if field is None:
+        return None
+    mapping = {"a": "mapped", "": "empty", "null": None, "007": "seven"}
+    c.set(field, "text")
+    return {"op": "map_values", "field": field, "mapping": mapping} | c.random.choice([{}, {"default": "other"}])
+
+
+def split(c):
+    field = pick(c, "text", "num")
+    if field is None:
+        return None
+    into = [c.new("part"), c.new("rest")]
+    for name in into:
+        c.set(name, "text")
+    return {"op": "split", "field": field, "separator": c.random.choice(["-", ".", ", ", "\n"]), "into": into}
+
+
+def merge(c):
+    fields = c.graph.some(c.of("text", "num", "int", "date", "bool"), 1, 3)
+    if not fields:
+        return None
+    into = c.new("all")
+    c.set(into, "text")
+    return {"op": "merge", "fields": fields, "separator": c.random.choice(["", "-", ", "]), "into": into}
+
+
+def trim(c):
+    field = pick(c, "text", "num")
+    if field is None:
+        return None
+    c.set(field, "text" if c.columns[field] == "text" else "num")
+    return {"op": "trim", "fields": [field]}
+
+
+def fill_null(c):
+    field = pick(c, "text", "num", "int", "bool", "date", "tame", "big")
+    if field is None:
+        return None
+    value = {"text": "filled", "num": "8", "int": 4, "bool": False, "date": "0001-01-01", "tame": 0.125, "big": 2**63 - 1}
+    value = value[c.columns[field]]
+    return {"op": "fill_null", "field": field, "value": value}

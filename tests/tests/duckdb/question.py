@@ -1,0 +1,256 @@
+"""Asks DuckDB what a graph asks us: one statement a node, written from the nodes' definitions."""
+
+from data import quote
+
+
+class Question:
+    """The answer of each node, as a temporary table of DuckDB named as the node is."""
+
+    def __init__(self, con, nodes, edges, reads):
+        self.con, self.nodes, self.edges, self.reads = con, nodes, edges, reads
+
+    def ask(self):
+        """Answers the columns of the target as (name, DuckDB's type), and the rows of each node."""
+        counts = {}
+        for node in self.nodes:
+            sql = getattr(self, node["nodeType"])(node)
+            self.con.execute(f"CREATE OR REPLACE TEMP TABLE {node['id']} AS {sql}")
+            counts[node["id"]] = self.con.execute(f"SELECT count(*) FROM {node['id']}").fetchone()[0]
+        return self.columns(self.nodes[-1]["id"]), counts
+
+    def columns(self, table):
+        return [(row[0], row[1]) for row in self.con.execute(f"DESCRIBE {table}").fetchall()]
+
+    def inputs(self, node):
+        return [edge for edge in self.edges if edge["target"] == node["id"]]
+
+    def before(self, node):
+        [edge] = self.inputs(node)
+        if edge.get("label") and self.kind(edge["source"]) == "branch":
+            return f"(SELECT * EXCLUDE (__way) FROM {edge['source']} WHERE __way = {quote(edge['label'])})"
+        return edge["source"]
+
+    def kind(self, name):
+        return next(node["nodeType"] for node in self.nodes if node["id"] == name)
+
+    def source(self, node):
+        return f"SELECT * FROM {self.reads[node['config']['path']]}"
+
+    def target(self, node):
+        return f"SELECT * FROM {self.before(node)}"
+
+    def filter(self, node):
+        return f"SELECT * FROM {self.before(node)} WHERE {node['config']['condition']}"
+
+    def sort(self, node):
+        return f"SELECT * FROM {self.before(node)} ORDER BY {order(node['config']['by'])} LIMIT {node['config']['limit']}"
+
+    def deduplicate(self, node):
+        config, keys = node["config"], ", ".join(map(name, node["config"]["keys"]))
+        by = config.get("orderBy", []) or [{"field": "id"}]
+        if config["keep"] == "last":
+            # The last row of an order is the first one of its opposite.
+            by = [dict(key, direction="asc" if key.get("direction") == "desc" else "desc",
+                       nulls="last" if key.get("nulls") == "first" else "first") for key in by]
+        return (f"SELECT * FROM {self.before(node)} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order(by)}) = 1")
+
+    def aggregate(self, node):
+        groups = [name(group) for group in node["config"]["groupBy"]]
+        results = groups + [f"{self.measure(m)} AS {name(m['as'])}" for m in node["config"]["measures"]]
+        by = f"GROUP BY {', '.join(groups)}" if groups else ""
+        return f"SELECT {', '.join(results)} FROM {self.before(node)} {by}"
+
+    def measure(self, measure):
+        field = name(measure["field"]) if measure["field"] != "*" else "*"
+        return {
+            "count": f"count({field})", "count_distinct": f"count(DISTINCT {field})", "sum": f"sum({field})", "avg": f"avg({field})",
+            "min": f"min({field})", "max": f"max({field})", "median": f"median(CAST({field} AS DOUBLE))", "stddev": f"stddev_samp({field})",
+            "first": f"first({field} ORDER BY id)", "last": f"last({field} ORDER BY id)",
+        }[measure["fn"]]
+
+    def union(self, node):
+        word = "UNION BY NAME" if node["config"].get("distinct") else "UNION ALL BY NAME"
+        return f" {word} ".join(f"(SELECT * FROM {edge['source']})" for edge in self.inputs(node))
+
+    def join(self, node):
+        config = node["config"]
+        sides = {edge["label"]: edge["source"] for edge in self.inputs(node)}
+        on = " AND ".join(f"l.{name(pair['left'])} = r.{name(pair['right'])}" for pair in config["on"])
+        kind = config["type"]
+        if kind in ("semi", "anti"):
+            word = "EXISTS" if kind == "semi" else "NOT EXISTS"
+            return f"SELECT * FROM {sides['left']} l WHERE {word} (SELECT 1 FROM {sides['right']} r WHERE {on})"
+        lefts = [column for column, _ in self.columns(sides["left"])]
+        rights = [column for column, _ in self.columns(sides["right"])]
+        shared = {pair["left"] for pair in config["on"] if pair["left"] == pair["right"]}
+        results = []
+        for column in lefts:
+            both = column in shared and kind in ("right", "full")
+            value = f"coalesce(l.{name(column)}, r.{name(column)})" if both else f"l.{name(column)}"
+            results.append(f"{value} AS {name(column)}")
+        for column in rights:
+            if column not in shared:
+                free = column + config.get("suffix", "_right") if column in lefts else column
+                results.append(f"r.{name(column)} AS {name(free)}")
+        return f"SELECT {', '.join(results)} FROM {sides['left']} l {kind.upper()} JOIN {sides['right']} r ON {on}"
+
+    def transform(self, node):
+        sql, columns = f"SELECT * FROM {self.before(node)}", dict(self.columns_of(f"SELECT * FROM {self.before(node)}"))
+        for op in node["config"]["ops"]:
+            sql = Op(op, columns, sql).sql()
+            columns = dict(self.columns_of(sql))
+        return sql
+
+    def columns_of(self, sql):
+        return [(row[0], row[1]) for row in self.con.execute(f"DESCRIBE {sql}").fetchall()]
+
+    def unpivot(self, node):
+        config = node["config"]
+        index = "".join(f"{name(column)}, " for column in config["index"])
+        parts = [f"SELECT {index}{quote(column)} AS {name(config['nameTo'])}, {name(column)} AS {name(config['valueTo'])} "
+                 f"FROM {self.before(node)}" for column in config["columns"]]
+        return " UNION ALL ".join(parts)
+
+    def branch(self, node):
+        routes = "".join(f"WHEN {route['condition']} THEN {quote(route['label'])} " for route in node["config"]["routes"])
+        rest = quote(node["config"]["else"]) if "else" in node["config"] else "NULL"
+        return f"SELECT * FROM (SELECT *, CASE {routes}ELSE {rest} END AS __way FROM {self.before(node)}) WHERE __way IS NOT NULL"
+
+    def validate(self, node):
+        kept = []
+        for rule in node["config"]["rules"]:
+            field = name(rule["field"])
+            if rule["rule"] == "notNull":
+                kept.append(f"{field} IS NOT NULL")
+            else:
+                low, high = rule["params"]["min"], rule["params"]["max"]
+                kept.append(f"({field} IS NULL OR {field} BETWEEN {low} AND {high})")
+        return f"SELECT * FROM {self.before(node)} WHERE {' AND '.join(kept)}"
+
+
+def name(column):
+    return '"' + column + '"'
+
+
+def order(by):
+    return ", ".join(
+        f"{name(key['field'])} {'DESC' if key.get('direction') == 'desc' else 'ASC'} NULLS {'FIRST' if key.get('nulls') == 'first' else 'LAST'}"
+        for key in by)
+
+
+class Op:
+    """One op over the rows of `sql`, whose columns are `columns`."""
+
+    def __init__(self, op, columns, sql):
+        self.op, self.columns, self.before = op, columns, sql
+
+    def sql(self):
+        return getattr(self, self.op["op"])()
+
+    def put(self, **values):
+        """Sets columns; one that is there keeps its place, which does not matter to what is compared."""
+        old = [f"{value} AS {name(column)}" for column, value in values.items() if column in self.columns]
+        new = [f", {value} AS {name(column)}" for column, value in values.items() if column not in self.columns]
+        replaced = f" REPLACE ({', '.join(old)})" if old else ""
+        return f"SELECT *{replaced}{''.join(new)} FROM ({self.before})"
+
+    @property
+    def field(self):
+        return name(self.op["field"])
+
+    def text(self, column=None):
+        return f"CAST({name(column) if column else self.field} AS VARCHAR)"
+
+    def cast(self):
+        value, field = self.cast_value(), self.op["field"]
+        if self.op.get("onError") != "null":
+            self.before = f"SELECT * FROM ({self.before}) WHERE {self.field} IS NULL OR ({value}) IS NOT NULL"
+        return self.put(**{field: value})
+
+    def cast_value(self):
+        """The value, null where there is none: nothing is rounded, and texts are read by our rules."""
+        field, to, kind = self.field, self.op["type"], self.columns[self.op["field"]]
+        sql = {"integer": "INTEGER", "bigint": "BIGINT", "smallint": "SMALLINT", "double": "DOUBLE", "decimal": "DECIMAL(38,10)",
+               "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP", "text": "VARCHAR"}[to]
+        whole = sql in ("INTEGER", "BIGINT", "SMALLINT")
+        if kind == "VARCHAR" and whole:
+            digits = f"regexp_replace(trim({field}), '\\.0+$', '')"
+            return f"CASE WHEN regexp_full_match(trim({field}), '[+-]?[0-9]+(\\.0+)?') THEN TRY_CAST({digits} AS {sql}) END"
+        if kind == "VARCHAR" and to == "decimal":
+            # Digits past the tenth behind the point would be rounded; the texts that are made have none.
+            return f"CASE WHEN regexp_full_match(trim({field}), '[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)(e[0-9]+)?') THEN TRY_CAST({field} AS {sql}) END"
+        if kind == "VARCHAR" and to == "double":
+            return (f"CASE WHEN regexp_full_match(trim({field}), '(?i)[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)(e[0-9]+)?|[+-]?(nan|inf|infinity)') "
+                    f"THEN TRY_CAST(trim({field}) AS DOUBLE) END")
+        if kind == "VARCHAR" and to == "boolean":
+            return (f"CASE WHEN lower(trim({field})) IN ('true', 't', 'yes', 'y', '1') THEN true "
+                    f"WHEN lower(trim({field})) IN ('false', 'f', 'no', 'n', '0') THEN false END")
+        if kind == "VARCHAR" and to == "date":
+            return f"CASE WHEN regexp_full_match(trim({field}), '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}') THEN TRY_CAST({field} AS DATE) END"
+        if kind == "DOUBLE" and whole:
+            return f"CASE WHEN {field} = trunc({field}) THEN TRY_CAST({field} AS {sql}) END"
+        if kind.startswith("DECIMAL") and whole:
+            return f"CASE WHEN {field} = trunc({field}) THEN TRY_CAST({field} AS {sql}) END"
+        return f"TRY_CAST({field} AS {sql})"
+
+    def expression(self):
+        return self.put(**{self.op["field"]: self.op["expr"]})
+
+    def rename(self):
+        renamed = ", ".join(f"{name(m['from'])} AS {name(m['to'])}" for m in self.op["mappings"])
+        return f"SELECT * RENAME ({renamed}) FROM ({self.before})"
+
+    def drop(self):
+        return f"SELECT * EXCLUDE ({', '.join(map(name, self.op['fields']))}) FROM ({self.before})"
+
+    def select(self):
+        return f"SELECT {', '.join(map(name, self.op['fields']))} FROM ({self.before})"
+
+    def add_field(self):
+        sql = {"text": "VARCHAR", "integer": "INTEGER", "boolean": "BOOLEAN", "date": "DATE", "double": "DOUBLE"}[self.op["type"]]
+        value = self.op["value"]
+        text = "NULL" if value is None else quote(str(value).lower() if isinstance(value, bool) else value)
+        return self.put(**{self.op["field"]: f"CAST({text} AS {sql})"})
+
+    def hash(self):
+        salted = f"{quote(self.op.get('salt', ''))} || {self.text()}"
+        return self.put(**{self.op["field"]: f"{self.op['algorithm']}({salted})"})
+
+    def mask_pii(self):
+        text, strategy = self.text(), self.op["strategy"]
+        if strategy == "partial":
+            hidden = f"CASE WHEN length({text}) > 4 THEN length({text}) - 4 ELSE length({text}) END"
+            value = f"repeat('*', {hidden}) || substr({text}, {hidden} + 1)"
+        else:
+            value = f"sha256({text})" if strategy == "hash" else f"CASE WHEN {text} IS NOT NULL THEN '***' END"
+        return self.put(**{self.op["field"]: value})
+
+    def map_values(self):
+        text = self.text()
+        cases = "".join(f"WHEN {text} = {quote(old)} THEN {'NULL' if new is None else quote(new)} " for old, new in self.op["mapping"].items())
+        rest = quote(self.op["default"]) if "default" in self.op else text
+        return self.put(**{self.op["field"]: f"CASE WHEN {text} IS NULL THEN NULL {cases}ELSE {rest} END"})
+
+    def split(self):
+        text, separator, (first, rest) = self.text(), quote(self.op["separator"]), self.op["into"]
+        at, size = f"strpos({text}, {separator})", len(self.op["separator"])
+        return self.put(**{
+            first: f"CASE WHEN {at} > 0 THEN left({text}, {at} - 1) ELSE {text} END",
+            rest: f"CASE WHEN {at} > 0 THEN substr({text}, {at} + {size}) END",
+        })
+
+    def merge(self):
+        texts = ", ".join(self.text(column) for column in self.op["fields"])
+        # All null makes null, and not an empty text.
+        value = f"CASE WHEN coalesce({texts}) IS NOT NULL THEN concat_ws({quote(self.op['separator'])}, {texts}) END"
+        return self.put(**{self.op["into"]: value})
+
+    def trim(self):
+        # All white space of Unicode that the data has.
+        spaces = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
+        return self.put(**{field: f"trim({name(field)}, {spaces})" for field in self.op["fields"]})
+
+    def fill_null(self):
+        value = self.op["value"]
+        text = quote(str(value).lower() if isinstance(value, bool) else value)
+        return self.put(**{self.op["field"]: f"coalesce({self.field}, CAST({text} AS {self.columns[self.op['field']]}))"})
