@@ -1,5 +1,6 @@
 //! Every environment variable that Flowgate reads, in one place.
 
+use crate::hosts::AllowedHost;
 use std::env;
 
 /// What is wrong with the environment.
@@ -97,6 +98,9 @@ pub struct WorkerConfig {
     pub scratch: std::path::PathBuf,
     /// `FLOWGATE_CONCURRENT_RUNS`: runs that one worker executes at once; 2.
     pub concurrent_runs: usize,
+    /// `FLOWGATE_HTTP_ALLOWED_HOSTS`: hosts that connectors may reach by HTTP although their addresses are private, as
+    /// `host` or `host:port` with commas between them; none.
+    pub http_allowed_hosts: Vec<AllowedHost>,
     /// `ECS_AGENT_URI`, which ECS sets: where a task protects itself from being scaled in.
     pub ecs_agent_uri: Option<String>,
 }
@@ -110,6 +114,12 @@ fn number<T: std::str::FromStr>(name: &'static str, default: T) -> Result<T, Con
         None => Ok(default),
         Some(value) => value.parse().map_err(|_| ConfigError::Invalid { name, value, wanted: "a whole number" }),
     }
+}
+
+fn hosts(name: &'static str) -> Result<Vec<AllowedHost>, ConfigError> {
+    let value = optional(name).unwrap_or_default();
+    let wanted = "a list of host or host:port with commas between them";
+    AllowedHost::list(&value).map_err(|_| ConfigError::Invalid { name, value, wanted })
 }
 
 impl Config {
@@ -170,6 +180,7 @@ impl WorkerConfig {
             memory_bytes: number("FLOWGATE_MEMORY_BYTES", 1 << 30)?,
             scratch: optional("FLOWGATE_SCRATCH").map_or_else(|| env::temp_dir().join("flowgate"), Into::into),
             concurrent_runs: number("FLOWGATE_CONCURRENT_RUNS", 2)?,
+            http_allowed_hosts: hosts("FLOWGATE_HTTP_ALLOWED_HOSTS")?,
             ecs_agent_uri: optional("ECS_AGENT_URI"),
         })
     }

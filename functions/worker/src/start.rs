@@ -28,6 +28,7 @@ pub async fn from_env(services: Arc<Services>) -> Result<(Arc<Worker>, WorkerCon
     };
     let settings = Settings {
         files_root: config.files_root.clone(),
+        http_allowed_hosts: config.http_allowed_hosts.clone(),
         lake: Lake { url: config.lake_url.trim_end_matches('/').to_owned(), options: HashMap::new() },
         memory_bytes: config.memory_bytes,
         scratch: config.scratch.clone(),

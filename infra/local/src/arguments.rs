@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::hosts::AllowedHost;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -49,6 +50,9 @@ pub struct Serve {
     /// Where the tables lie, such as s3://bucket/prefix, with the usual AWS variables; the data folder where it is left out
     #[arg(long, value_name = "URL", env = "FLOWGATE_LAKE_URL")]
     pub lake: Option<String>,
+    /// A host, or host:port, that rest_api connectors may reach although its address is private, such as localhost:8080
+    #[arg(long, value_name = "HOST", env = "FLOWGATE_HTTP_ALLOWED_HOSTS", value_delimiter = ',')]
+    pub allow_host: Vec<AllowedHost>,
     /// What one run may hold in memory before it spills to disk, in MiB
     #[arg(long, value_name = "MIB", env = "FLOWGATE_MEMORY_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: u32,
@@ -160,6 +164,17 @@ mod tests {
         assert_eq!(arguments.serve.listen.port(), 0);
         let arguments = Arguments::try_parse_from(["flowgate", "serve", "--data-dir", "x"]).unwrap();
         assert!(matches!(arguments.command, Some(Command::Serve(serve)) if serve.data.data_dir.ends_with("x")));
+    }
+
+    #[test]
+    fn hosts_are_allowed_one_by_one_or_in_a_list() {
+        let arguments =
+            Arguments::try_parse_from(["flowgate", "serve", "--allow-host", "a:1,b", "--allow-host", "::1"]);
+        assert!(arguments.is_err_and(|e| e.to_string().contains("host:port")));
+        let arguments =
+            Arguments::try_parse_from(["flowgate", "--allow-host", "a:1,b", "--allow-host", "[::1]"]).unwrap();
+        let hosts: Vec<String> = arguments.serve.allow_host.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["a:1", "b", "[::1]"]);
     }
 
     #[test]

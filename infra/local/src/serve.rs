@@ -24,6 +24,7 @@ pub async fn run(arguments: Serve) -> Result<(), BoxError> {
         files_root: arguments.files_root,
         // What the URL needs beside it is in AWS's own variables, which its client reads by itself.
         lake: arguments.lake.map(|url| Lake { url, options: HashMap::new() }),
+        allowed_hosts: arguments.allow_host,
         memory_bytes: arguments.memory as usize * 1024 * 1024,
         concurrent_runs: arguments.concurrent_runs as usize,
         grace: Duration::from_secs(arguments.grace),

@@ -19,6 +19,7 @@ use shared::clock::Clock;
 use shared::config::{Config, DEFAULT_SHARDS, SecretsConfig, TokenConfig};
 use shared::context::Services;
 use shared::error::BoxError;
+use shared::hosts::AllowedHost;
 use shared::protection::Protection;
 use shared::roles::Role;
 use shared::{cursor::Cursors, queue::Queue, secrets::Sealer, store::Store, token::Verifier};
@@ -44,6 +45,8 @@ pub struct Options {
     pub files_root: Option<PathBuf>,
     /// Where the tables lie; the data folder's `lake` where it is left out.
     pub lake: Option<Lake>,
+    /// Hosts that connectors may reach by HTTP although their addresses are private, such as this machine.
+    pub allowed_hosts: Vec<AllowedHost>,
     /// What the handlers take for the time. The queue's own times are always the system's.
     pub clock: Clock,
     /// Whether schedules are kept; a test calls [`Stack::tick`] instead.
@@ -66,6 +69,7 @@ impl Options {
             data_dir: data_dir.into(),
             files_root: None,
             lake: None,
+            allowed_hosts: Vec::new(),
             clock: Clock::default(),
             scheduled: true,
             worker: true,
@@ -360,6 +364,7 @@ fn start_worker(
     let settings = Settings {
         files_root: Some(files_root.to_owned()),
         lake: lake(options.lake.clone(), folder)?,
+        http_allowed_hosts: options.allowed_hosts.clone(),
         memory_bytes: options.memory_bytes,
         scratch: folder.scratch(),
         cores: std::thread::available_parallelism().map_or(2, usize::from),

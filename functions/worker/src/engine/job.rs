@@ -3,6 +3,7 @@
 use crate::engine::progress::Progress;
 use crate::error::{Kind, RunError};
 use serde_json::{Map, Value};
+use shared::hosts::AllowedHost;
 use shared::models::connector::ConnectorType;
 use shared::models::node::TargetConfig;
 use shared::models::pipeline::{Edge, ExecutionConfig, Node};
@@ -17,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Settings {
     /// The folder that `local_fs` may read; `None` turns that connector off.
     pub files_root: Option<PathBuf>,
+    /// Hosts that connectors may reach by HTTP although their addresses are private.
+    pub http_allowed_hosts: Vec<AllowedHost>,
     /// Where the tables lie.
     pub lake: Lake,
     /// Bytes for the operators of one run, beyond which they spill; 1 GiB unless the deployment says otherwise.

@@ -126,6 +126,7 @@ impl Bench {
         let folder = |name: &str| self.dir.path().join(name);
         Settings {
             files_root: Some(folder("files")),
+            http_allowed_hosts: Vec::new(),
             lake: Lake { url: format!("file://{}", folder("lake").display()), options: HashMap::new() },
             memory_bytes: self.memory,
             scratch: folder("scratch"),

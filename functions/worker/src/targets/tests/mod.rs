@@ -52,6 +52,7 @@ impl World {
         let lake = folder.path().join("lake");
         let settings = Settings {
             files_root: None,
+            http_allowed_hosts: Vec::new(),
             lake: Lake { url: format!("file://{}", lake.display()), options: HashMap::new() },
             memory_bytes: 256 << 20,
             scratch: folder.path().join("scratch"),
