@@ -24,6 +24,8 @@ pub struct Dialect {
     escape: Option<u8>,
     header: bool,
     skip: u32,
+    /// Whether the columns are named, so that an empty file has no rows of them.
+    declared: bool,
     pub encoding: Encoding,
 }
 
@@ -45,6 +47,7 @@ impl Dialect {
             escape: one("escape", options.escape.as_deref())?.filter(|&e| e != quote),
             header: options.header.unwrap_or(true),
             skip: options.skip_rows.unwrap_or(0),
+            declared: options.columns.as_ref().is_some_and(|columns| !columns.is_empty()),
             encoding: options.encoding.unwrap_or(Encoding::Utf8),
         })
     }
@@ -67,12 +70,15 @@ pub struct CsvFile {
     file: InputFile,
     input: Input,
     core: Reader,
+    delimiter: u8,
     /// Where the fields of the record at hand end, from its start.
     ends: Vec<usize>,
     /// The first record, where it had to be read to know the columns.
     first: Option<(Vec<u8>, usize)>,
     /// The names of the file's columns.
     pub names: Vec<String>,
+    /// Whether there is nothing in it, not even a header.
+    pub is_empty: bool,
     row: u64,
     /// Whether the file ends inside quotes; known at its end.
     unclosed: Option<bool>,
@@ -97,17 +103,24 @@ impl CsvFile {
             file: file.clone(),
             input,
             core,
+            delimiter: dialect.delimiter,
             ends: vec![0; 64],
             first: None,
             names: Vec::new(),
+            is_empty: false,
             row: 0,
             unclosed: None,
         };
         let mut bytes = vec![0; 4096];
         let Some((fields, used)) = this.record(&mut bytes, 0)? else {
+            if dialect.declared {
+                this.is_empty = true;
+                return Ok(this);
+            }
             let what = if dialect.header { "not even a header" } else { "no row to count the columns of" };
             let skipped = if dialect.skip > 0 { " after the lines that skipRows leaves out" } else { "" };
-            return Err(this.fault(format!("is empty{skipped}: it has {what}")));
+            let hint = "name the columns in options.columns where empty files are to be expected";
+            return Err(this.fault(format!("is empty{skipped}: it has {what}; {hint}")));
         };
         bytes.truncate(used);
         if dialect.header {
@@ -218,7 +231,7 @@ impl CsvFile {
         if fields < width {
             let reason =
                 format!("the row has {fields} fields instead of {width}; {column:?} is the first that is missing");
-            return Reject { row: self.row, column, value: None, reason, whole };
+            return Reject { row: self.row, column, value: Some(self.joined(record, fields)), reason, whole };
         }
         let start = width.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
         let end = self.ends.get(width).copied().unwrap_or(start);
@@ -230,6 +243,20 @@ impl CsvFile {
             reason: format!("the row has {fields} fields instead of {width}; a delimiter within a value needs quotes"),
             whole,
         }
+    }
+
+    /// The fields of a record in one text, for a report.
+    fn joined(&self, record: &[u8], fields: usize) -> String {
+        let mut whole = Vec::with_capacity(record.len() + fields);
+        let mut start = 0;
+        for (index, &end) in self.ends.iter().take(fields).enumerate() {
+            if index > 0 {
+                whole.push(self.delimiter);
+            }
+            whole.extend_from_slice(record.get(start..end).unwrap_or_default());
+            start = end;
+        }
+        excerpt(&whole, VALUE_CHARS)
     }
 
     /// Reads one record to `out[from..]`: how many fields, whose ends are in `self.ends`, and bytes; none at the end.

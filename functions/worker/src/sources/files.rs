@@ -16,6 +16,7 @@ pub enum Compression {
     None,
     Gzip,
     Zstd,
+    Bzip2,
 }
 
 /// The files that a source reads, sorted by name.
@@ -44,6 +45,8 @@ pub fn by_name(path: &str) -> (Option<FileFormat>, Compression) {
         (stem, Compression::Gzip)
     } else if let Some(stem) = name.strip_suffix(".zst").or_else(|| name.strip_suffix(".zstd")) {
         (stem, Compression::Zstd)
+    } else if let Some(stem) = name.strip_suffix(".bz2") {
+        (stem, Compression::Bzip2)
     } else {
         (name.as_str(), Compression::None)
     };
@@ -52,6 +55,7 @@ pub fn by_name(path: &str) -> (Option<FileFormat>, Compression) {
         Some("tsv" | "tab") => Some(FileFormat::Tsv),
         Some("json") => Some(FileFormat::Json),
         Some("jsonl" | "ndjson") => Some(FileFormat::Jsonl),
+        Some("avro") => Some(FileFormat::Avro),
         Some("parquet" | "pq") if compression == Compression::None => Some(FileFormat::Parquet),
         _ => None,
     };
@@ -68,7 +72,7 @@ pub async fn find(place: &Place, path: &str, format: Option<FileFormat>) -> Resu
             Some(format) => format,
             None => {
                 return Err(fault(format!(
-                    "{}: the name {path:?} does not tell a format; set format to csv, tsv, json, jsonl or parquet",
+                    "{}: the name {path:?} does not tell a format; set format to csv, tsv, json, jsonl, parquet or avro",
                     place.name
                 )));
             }
@@ -192,6 +196,8 @@ mod tests {
         assert_eq!(by_name("in/A.CSV.gz"), (Some(FileFormat::Csv), Compression::Gzip));
         assert_eq!(by_name("a.ndjson.zst"), (Some(FileFormat::Jsonl), Compression::Zstd));
         assert_eq!(by_name("x.csv/data.parquet"), (Some(FileFormat::Parquet), Compression::None));
+        assert_eq!(by_name("a.tab.BZ2"), (Some(FileFormat::Tsv), Compression::Bzip2));
+        assert_eq!(by_name("a.avro"), (Some(FileFormat::Avro), Compression::None));
         assert_eq!(by_name("readme"), (None, Compression::None));
     }
 

@@ -5,6 +5,7 @@ use super::files::{self, Compression};
 use super::place::{Place, fault};
 use crate::error::{Kind, RunError};
 use bytes::{Buf, Bytes};
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use object_store::{GetOptions, GetResultPayload};
 use shared::models::node::Encoding;
@@ -36,6 +37,26 @@ pub struct Input {
 /// # Errors
 /// As the store says; `Kind::Source` where the content is not what the name says.
 pub fn open(place: &Place, file: &InputFile, encoding: Encoding, runtime: &Handle) -> Result<Input, RunError> {
+    let (mut plain, taken) = bytes(place, file, runtime)?;
+    let start = peek(&mut plain, 4).map_err(|e| read_error(place, file, e))?;
+    check_text(place, file, &start)?;
+    let start = start.strip_prefix(BOM).map(<[u8]>::to_vec).unwrap_or(start);
+    let plain = Read::chain(Cursor::new(start), plain);
+    let text: Box<dyn Read + Send> = match encoding {
+        Encoding::Utf8 => Box::new(plain),
+        Encoding::Latin1 => Box::new(Latin1 { inner: BufReader::with_capacity(BUFFER, plain), pending: None }),
+    };
+    Ok(Input { reader: BufReader::with_capacity(BUFFER, text), taken })
+}
+
+/// The bytes of a file, decompressed, and how many of its own bytes have been taken so far.
+pub type FileBytes = (Box<dyn Read + Send>, Arc<AtomicU64>);
+
+/// Opens a file and decompresses it. Blocks the thread, which must not be one that drives tasks.
+///
+/// # Errors
+/// As the store says; `Kind::Source` where the content is not what the name says.
+pub fn bytes(place: &Place, file: &InputFile, runtime: &Handle) -> Result<FileBytes, RunError> {
     let options = GetOptions { if_match: file.etag.clone(), ..GetOptions::default() };
     let raw: Box<dyn Read + Send> = if place.is_local() {
         match runtime.block_on(place.get(&file.path, options))?.payload {
@@ -50,22 +71,15 @@ pub fn open(place: &Place, file: &InputFile, encoding: Encoding, runtime: &Handl
     let start = peek(&mut raw, 8).map_err(|e| read_error(place, file, e))?;
     let compression = compression_of(place, file, &start)?;
     let raw = BufReader::with_capacity(BUFFER, Read::chain(Cursor::new(start), raw));
-    let mut plain: Box<dyn Read + Send> = match compression {
+    let plain: Box<dyn Read + Send> = match compression {
         Compression::None => Box::new(raw),
         Compression::Gzip => Box::new(MultiGzDecoder::new(raw)),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(raw)),
         Compression::Zstd => {
             Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(|e| read_error(place, file, e))?)
         }
     };
-    let start = peek(&mut plain, 4).map_err(|e| read_error(place, file, e))?;
-    check_text(place, file, &start)?;
-    let start = start.strip_prefix(BOM).map(<[u8]>::to_vec).unwrap_or(start);
-    let plain = Read::chain(Cursor::new(start), plain);
-    let text: Box<dyn Read + Send> = match encoding {
-        Encoding::Utf8 => Box::new(plain),
-        Encoding::Latin1 => Box::new(Latin1 { inner: BufReader::with_capacity(BUFFER, plain), pending: None }),
-    };
-    Ok(Input { reader: BufReader::with_capacity(BUFFER, text), taken })
+    Ok((plain, taken))
 }
 
 /// Leaves out the next `lines` lines.
@@ -116,11 +130,9 @@ fn compression_of(place: &Place, file: &InputFile, start: &[u8]) -> Result<Compr
     let content = match start {
         [0x1f, 0x8b, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] => {
-            return Err(fault(format!(
-                "{}: {:?} is compressed with bzip2; gzip and zstd can be read",
-                place.name, file.path
-            )));
+        // With the mark of a first block, or of the end of an empty stream.
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, ..] => {
+            Compression::Bzip2
         }
         _ => Compression::None,
     };
@@ -129,6 +141,7 @@ fn compression_of(place: &Place, file: &InputFile, start: &[u8]) -> Result<Compr
         Compression::None => return Ok(content),
         Compression::Gzip => "gzip",
         Compression::Zstd => "zstd",
+        Compression::Bzip2 => "bz2",
     };
     if named != content {
         return Err(fault(format!("{}: {:?} is named as {word}, but its content is not", place.name, file.path)));
@@ -141,7 +154,7 @@ fn check_text(place: &Place, file: &InputFile, start: &[u8]) -> Result<(), RunEr
         b"PAR1" => "a Parquet file; set format to parquet",
         b"PK\x03\x04" => "a zip archive (or a spreadsheet); unpack it, or save it as csv",
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "text in UTF-16; save it as UTF-8",
-        b"Obj\x01" => "an Avro file, which cannot be read",
+        b"Obj\x01" => "an Avro file; set format to avro",
         _ => return Ok(()),
     };
     Err(fault(format!("{}: {:?} is {what}", place.name, file.path)))

@@ -1,17 +1,24 @@
 //! Reads connectors: finds their files, tells their columns and streams their rows, each with where it came from.
 
+mod avro;
+mod buckets;
 mod chunk;
+mod columns;
 mod csv;
 mod decode;
 mod fields;
 mod files;
 mod guess;
+mod http;
 mod input;
 mod json;
 mod parquet;
 pub mod parse;
 mod place;
 mod queue;
+mod readers;
+mod refusals;
+mod rest;
 mod s3;
 mod scan;
 mod tally;
@@ -28,6 +35,7 @@ use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use place::{Described, Place};
+use shared::models::connector::ConnectorType;
 use shared::models::node::{FileFormat, FileOptions, SourceConfig};
 use shared::models::schema::Field;
 use std::collections::HashMap;
@@ -102,6 +110,8 @@ struct Inner {
 enum Reader {
     Text(text::TextSource),
     Parquet(parquet::ParquetSource),
+    Avro(avro::AvroSource),
+    Rest(Arc<rest::RestSource>),
 }
 
 /// Finds the files of a source node and tells their columns.
@@ -122,26 +132,11 @@ async fn open_source(
     settings: &Settings,
     progress: &Arc<Progress>,
 ) -> Result<Source, RunError> {
-    let (place, described) = Place::of(request.connector, settings).await?;
-    let path = full_path(&place, &described, request.config.path.as_deref())?;
-    let found = files::find(&place, &path, request.config.format.or(described.format)).await?;
-    let options = merged(request.config.options.as_ref(), described.options.as_ref());
-    let files: Arc<[InputFile]> = found.files.clone().into();
-    let (reader, mut fields, rows) = if found.format == FileFormat::Parquet {
-        let parquet = parquet::ParquetSource::plan(place, Arc::clone(&files)).await?;
-        let fields = parquet.columns().fields().iter().map(|f| f.as_ref().clone()).collect();
-        let rows = parquet.rows;
-        (Reader::Parquet(parquet), fields, rows)
-    } else {
-        let expected = request.expected.clone();
-        let runtime = Handle::current();
-        let plan = move || text::TextSource::plan(place, found, &options, &expected, &runtime);
-        let text = tokio::task::spawn_blocking(plan).await.map_err(place::stopped)??;
-        let columns = text.layout.columns.iter();
-        let fields: Vec<ArrowField> = columns.map(|c| ArrowField::new(&c.name, c.data_type.clone(), true)).collect();
-        let rows = text.estimate;
-        (Reader::Text(text), fields, rows)
+    let opened = match request.connector.kind {
+        ConnectorType::RestApi => open_api(request, settings, progress).await?,
+        _ => open_files(request, settings).await?,
     };
+    let Opened { files, reader, mut fields, rows } = opened;
     fields.push(ArrowField::new(ROW_COLUMN, DataType::Int64, true));
     progress.total_rows.fetch_add(rows, Ordering::Relaxed);
     let inner = Inner {
@@ -157,6 +152,56 @@ async fn open_source(
         most_rows: request.most_rows,
     };
     Ok(Source { inner: Arc::new(inner) })
+}
+
+/// What is known of a source once it is open.
+struct Opened {
+    files: Arc<[InputFile]>,
+    reader: Reader,
+    /// The user's columns.
+    fields: Vec<ArrowField>,
+    /// Rows, as far as they are known.
+    rows: u64,
+}
+
+fn text_fields(layout: &decode::Layout) -> Vec<ArrowField> {
+    layout.columns.iter().map(|c| ArrowField::new(&c.name, c.data_type.clone(), true)).collect()
+}
+
+async fn open_api(
+    request: &SourceRequest<'_>,
+    settings: &Settings,
+    progress: &Arc<Progress>,
+) -> Result<Opened, RunError> {
+    let (api, file) = rest::RestSource::open(request, settings, progress).await?;
+    let (fields, rows) = (text_fields(&api.layout), api.estimate);
+    Ok(Opened { files: Arc::from([file]), reader: Reader::Rest(Arc::new(api)), fields, rows })
+}
+
+async fn open_files(request: &SourceRequest<'_>, settings: &Settings) -> Result<Opened, RunError> {
+    let (place, described) = Place::of(request.connector, settings).await?;
+    let path = full_path(&place, &described, request.config.path.as_deref())?;
+    let found = files::find(&place, &path, request.config.format.or(described.format)).await?;
+    let options = merged(request.config.options.as_ref(), described.options.as_ref());
+    let files: Arc<[InputFile]> = found.files.clone().into();
+    let (reader, fields, rows) = if found.format == FileFormat::Parquet {
+        let parquet = parquet::ParquetSource::plan(place, Arc::clone(&files)).await?;
+        let fields = parquet.columns().fields().iter().map(|f| f.as_ref().clone()).collect();
+        let rows = parquet.rows;
+        (Reader::Parquet(parquet), fields, rows)
+    } else if found.format == FileFormat::Avro {
+        let avro = plan_avro(place, Arc::clone(&files)).await?;
+        let fields = avro.columns.fields().iter().map(|f| f.as_ref().clone()).collect();
+        (Reader::Avro(avro), fields, 0)
+    } else {
+        let expected = request.expected.clone();
+        let runtime = Handle::current();
+        let plan = move || text::TextSource::plan(place, found, &options, &expected, &runtime);
+        let text = tokio::task::spawn_blocking(plan).await.map_err(place::stopped)??;
+        let (fields, rows) = (text_fields(&text.layout), text.estimate);
+        (Reader::Text(text), fields, rows)
+    };
+    Ok(Opened { files, reader, fields, rows })
 }
 
 impl Source {
@@ -177,11 +222,18 @@ impl Source {
     }
 }
 
-/// A short look for a connector's test: how many files there are, and the columns of the first.
+/// A short look for a connector's test: how many files there are, and the columns of the first; or the first page.
 ///
 /// # Errors
 /// As [`open`].
 pub async fn probe(connector: &Connector, settings: &Settings) -> Result<String, RunError> {
+    match connector.kind {
+        ConnectorType::RestApi => rest::probe(connector, settings).await,
+        _ => probe_files(connector, settings).await,
+    }
+}
+
+async fn probe_files(connector: &Connector, settings: &Settings) -> Result<String, RunError> {
     let (place, described) = Place::of(connector, settings).await?;
     let path = full_path(&place, &described, None)?;
     let found = match (files::find(&place, &path, described.format).await, described.format) {
@@ -204,6 +256,9 @@ pub async fn probe(connector: &Connector, settings: &Settings) -> Result<String,
     let names: Vec<String> = if only_first.format == FileFormat::Parquet {
         let parquet = parquet::ParquetSource::plan(place, only_first.files.into()).await?;
         parquet.columns().fields().iter().map(|f| f.name().clone()).collect()
+    } else if only_first.format == FileFormat::Avro {
+        let avro = plan_avro(place, only_first.files.into()).await?;
+        avro.columns.fields().iter().map(|f| f.name().clone()).collect()
     } else {
         let options = described.options.unwrap_or_default();
         let runtime = Handle::current();
@@ -213,6 +268,12 @@ pub async fn probe(connector: &Connector, settings: &Settings) -> Result<String,
     };
     let files = if count == 1 { "file" } else { "files" };
     Ok(format!("Found {count} {word} {files} of {bytes} bytes; the columns of {first:?} are {}.", names.join(", ")))
+}
+
+async fn plan_avro(place: Place, files: Arc<[InputFile]>) -> Result<avro::AvroSource, RunError> {
+    let runtime = Handle::current();
+    let plan = move || avro::AvroSource::plan(place, files, &runtime);
+    tokio::task::spawn_blocking(plan).await.map_err(place::stopped)?
 }
 
 /// The path of a node below that of its connector.

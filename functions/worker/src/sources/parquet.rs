@@ -205,19 +205,7 @@ impl Partition {
             let array = batch.column_by_name(field.name()).ok_or_else(|| {
                 fault(format!("{}: {path:?} lacks the column {:?}, which it had before", self.place.name, field.name()))
             })?;
-            if array.data_type() == field.data_type() {
-                columns.push(Arc::clone(array));
-                continue;
-            }
-            let exact = CastOptions { safe: false, ..CastOptions::default() };
-            let array = cast_with_options(array, field.data_type(), &exact).map_err(|e| {
-                fault(format!(
-                    "{}: {path:?}, column {:?} does not fit the type that it has in the first file: {e}",
-                    self.place.name,
-                    field.name()
-                ))
-            })?;
-            columns.push(array);
+            columns.push(fitted(&self.place, path, field, array)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.wanted.schema), columns, &options)
@@ -298,8 +286,26 @@ fn plain_schema(place: &Place, file: &InputFile, schema: &Schema) -> Result<Sche
     Ok(Arc::new(Schema::new(fields)))
 }
 
+/// A column in the type that it has in the first file.
+///
+/// # Errors
+/// `Kind::Source` where a value does not fit it.
+pub fn fitted(place: &Place, path: &str, field: &Field, array: &ArrayRef) -> Result<ArrayRef, RunError> {
+    if array.data_type() == field.data_type() {
+        return Ok(Arc::clone(array));
+    }
+    let exact = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, field.data_type(), &exact).map_err(|e| {
+        fault(format!(
+            "{}: {path:?}, column {:?} does not fit the type that it has in the first file: {e}",
+            place.name,
+            field.name()
+        ))
+    })
+}
+
 /// The plain type of a dictionary, a view or a run-end encoded column.
-fn plain(data_type: &DataType) -> DataType {
+pub fn plain(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Dictionary(_, values) => plain(values),
         DataType::RunEndEncoded(_, values) => plain(values.data_type()),
@@ -310,7 +316,10 @@ fn plain(data_type: &DataType) -> DataType {
 }
 
 /// Checks that a later file has the first one's columns, in types that fit.
-fn check_columns(place: &Place, file: &InputFile, columns: &Schema, schema: &Schema) -> Result<(), RunError> {
+///
+/// # Errors
+/// `Kind::Source` where one is missing or has another type.
+pub fn check_columns(place: &Place, file: &InputFile, columns: &Schema, schema: &Schema) -> Result<(), RunError> {
     for column in columns.fields() {
         let Ok(field) = schema.field_with_name(column.name()) else {
             return Err(fault(format!(

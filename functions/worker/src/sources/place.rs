@@ -1,13 +1,12 @@
 //! Where a connector's files lie: one object store for a local folder and for S3, and what may not be read of it.
 
-use super::chunk::excerpt;
-use super::{InputFile, s3};
+use super::{InputFile, buckets, refusals, s3};
 use crate::engine::job::{Connector, Settings};
 use crate::error::{Kind, RunError};
 use futures::TryStreamExt;
 use object_store::path::Path as Location;
 use object_store::{Error as StoreError, GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
-use shared::models::connector::{AwsS3Config, ConnectorType, LocalFsConfig};
+use shared::models::connector::{AwsS3Config, AzureBlobConfig, ConnectorType, GcsConfig, LocalFsConfig};
 use shared::models::node::{FileFormat, FileOptions};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -29,13 +28,21 @@ pub struct Described {
 }
 
 /// A place with files.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Place {
     store: Arc<dyn ObjectStore>,
     /// The folder of a local place, without symbolic links.
     root: Option<PathBuf>,
     /// Such as `connector "sales"`, for messages.
     pub name: String,
+    /// What no message may show.
+    secrets: Arc<[String]>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("store", &self.store).field("root", &self.root).field("name", &self.name).finish()
+    }
 }
 
 impl Place {
@@ -46,11 +53,27 @@ impl Place {
     pub async fn of(connector: &Connector, settings: &Settings) -> Result<(Self, Described), RunError> {
         let name = format!("connector {:?}", connector.name);
         match connector.kind {
-            ConnectorType::Gcs
-            | ConnectorType::AzureBlob
-            | ConnectorType::Postgresql
-            | ConnectorType::Mysql
-            | ConnectorType::RestApi => Err(fault(format!("{name}: its type is not available in this version"))),
+            ConnectorType::Postgresql | ConnectorType::Mysql | ConnectorType::RestApi => {
+                Err(RunError::new(Kind::Internal, format!("{name}: its type has no files")))
+            }
+            ConnectorType::Gcs => {
+                let config: GcsConfig = read_config(connector)?;
+                let store = buckets::google(connector, &config, settings).await?;
+                let path = config.prefix.unwrap_or_default();
+                Ok((
+                    Self::remote(name, connector, store),
+                    Described { path, format: config.format, options: config.options },
+                ))
+            }
+            ConnectorType::AzureBlob => {
+                let config: AzureBlobConfig = read_config(connector)?;
+                let store = buckets::azure(connector, &config, settings).await?;
+                let path = config.prefix.unwrap_or_default();
+                Ok((
+                    Self::remote(name, connector, store),
+                    Described { path, format: config.format, options: config.options },
+                ))
+            }
             ConnectorType::LocalFs => {
                 let config: LocalFsConfig = read_config(connector)?;
                 let Some(root) = &settings.files_root else {
@@ -63,7 +86,8 @@ impl Place {
                 let store = object_store::local::LocalFileSystem::new_with_prefix(&root)
                     .map_err(|_| fault(format!("{name}: the files root cannot be read")))?;
                 let described = Described { path: config.path, format: config.format, options: config.options };
-                Ok((Self { store: Arc::new(store), root: Some(root), name }, described))
+                let secrets = Arc::from([]);
+                Ok((Self { store: Arc::new(store), root: Some(root), name, secrets }, described))
             }
             ConnectorType::AwsS3 => {
                 let config: AwsS3Config = read_config(connector)?;
@@ -71,9 +95,13 @@ impl Place {
                 let name = format!("{name} (bucket {:?})", config.bucket);
                 let path = config.prefix.unwrap_or_default();
                 let described = Described { path, format: config.format, options: config.options };
-                Ok((Self { store: Arc::new(store), root: None, name }, described))
+                Ok((Self::remote(name, connector, store), described))
             }
         }
+    }
+
+    fn remote(name: String, connector: &Connector, store: impl ObjectStore) -> Self {
+        Self { store: Arc::new(store), root: None, name, secrets: buckets::secrets(connector).into() }
     }
 
     /// Whether it is a folder of this machine.
@@ -286,27 +314,16 @@ impl Place {
         let place = format!("{}: {relative:?}", self.name);
         match &error {
             StoreError::NotFound { .. } => fault(format!("{place} is not there (any more)")),
-            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => fault(denied(&place)),
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => fault(refusals::denied(&place)),
             StoreError::Precondition { .. } => RunError::new(
                 Kind::SourceUnavailable,
                 format!("{place} was changed while it was read; run again when it is complete"),
             ),
             _ if self.is_local() => fault(format!("{place} cannot be read: {}", self.without_root(&error.to_string()))),
             _ => {
-                let text = error.to_string();
-                if text.contains("redirect") {
-                    let hint = "the bucket lies in another region; set the connector's region";
-                    return fault(format!("{place} cannot be read: {hint}"));
-                }
-                // What a listing is refused with comes without a kind of its own.
-                if ["401", "403"].map(Some).contains(&status(&text)) {
-                    return fault(denied(&place));
-                }
-                if text.contains("NoSuchBucket") {
-                    return fault(format!("{place} cannot be read: there is no such bucket"));
-                }
-                let kind = if is_refusal(&text) { Kind::Source } else { Kind::SourceUnavailable };
-                RunError::new(kind, format!("{place} cannot be read: {}", excerpt(text.as_bytes(), 500)))
+                let text =
+                    self.secrets.iter().fold(error.to_string(), |text, secret| text.replace(secret.as_str(), "***"));
+                refusals::explain(&place, &text)
             }
         }
     }
@@ -354,23 +371,9 @@ fn input_file(meta: ObjectMeta) -> InputFile {
     InputFile { path: meta.location.to_string(), size: meta.size, etag: meta.e_tag, modified: Some(meta.last_modified) }
 }
 
-fn read_config<T: serde::de::DeserializeOwned>(connector: &Connector) -> Result<T, RunError> {
+pub fn read_config<T: serde::de::DeserializeOwned>(connector: &Connector) -> Result<T, RunError> {
     serde_json::from_value(serde_json::Value::Object(connector.config.clone()))
         .map_err(|e| fault(format!("connector {:?}: its config does not fit: {e}", connector.name)))
-}
-
-/// Whether a store said no, and would say so again: a status of 4xx, but for too slow and too many requests.
-fn is_refusal(text: &str) -> bool {
-    status(text).is_some_and(|s| s.starts_with('4') && s != "408" && s != "429")
-}
-
-/// The status that a store's error tells.
-fn status(text: &str) -> Option<&str> {
-    text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3))
-}
-
-fn denied(place: &str) -> String {
-    format!("{place} may not be read: check the connector's access key and the bucket's policy")
 }
 
 /// The source is not readable as it is.

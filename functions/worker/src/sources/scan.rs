@@ -1,8 +1,10 @@
 //! A source as DataFusion sees it: a table whose scan streams from readers to partitions.
 
+use super::avro::Batch;
 use super::chunk::Chunk;
-use super::decode::{self, Wanted};
+use super::decode::{self, Layout, Wanted};
 use super::queue::{Queue, ReaderGuard};
+use super::readers::{read_avro, read_pages};
 use super::tally::Tally;
 use super::text::TextSource;
 use super::{Inner, Reader};
@@ -25,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 /// Fields of a batch of JSON or text that are held at once.
 const BATCH_FIELDS: usize = 1 << 20;
@@ -54,6 +57,9 @@ impl TableProvider for SourceTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        if let Reader::Rest(api) = &self.inner.reader {
+            api.add_scan();
+        }
         let all = || (0..self.inner.schema.fields().len()).collect();
         let columns: Vec<usize> = projection.cloned().unwrap_or_else(all);
         let schema: Schema = self.inner.schema.project(&columns)?;
@@ -192,12 +198,20 @@ where
     })
 }
 
+/// What a reader hands over at a time.
+#[derive(Debug)]
+pub enum Piece {
+    /// Records that are still to be parsed.
+    Chunk(Chunk),
+    Batch(Batch),
+}
+
 /// What the partitions of one execution share.
 #[derive(Debug)]
 struct Round {
     inner: Arc<Inner>,
     tally: Arc<Tally>,
-    queue: Arc<Queue<Chunk>>,
+    queue: Arc<Queue<Piece>>,
     /// The next piece that nobody has begun.
     next: Arc<AtomicUsize>,
     /// Records that are still to be read.
@@ -205,6 +219,8 @@ struct Round {
     started: AtomicBool,
     /// Streams that are not dropped.
     active: AtomicUsize,
+    /// Set when the last of them is.
+    stop: CancellationToken,
     readers: usize,
 }
 
@@ -213,8 +229,9 @@ impl Round {
         let inner = Arc::clone(&exec.inner);
         let readers = inner.parallelism.min(inner.files.len()).max(1);
         let pieces: Vec<usize> = match &inner.reader {
-            Reader::Text(text) => (0..text.files.len()).collect(),
+            Reader::Text(_) | Reader::Avro(_) => (0..inner.files.len()).collect(),
             Reader::Parquet(parquet) => parquet.pieces().collect(),
+            Reader::Rest(_) => vec![0],
         };
         let (counters, progress) = (exec.counters.clone(), Arc::clone(&exec.progress));
         let tally = Tally::new(counters, progress, inner.shown, inner.index, pieces.into_iter());
@@ -225,6 +242,7 @@ impl Round {
             left: Arc::new(AtomicUsize::new(inner.most_rows.unwrap_or(usize::MAX))),
             started: AtomicBool::new(false),
             active: AtomicUsize::new(0),
+            stop: CancellationToken::new(),
             readers,
             inner,
         }
@@ -238,12 +256,16 @@ impl Round {
         for _ in 0..self.readers {
             let (inner, tally) = (Arc::clone(&self.inner), Arc::clone(&self.tally));
             let (queue, next, left) = (Arc::clone(&self.queue), Arc::clone(&self.next), Arc::clone(&self.left));
-            let runtime = Handle::current();
+            let (runtime, stop) = (Handle::current(), self.stop.clone());
             tokio::task::spawn_blocking(move || {
                 let guard = ReaderGuard(&queue);
-                if let Reader::Text(text) = &inner.reader
-                    && let Err(error) = read_files(text, inner.batch_size, &queue, &next, &left, &tally, &runtime)
-                {
+                let read = match &inner.reader {
+                    Reader::Text(text) => read_files(text, inner.batch_size, &queue, &next, &left, &tally, &runtime),
+                    Reader::Rest(api) => read_pages(api, stop, inner.batch_size, &queue, &left, &tally, &runtime),
+                    Reader::Avro(avro) => read_avro(avro, inner.batch_size, &queue, &next, &left, &tally, &runtime),
+                    Reader::Parquet(_) => Ok(()),
+                };
+                if let Err(error) = read {
                     queue.fail(error.at(&inner.node));
                 }
                 drop(guard);
@@ -252,18 +274,22 @@ impl Round {
     }
 }
 
+/// The most rows of a batch of text, by how wide they are.
+pub fn most_rows(layout: &Layout, batch_size: usize) -> usize {
+    batch_size.min(BATCH_FIELDS / layout.columns.len().max(1)).max(1)
+}
+
 /// Splits files, one after the other, until none is left or nobody wants more.
 fn read_files(
     text: &TextSource,
     batch_size: usize,
-    queue: &Queue<Chunk>,
+    queue: &Queue<Piece>,
     next: &AtomicUsize,
     left: &AtomicUsize,
     tally: &Tally,
     runtime: &Handle,
 ) -> Result<(), RunError> {
-    let width = text.layout.columns.len().max(1);
-    let most_rows = batch_size.min(BATCH_FIELDS / width).max(1);
+    let most_rows = most_rows(&text.layout, batch_size);
     loop {
         let index = next.fetch_add(1, Ordering::AcqRel);
         if index >= text.files.len() || left.load(Ordering::Acquire) == 0 {
@@ -283,7 +309,7 @@ fn read_files(
             }
             if chunk.records() > 0 {
                 tally.add_piece(index);
-                if !queue.push(chunk) {
+                if !queue.push(Piece::Chunk(chunk)) {
                     return Ok(());
                 }
             }
@@ -298,6 +324,7 @@ struct RoundGuard(Arc<Round>);
 impl Drop for RoundGuard {
     fn drop(&mut self) {
         if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.stop.cancel();
             self.0.queue.close();
         }
     }
@@ -319,7 +346,8 @@ impl TextPartition {
         round.start();
         loop {
             let parsed = match ready!(round.queue.poll_next(cx)) {
-                Some(Ok(chunk)) => parse(round, &self.wanted, chunk),
+                Some(Ok(Piece::Chunk(chunk))) => parse(round, &self.wanted, chunk),
+                Some(Ok(Piece::Batch(batch))) => take(round, &self.wanted, &batch),
                 Some(Err(e)) => Err(e),
                 None => {
                     self.ended = true;
@@ -338,11 +366,20 @@ impl TextPartition {
     }
 }
 
+fn take(round: &Round, wanted: &Wanted, batch: &Batch) -> Result<RecordBatch, RunError> {
+    let shaped = batch.shape(wanted)?;
+    round.tally.count(batch.file, shaped.num_rows(), Vec::new())?;
+    round.tally.finish_piece(batch.file);
+    Ok(shaped)
+}
+
 fn parse(round: &Round, wanted: &Wanted, mut chunk: Chunk) -> Result<RecordBatch, RunError> {
-    let Reader::Text(text) = &round.inner.reader else {
-        return Ok(RecordBatch::new_empty(Arc::clone(&wanted.schema)));
+    let layout = match &round.inner.reader {
+        Reader::Text(text) => &text.layout,
+        Reader::Rest(api) => &api.layout,
+        Reader::Parquet(_) | Reader::Avro(_) => return Ok(RecordBatch::new_empty(Arc::clone(&wanted.schema))),
     };
-    let decoded = decode::decode(&chunk, &text.layout, wanted)?;
+    let decoded = decode::decode(&chunk, layout, wanted)?;
     let mut rejects = std::mem::take(&mut chunk.rejects);
     rejects.extend(decoded.rejects);
     round.tally.count(chunk.file, decoded.batch.num_rows(), rejects)?;

@@ -1,27 +1,22 @@
 //! Sources of text (csv, tsv, json, jsonl): what columns they have, and how their files are opened.
 
 use super::chunk::Chunk;
+use super::columns::{Declared, Origin, Sample};
 use super::csv::{self, CsvFile, Dialect};
-use super::decode::{Column, Layout};
-use super::fields;
-use super::guess::{Guess, SAMPLE_ROWS};
+use super::decode::Layout;
+use super::guess::SAMPLE_ROWS;
 use super::json::JsonFile;
-use super::parse;
-use super::place::{Place, fault};
+use super::place::Place;
 use super::{InputFile, files};
-use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
-use datafusion::arrow::datatypes::DataType;
 use shared::models::node::{FileFormat, FileOptions};
 use shared::models::schema::Field;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Files that are opened for the first rows of a source, where the first ones have few.
 const SAMPLE_FILES: usize = 20;
-/// The most columns of a source.
-const MAX_COLUMNS: usize = 5_000;
 
 /// A source of text.
 #[derive(Debug)]
@@ -97,7 +92,9 @@ impl TextSource {
         };
         let declared = Declared { options, expected };
         let sample = if is_json { source.sample_json(runtime)? } else { source.sample_csv(&declared, runtime)? };
-        source.settle(sample, &declared)?;
+        let first = source.files.first().map(|f| f.path.clone()).unwrap_or_default();
+        let origin = Origin { name: &source.place.name, first: &first };
+        sample.settle(&mut source.layout, &declared, origin)?;
         Ok(source)
     }
 
@@ -126,15 +123,21 @@ impl TextSource {
             return Ok(TextFile::Json(Box::new(json)));
         }
         let csv = CsvFile::open(&self.place, file, &self.dialect, runtime)?;
-        let fields = csv::places(&self.place, file, &csv.names, columns)?;
+        // Of an empty file nothing is read, so it lacks nothing.
+        let fields = if csv.is_empty { Arc::from([]) } else { csv::places(&self.place, file, &csv.names, columns)? };
         Ok(TextFile::Csv(Box::new(csv), fields))
     }
 
     fn sample_csv(&mut self, declared: &Declared<'_>, runtime: &Handle) -> Result<Sample, RunError> {
-        let names = match self.open_for(0, std::iter::empty(), runtime)? {
-            TextFile::Csv(csv, _) => csv.names,
-            TextFile::Json(_) => Vec::new(),
-        };
+        let mut names = Vec::new();
+        for index in 0..self.files.len() {
+            if let TextFile::Csv(csv, _) = self.open_for(index, std::iter::empty(), runtime)?
+                && !csv.is_empty
+            {
+                names = csv.names;
+                break;
+            }
+        }
         let mut sample = Sample::default();
         for name in &names {
             sample.add(name);
@@ -159,26 +162,7 @@ impl TextSource {
         let mut sample = Sample::default();
         self.first_rows(runtime, std::iter::empty(), |chunk, record| {
             let Ok(text) = std::str::from_utf8(chunk.field(record, 0)) else { return Ok(()) };
-            let mut members = Vec::new();
-            // A record that is not valid is rejected when it is read; its keys do not count.
-            let valid = fields::read(text, |key, raw| {
-                members.push((key.to_owned(), raw));
-                Ok(())
-            });
-            if valid.is_err() {
-                return Ok(());
-            }
-            for (key, raw) in members {
-                let column = sample.add(&key);
-                see_json(&mut sample, column, raw, &self.layout.nulls);
-            }
-            if sample.columns.len() > MAX_COLUMNS {
-                return Err(fault(format!(
-                    "{}: the records have more than {MAX_COLUMNS} different keys; are there values among the keys?",
-                    self.place.name
-                )));
-            }
-            Ok(())
+            sample.see_record(&self.place.name, text, &self.layout.nulls)
         })
         .map(|estimate| self.estimate = estimate)?;
         Ok(sample)
@@ -211,123 +195,5 @@ impl TextSource {
         let size: u64 = self.files.iter().map(|f| f.size).sum();
         let estimate = u128::from(size) * rows as u128 / u128::from(taken.max(1));
         Ok(u64::try_from(estimate).unwrap_or(0).max(rows as u64))
-    }
-
-    fn settle(&mut self, sample: Sample, declared: &Declared<'_>) -> Result<(), RunError> {
-        let named = declared.options.columns.as_ref();
-        for (name, guess) in sample.columns {
-            let known = declared.data_type(&name);
-            let guessed = known.is_none() && declared.options.infer_types.unwrap_or(true);
-            let data_type = known.unwrap_or_else(|| if guessed { guess.data_type() } else { DataType::Utf8 });
-            self.layout.columns.push(Column { name, data_type, guessed });
-        }
-        for name in named.into_iter().flat_map(BTreeMap::keys) {
-            if sample.index.contains_key(name) {
-                continue;
-            }
-            let (true, Some(data_type)) = (self.layout.is_json, declared.data_type(name)) else {
-                let has: Vec<&str> = self.layout.columns.iter().map(|c| c.name.as_str()).collect();
-                return Err(fault(format!(
-                    "{}: options.columns names {name:?}, which is no column of {:?} (it has {})",
-                    self.place.name,
-                    self.files.first().map(|f| f.path.as_str()).unwrap_or_default(),
-                    has.join(", ")
-                )));
-            };
-            // A key may be missing from all of the first records.
-            self.layout.columns.push(Column { name: name.clone(), data_type, guessed: false });
-        }
-        if self.layout.is_json {
-            self.settle_json(declared)?;
-        }
-        match self.layout.columns.iter().find(|c| c.name == ROW_COLUMN) {
-            Some(_) => {
-                Err(fault(format!("{}: the records have a key {ROW_COLUMN:?}; that name is reserved", self.place.name)))
-            }
-            None if self.layout.columns.len() > MAX_COLUMNS => {
-                Err(fault(format!("{}: the files have more than {MAX_COLUMNS} columns", self.place.name)))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn settle_json(&mut self, declared: &Declared<'_>) -> Result<(), RunError> {
-        let known: HashSet<&str> = self.layout.columns.iter().map(|c| c.name.as_str()).collect();
-        let late: HashSet<String> = declared.expected.keys().filter(|k| !known.contains(k.as_str())).cloned().collect();
-        if !self.layout.columns.is_empty() {
-            self.layout.late = late;
-            return Ok(());
-        }
-        // No record tells the columns; those that the target wants will do.
-        let mut names: Vec<String> = late.into_iter().collect();
-        names.sort();
-        for name in names {
-            let data_type = declared.data_type(&name).unwrap_or(DataType::Utf8);
-            self.layout.columns.push(Column { name, data_type, guessed: false });
-        }
-        if self.layout.columns.is_empty() {
-            return Err(fault(format!(
-                "{}: no record is in {:?}, so its columns are not known; name them in options.columns",
-                self.place.name,
-                self.files.first().map(|f| f.path.as_str()).unwrap_or_default()
-            )));
-        }
-        Ok(())
-    }
-}
-
-fn see_json(sample: &mut Sample, column: usize, raw: &str, nulls: &[String]) {
-    match raw.as_bytes().first() {
-        None | Some(b'n') => {}
-        Some(b'{' | b'[') => sample.see(column, Guess::see_other, raw, &[]),
-        // A text with escapes is no date either.
-        Some(b'"') => {
-            let text = raw.get(1..raw.len() - 1).unwrap_or_default();
-            sample.see(column, |guess| guess.see_text(text), text, nulls);
-        }
-        Some(_) => sample.see(column, |guess| guess.see(raw), raw, nulls),
-    }
-}
-
-/// What the types of columns are said to be.
-struct Declared<'a> {
-    options: &'a FileOptions,
-    expected: &'a HashMap<String, Field>,
-}
-
-impl Declared<'_> {
-    fn data_type(&self, column: &str) -> Option<DataType> {
-        let named = self.options.columns.as_ref().and_then(|c| c.get(column));
-        named
-            .map(|&name| parse::arrow_type(name, None, None))
-            .or_else(|| self.expected.get(column).map(parse::field_type))
-    }
-}
-
-/// What the first rows show.
-#[derive(Default)]
-struct Sample {
-    columns: Vec<(String, Guess)>,
-    index: HashMap<String, usize>,
-}
-
-impl Sample {
-    fn add(&mut self, name: &str) -> usize {
-        if let Some(&index) = self.index.get(name) {
-            return index;
-        }
-        let index = self.columns.len();
-        self.columns.push((name.to_owned(), Guess::default()));
-        self.index.insert(name.to_owned(), index);
-        index
-    }
-
-    fn see(&mut self, column: usize, see: impl FnOnce(&mut Guess), text: &str, nulls: &[String]) {
-        if nulls.iter().any(|n| n == text) {
-            return;
-        }
-        if let Some((_, guess)) = self.columns.get_mut(column) {
-            see(guess);
-        }
     }
 }

@@ -1,10 +1,14 @@
 //! Sources, read from real files.
 
+mod avro;
+mod buckets;
 mod csv_properties;
 mod files;
+mod formats;
 mod json;
 mod parquet;
 mod parse;
+mod rest;
 mod samples;
 mod speed;
 mod text;
@@ -18,6 +22,7 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use serde_json::{Map, Value, json};
+use shared::hosts::AllowedHost;
 use shared::models::connector::ConnectorType;
 use shared::models::node::{NodeType, SourceConfig};
 use shared::models::pipeline::ErrorHandling;
@@ -31,7 +36,11 @@ use tempfile::TempDir;
 /// A files root with some files.
 pub(super) struct Root {
     pub dir: TempDir,
+    pub kind: ConnectorType,
     pub config: Map<String, Value>,
+    pub auth: Option<Map<String, Value>>,
+    /// Hosts that the deployment allows.
+    pub allowed: String,
     pub node: Value,
     pub expected: HashMap<String, Field>,
     pub parallelism: usize,
@@ -57,6 +66,9 @@ impl Root {
     pub fn new(path: &str) -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            kind: ConnectorType::LocalFs,
+            auth: None,
+            allowed: String::new(),
             config: json!({ "path": path }).as_object().unwrap().clone(),
             node: json!({}),
             expected: HashMap::new(),
@@ -96,16 +108,17 @@ impl Root {
     }
 
     pub fn settings(&self) -> Settings {
-        settings(self.dir.path())
+        let http_allowed_hosts = AllowedHost::list(&self.allowed).unwrap();
+        Settings { http_allowed_hosts, ..settings(self.dir.path()) }
     }
 
     pub fn connector(&self) -> Connector {
         Connector {
             id: "connector_1".to_owned(),
             name: "sales".to_owned(),
-            kind: ConnectorType::LocalFs,
+            kind: self.kind,
             config: self.config.clone(),
-            auth: None,
+            auth: self.auth.clone(),
         }
     }
 
@@ -167,6 +180,7 @@ fn spooled(progress: &Progress) -> Vec<RowError> {
 pub(super) fn settings(root: &Path) -> Settings {
     Settings {
         files_root: Some(root.to_owned()),
+        http_allowed_hosts: Vec::new(),
         lake: Lake { url: "file:///nowhere".to_owned(), options: HashMap::new() },
         memory_bytes: 1 << 30,
         scratch: root.join(".state"),

@@ -1,0 +1,214 @@
+//! Reads Avro object container files: a thread a file, each row with its number in its file.
+
+mod framing;
+
+use self::framing::{Framed, Verdict};
+use super::InputFile;
+use super::decode::Wanted;
+use super::input;
+use super::parquet;
+use super::place::{Place, fault};
+use crate::engine::progress::{ROW_COLUMN, RowId};
+use crate::error::{Kind, RunError};
+use arrow_avro::reader::{Reader, ReaderBuilder};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, UnionArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::util::display::array_value_to_string;
+use std::io::{BufReader, Read};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Bytes between a file and the reader of blocks.
+const BUFFER: usize = 256 << 10;
+
+/// A source of Avro files.
+#[derive(Debug)]
+pub struct AvroSource {
+    place: Place,
+    pub files: Arc<[InputFile]>,
+    /// The columns of the first file, with plain types.
+    pub columns: SchemaRef,
+}
+
+/// One file that is being read.
+pub struct AvroFile {
+    place: Place,
+    file: InputFile,
+    reader: Reader<BufReader<Box<dyn Read + Send>>>,
+    verdict: Verdict,
+    columns: SchemaRef,
+    row: u64,
+}
+
+/// Rows of a file.
+#[derive(Debug)]
+pub struct Batch {
+    /// The index of the file in the source.
+    pub file: usize,
+    /// The number of the first row, from 1.
+    pub first: u64,
+    /// The source's columns.
+    pub rows: RecordBatch,
+}
+
+impl AvroSource {
+    /// Reads the header of the first file. Blocks the thread.
+    ///
+    /// # Errors
+    /// `Kind::Source` where it is no Avro file; as the store says.
+    pub fn plan(place: Place, files: Arc<[InputFile]>, runtime: &Handle) -> Result<Self, RunError> {
+        let Some(first) = files.first() else { return Err(RunError::new(Kind::Internal, "a source has no files")) };
+        let (reader, _) = open(&place, first, 1, runtime)?;
+        let columns = plain_schema(&place, first, &reader.schema())?;
+        Ok(Self { place, files, columns })
+    }
+
+    /// Opens one of the files. Blocks the thread.
+    ///
+    /// # Errors
+    /// `Kind::Source` where the file is no Avro file or lacks a column; as the store says.
+    pub fn open(&self, index: usize, batch_size: usize, runtime: &Handle) -> Result<AvroFile, RunError> {
+        let missing = || RunError::new(Kind::Internal, format!("a source has no file {index}"));
+        let file = self.files.get(index).ok_or_else(missing)?;
+        let (reader, verdict) = open(&self.place, file, batch_size, runtime)?;
+        let own = plain_schema(&self.place, file, &reader.schema())?;
+        parquet::check_columns(&self.place, file, &self.columns, &own)?;
+        let (place, file, columns) = (self.place.clone(), file.clone(), Arc::clone(&self.columns));
+        Ok(AvroFile { place, file, reader, verdict, columns, row: 0 })
+    }
+}
+
+impl AvroFile {
+    /// The next rows; none at the end of the file. Blocks the thread.
+    ///
+    /// # Errors
+    /// `Kind::Source` where the file is damaged; as the store says.
+    pub fn next(&mut self, index: usize) -> Result<Option<Batch>, RunError> {
+        let batch = match self.reader.next() {
+            None => return Ok(None),
+            Some(Ok(batch)) => batch,
+            Some(Err(error)) => {
+                let near = format!(" (after row {})", self.row);
+                return Err(failed(&self.place, &self.file, &self.verdict, error, &near));
+            }
+        };
+        let schema = batch.schema();
+        let mut columns = Vec::with_capacity(self.columns.fields().len());
+        for field in self.columns.fields() {
+            let own = schema.field_with_name(field.name()).ok().zip(batch.column_by_name(field.name()));
+            let own = own.map(|(own, array)| plain_array(own, array));
+            let array = own.ok_or_else(|| {
+                fault(format!("{}: {:?} lacks the column {:?}", self.place.name, self.file.path, field.name()))
+            })?;
+            let array = array.map_err(|e| failed(&self.place, &self.file, &self.verdict, e, ""))?;
+            columns.push(parquet::fitted(&self.place, &self.file.path, field, &array)?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.columns), columns, &options)
+            .map_err(|e| failed(&self.place, &self.file, &self.verdict, e, ""))?;
+        let first = self.row + 1;
+        self.row += rows.num_rows() as u64;
+        Ok(Some(Batch { file: index, first, rows }))
+    }
+}
+
+impl Batch {
+    /// The columns that are wanted, and the row ids.
+    ///
+    /// # Errors
+    /// `Kind::Internal` where the batch cannot be made.
+    pub fn shape(&self, wanted: &Wanted) -> Result<RecordBatch, RunError> {
+        let rows = self.rows.num_rows();
+        let ids = || -> ArrayRef {
+            let id = |i| RowId::new(wanted.source, self.file, self.first + i).0;
+            Arc::new(Int64Array::from_iter_values((0..rows as u64).map(id)))
+        };
+        let columns = wanted.columns.iter().map(|&c| match self.rows.columns().get(c) {
+            Some(column) => Arc::clone(column),
+            None => ids(),
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&wanted.schema), columns.collect(), &options)
+            .map_err(|e| RunError::new(Kind::Internal, format!("a batch of a source cannot be made: {e}")))
+    }
+}
+
+type Opened = (Reader<BufReader<Box<dyn Read + Send>>>, Verdict);
+
+fn open(place: &Place, file: &InputFile, batch_size: usize, runtime: &Handle) -> Result<Opened, RunError> {
+    let verdict = Verdict::default();
+    let framed: Box<dyn Read + Send> = Box::new(Framed::new(input::bytes(place, file, runtime)?.0, verdict.clone()));
+    ReaderBuilder::new()
+        .with_batch_size(batch_size)
+        .build(BufReader::with_capacity(BUFFER, framed))
+        .map(|reader| (reader, verdict.clone()))
+        .map_err(|e| failed(place, file, &verdict, e, ""))
+}
+
+fn failed(place: &Place, file: &InputFile, verdict: &Verdict, error: ArrowError, near: &str) -> RunError {
+    // What the store or the decompressor said lies inside.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(own) = error.downcast_ref::<RunError>() {
+            return own.clone();
+        }
+        cause = error.source();
+    }
+    let what = verdict.explain().map_or_else(|| format!("cannot be read as Avro{near}: {error}"), str::to_owned);
+    fault(format!("{}: {:?} {what}", place.name, file.path))
+}
+
+fn plain_schema(place: &Place, file: &InputFile, schema: &Schema) -> Result<SchemaRef, RunError> {
+    let mut fields: Vec<Field> = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        if field.name() == ROW_COLUMN {
+            let reserved = format!("has a column {ROW_COLUMN:?}; that name is reserved");
+            return Err(fault(format!("{}: {:?} {reserved}", place.name, file.path)));
+        }
+        fields.push(Field::new(field.name(), plain(field), true));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn is_uuid(field: &Field) -> bool {
+    *field.data_type() == DataType::FixedSizeBinary(16)
+        && field.metadata().get("logicalType").is_some_and(|name| name == "uuid")
+}
+
+/// Texts in the place of UUIDs, of unions of several types and of nothing at all.
+fn plain(field: &Field) -> DataType {
+    match field.data_type() {
+        DataType::Union(..) | DataType::Null => DataType::Utf8,
+        _ if is_uuid(field) => DataType::Utf8,
+        other => parquet::plain(other),
+    }
+}
+
+fn plain_array(field: &Field, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if let Some(union) = array.as_any().downcast_ref::<UnionArray>() {
+        return Ok(Arc::new(union_texts(union)?));
+    }
+    if is_uuid(field) {
+        let texts = array
+            .as_fixed_size_binary()
+            .iter()
+            .map(|v| v.and_then(|v| uuid::Uuid::from_slice(v).ok()).map(|id| id.to_string()));
+        return Ok(Arc::new(texts.collect::<StringArray>()));
+    }
+    Ok(Arc::clone(array))
+}
+
+fn union_texts(union: &UnionArray) -> Result<StringArray, ArrowError> {
+    let text = |row: usize| {
+        let value = union.value(row);
+        if value.is_null(0) || *value.data_type() == DataType::Null {
+            Ok(None)
+        } else {
+            array_value_to_string(&value, 0).map(Some)
+        }
+    };
+    (0..union.len()).map(text).collect()
+}
