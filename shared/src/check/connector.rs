@@ -2,7 +2,7 @@
 
 use super::pipeline::field;
 use super::shape::{self, Mode};
-use super::{Body, files, pointer};
+use super::{Body, api, files, pointer};
 use crate::Fault;
 use crate::models::connector::{
     AccessKey, AccountKey, ApiKey, AuthMethod, AwsS3Config, AzureBlobConfig, Bearer, ConnectorType, DatabaseConfig,
@@ -172,7 +172,10 @@ fn check_config(kind: ConnectorType, config: &Value, faults: &mut Vec<Fault>) {
             }
             None
         }
-        ConnectorType::RestApi => shaped::<RestApiConfig>(config, faults).map(|c| (Some(FileFormat::Json), c.options)),
+        ConnectorType::RestApi => shaped::<RestApiConfig>(config, faults).map(|config| {
+            api::check(&config, "/config", faults);
+            (Some(FileFormat::Json), config.options)
+        }),
     };
     if let Some((format, Some(options))) = described {
         files::options(&options, format, "/config/options", faults);

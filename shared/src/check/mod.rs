@@ -3,6 +3,7 @@
 //! The JSON Schema that schemars derives from the Rust types is the single source of a body's shape;
 //! [`shape`] puts its verdicts into words, and the modules beside it add what a schema cannot say.
 
+mod api;
 mod body;
 mod branches;
 pub mod connector;

@@ -214,7 +214,8 @@ pub enum Pagination {
         offset_param: Option<String>,
         /// `limit`.
         limit_param: Option<String>,
-        /// Records a page; 100. A page with fewer is the last.
+        /// Records a page. A page with fewer is the last; where it is left out, 100 are asked for, and only an empty page
+        /// is the last.
         #[schemars(range(min = 1, max = 100_000))]
         page_size: Option<u64>,
     },

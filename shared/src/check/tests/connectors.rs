@@ -36,14 +36,13 @@ fn connectors_of_both_types_are_taken() {
 }
 
 #[test]
-fn an_unknown_type_lists_the_known_ones_and_a_planned_one_says_so() {
+fn an_unknown_type_lists_the_known_ones() {
     let of = |kind: Value| create(&body(json!({"name": "n", "type": kind, "config": {}}))).1;
     let faults = of(json!("aws_s4"));
-    assert_eq!(faults[0].detail, "unknown type \"aws_s4\"; did you mean \"aws_s3\"?; known: local_fs, aws_s3");
+    let known = "local_fs, aws_s3, gcs, azure_blob, postgresql, mysql, rest_api";
+    assert_eq!(faults[0].detail, format!("unknown type \"aws_s4\"; did you mean \"aws_s3\"?; known: {known}"));
     assert_eq!(lines(faults), ["/type unknown"]);
-    let faults = of(json!("postgresql"));
-    assert_eq!(faults[0].detail, "type \"postgresql\" is not available in this version; available: local_fs, aws_s3");
-    assert_eq!(lines(faults), ["/type not_available"]);
+    assert_eq!(lines(of(json!("postgresql"))), ["/config/database required", "/config/host required"]);
     assert_eq!(lines(of(json!(5))), ["/type type"]);
     assert_eq!(lines(create(&body(json!({"name": "n", "config": {}}))).1), ["/type required"]);
 }
@@ -63,7 +62,6 @@ fn all_faults_of_a_connector_come_in_one_answer() {
             "/config/bucket length",
             "/config/bucket pattern",
             "/config/endpoint format",
-            "/config/format not_available",
             "/config/options/columns/a unknown",
             "/config/options/delimiter length",
             "/config/options/encoding unknown",
@@ -82,8 +80,8 @@ fn the_config_must_fit_the_type() {
     assert_eq!(lines(faults), ["/config/bucket unknown_field", "/config/path required"]);
     let (_, faults) = create(&body(json!({"name": "n", "type": "local_fs", "config": {"path": "../x"}})));
     assert_eq!(lines(faults), ["/config/path format"]);
-    let (_, faults) = create(&body(json!({"name": "n", "type": "local_fs", "config": {"path": "x.csv.bz2"}})));
-    assert_eq!(lines(faults), ["/config/path not_available"]);
+    let (_, faults) = create(&body(json!({"name": "n", "type": "local_fs", "config": {"path": "x.avro.bz2"}})));
+    assert_eq!(faults, []);
     let (_, faults) = create(&body(
         json!({"name": "n", "type": "local_fs", "config": {"path": "a..b/c", "format": "parquet", "options": {"delimiter": ",", "quote": ","}}}),
     ));
@@ -182,4 +180,64 @@ fn another_method_forgets_the_secret() {
     assert!(patch.auth_method == Some(AuthMethod::None) && patch.auth == Some(None));
     let (patch, _) = update(&body(json!({"authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}})), KEYS);
     assert!(patch.unwrap().auth.flatten().is_some());
+}
+
+fn api(config: Value) -> Vec<Fault> {
+    let mut whole = json!({"url": "https://api.example.com/v1"});
+    whole.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+    create(&body(json!({"name": "n", "type": "rest_api", "config": whole}))).1
+}
+
+#[test]
+fn apis_are_taken_with_each_pagination() {
+    for pagination in [
+        json!({"type": "none"}),
+        json!({"type": "page", "pageParam": "p", "firstPage": 0, "sizeParam": "s", "pageSize": 50}),
+        json!({"type": "offset", "pageSize": 1000}),
+        json!({"type": "cursor", "cursorParam": "after", "cursorPath": "meta.next"}),
+        json!({"type": "link"}),
+        json!({"type": "link", "nextPath": "links.next"}),
+    ] {
+        let config =
+            json!({"headers": {"Accept-Language": "de"}, "recordsPath": "data.items", "pagination": pagination});
+        assert_eq!(api(config), []);
+    }
+    assert_eq!(api(json!({"method": "POST", "body": {"a": 1}, "rateLimit": 0.5})), []);
+}
+
+#[test]
+fn secrets_do_not_go_into_headers_and_no_fault_shows_one() {
+    for name in ["Authorization", "cookie", "X-Api-Key", "X-My-Token", "client-secret"] {
+        let faults = api(json!({"headers": {name: "HUSH"}}));
+        assert!(faults[0].detail.contains("authConfig"), "{faults:?}");
+        assert_eq!(lines(faults.clone()), [format!("/config/headers/{name} contradiction")]);
+        assert!(!format!("{faults:?}").contains("HUSH"));
+    }
+    let faults = api(json!({"headers": {"a b": "x", "Host": "x", "X-Line": "a\nb", "X-Umlaut": "\u{e9}"}}));
+    assert_eq!(
+        lines(faults),
+        [
+            "/config/headers/Host contradiction",
+            "/config/headers/X-Line format",
+            "/config/headers/X-Umlaut format",
+            "/config/headers/a b format",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_of_an_api_is_a_fault() {
+    assert_eq!(lines(api(json!({"body": {"a": 1}}))), ["/config/body contradiction"]);
+    assert_eq!(lines(api(json!({"recordsPath": "$.data"}))), ["/config/recordsPath format"]);
+    assert_eq!(lines(api(json!({"recordsPath": "data..x"}))), ["/config/recordsPath format"]);
+    assert_eq!(
+        lines(api(json!({"options": {"encoding": "latin1", "skipRows": 1, "columns": {"a": "text"}}}))),
+        ["/config/options/encoding contradiction", "/config/options/skipRows contradiction"]
+    );
+    let of = |pagination: Value| lines(api(json!({ "pagination": pagination })));
+    assert_eq!(of(json!({"type": "page", "sizeParam": "size"})), ["/config/pagination/sizeParam contradiction"]);
+    assert_eq!(of(json!({"type": "offset", "offsetParam": "limit"})), ["/config/pagination/limitParam contradiction"]);
+    assert_eq!(of(json!({"type": "cursor", "cursorPath": ".next"})), ["/config/pagination/cursorPath format"]);
+    assert_eq!(of(json!({"type": "page", "pageParam": "a b"})), ["/config/pagination/pageParam format"]);
+    assert!(!of(json!({"type": "scroll"})).is_empty());
 }
