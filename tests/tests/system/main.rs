@@ -1,6 +1,7 @@
 //! The system, seen from outside: a real stack, through HTTP.
 
 mod api;
+mod api_source;
 mod events;
 mod lake;
 mod lists;
