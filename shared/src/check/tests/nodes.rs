@@ -40,7 +40,7 @@ fn ops_are_told_by_their_name() {
         ["/feild unknown_field", "/field required", "/type unknown"]
     );
     assert_eq!(
-        op(json!({"op": "cast", "field": "a", "type": "text", "precision": 1, "format": "%Y"})),
+        op(json!({"op": "cast", "field": "a", "type": "boolean", "precision": 1, "format": "%Y"})),
         ["/format contradiction", "/precision contradiction"]
     );
     assert_eq!(op(json!({"op": "cast", "field": "a", "type": "date", "format": "%Q"})), ["/format format"]);
