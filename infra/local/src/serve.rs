@@ -70,7 +70,7 @@ Ctrl-C stops it.",
         took.as_millis(),
         stack.folder().root().display(),
         stack.files_root().display(),
-        tables(&stack),
+        tables(stack),
     ));
     Ok(())
 }
