@@ -1,8 +1,8 @@
 //! What creating and changing a pipeline have in common: what a body names must be there, and nodes get ids.
 
-use crate::check::Body;
 use crate::check::pipeline::{self, EdgeInput, NodeInput};
 use crate::check::targets::{self, Tables};
+use crate::check::{Body, connected};
 use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::id::{self, Prefix};
@@ -91,6 +91,24 @@ fn table_names<'a>(nodes: &[(NodeType, &'a Map<String, Value>)]) -> Vec<&'a str>
     let targets = nodes.iter().filter(|(kind, _)| *kind == NodeType::Target);
     let of_the_lake = targets.filter(|(_, config)| config.get("connectorId").is_none_or(Value::is_null));
     of_the_lake.filter_map(|(_, config)| config.get("table").and_then(Value::as_str)).collect()
+}
+
+/// Faults that only the types of the connectors tell; `own` is the pipeline's connector.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn connector_faults<'a>(
+    context: &Context,
+    own: &str,
+    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
+) -> Result<Vec<Fault>> {
+    let nodes: Vec<_> = nodes.into_iter().collect();
+    let named = nodes.iter().filter_map(|(_, config)| config.get("connectorId").and_then(Value::as_str));
+    let mut ids: Vec<&str> = named.chain([own]).filter(|id| usable(id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let connectors = context.store.connectors(context.tenant(), &ids).await?;
+    Ok(connected::check(nodes, own, &connectors))
 }
 
 async fn find_schema(context: &Context, id: &str) -> Result<Option<Schema>> {

@@ -43,6 +43,8 @@ async fn checked(context: &Context, body: &Body) -> Result<Pipeline> {
     if let Some(new) = &parsed {
         let nodes = new.nodes.iter().flatten().map(|n| (n.node_type, &n.config));
         faults.extend(pipelines::schema_faults(context, &new.schema_id, nodes).await?);
+        let nodes = new.nodes.iter().flatten().map(|n| (n.node_type, &n.config));
+        faults.extend(pipelines::connector_faults(context, &new.connector_id, nodes).await?);
     }
     let new = check::finish(parsed, faults)?;
     let now: Time = context.now().into();

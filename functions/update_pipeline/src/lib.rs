@@ -38,6 +38,7 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     let old = if id.is_empty() { None } else { Some(context.store.pipeline(context.tenant(), &id).await) };
     if let (Some(Ok(old)), Some(patch)) = (&old, &patch) {
         faults.extend(schema_faults(&context, old, patch).await?);
+        faults.extend(connector_faults(&context, old, patch).await?);
     }
     let patch = check::finish(patch, faults)?;
     let old = old.unwrap_or_else(|| Err(shared::Error::not_found("pipeline", &id)))?;
@@ -61,6 +62,20 @@ async fn schema_faults(context: &Context, old: &Pipeline, patch: &PipelinePatch)
             pipelines::schema_faults(context, schema, graph.nodes.iter().map(|n| (n.node_type, &n.config))).await
         }
         None => pipelines::schema_faults(context, schema, old.nodes.0.iter().map(|n| (n.node_type, &n.config))).await,
+    }
+}
+
+/// What is not changed was checked when it was saved.
+async fn connector_faults(context: &Context, old: &Pipeline, patch: &PipelinePatch) -> Result<Vec<Fault>> {
+    let own = patch.connector_id.as_deref().unwrap_or(&old.connector_id);
+    match &patch.graph {
+        Some(graph) => {
+            pipelines::connector_faults(context, own, graph.nodes.iter().map(|n| (n.node_type, &n.config))).await
+        }
+        None if patch.connector_id.is_some() => {
+            pipelines::connector_faults(context, own, old.nodes.0.iter().map(|n| (n.node_type, &n.config))).await
+        }
+        None => Ok(Vec::new()),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::engine::job::{Connector, Earlier, Job, TableSchema};
 use crate::error::{Kind, RunError};
 use crate::life::Worker;
 use serde_json::{Map, Value};
-use shared::models::node::NodeType;
+use shared::models::node::{NodeConfig, NodeType, TargetConfig};
 use shared::models::pipeline::{Edge, Node, Pipeline};
 use shared::models::run::{Run, RunStatus};
 use shared::models::schema::Schema;
@@ -87,7 +87,7 @@ fn away(error: shared::Error) -> RunError {
 }
 
 /// The schema of a run's target.
-async fn table_schema(worker: &Worker, tenant: &str, id: &str) -> Result<TableSchema, RunError> {
+pub(crate) async fn table_schema(worker: &Worker, tenant: &str, id: &str) -> Result<TableSchema, RunError> {
     let schema: Schema =
         worker.services.store.resource(tenant, keys::Kind::Schema, id).await.map_err(|error| match error {
             shared::Error::NotFound { .. } => {
@@ -128,6 +128,28 @@ pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<
     Ok(schemas)
 }
 
+/// The databases that a pipeline's targets write, each with its target's config.
+pub(crate) async fn databases(
+    worker: &Worker,
+    pipeline: &Pipeline,
+) -> Result<Vec<(Connector, TargetConfig)>, RunError> {
+    let targets = pipeline.nodes.0.iter().filter(|node| node.node_type == NodeType::Target);
+    let configs = targets.filter_map(|node| match node.typed() {
+        Ok(NodeConfig::Target(config)) if config.connector_id.is_some() => Some(config),
+        _ => None,
+    });
+    let configs: Vec<TargetConfig> = configs.collect();
+    if configs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let connectors = connectors(worker, pipeline).await?;
+    let found = configs.into_iter().filter_map(|config| {
+        let connector = connectors.get(config.connector_id.as_deref()?)?.clone();
+        Some((connector, config))
+    });
+    Ok(found.collect())
+}
+
 async fn connectors(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, Connector>, RunError> {
     let ids = pipeline.connectors();
     let stored = worker.services.store.connectors(&pipeline.tenant_id, &ids).await.map_err(away)?;
@@ -157,6 +179,7 @@ pub(crate) async fn open(worker: &Worker, c: &shared::models::connector::Connect
     Ok(Connector { id: c.id.clone(), name: c.name.clone(), kind: c.r#type, config: c.config.0.clone(), auth })
 }
 
+/// The runs that a run retries, newest first.
 pub(crate) async fn earlier(worker: &Worker, run: &Run) -> Result<Vec<Earlier>, RunError> {
     let mut earlier = Vec::new();
     let mut next = run.retry_of.clone();

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod claim;
+pub mod databases;
 pub mod engine;
 pub mod error;
 mod heartbeat;

@@ -306,7 +306,14 @@ async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
     for schema in &tables {
         let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings).await;
         let into = if settled.map_err(shared::Error::internal)? { &mut there } else { &mut missing };
-        into.push(schema.name.as_str());
+        into.push(schema.name.clone());
+    }
+    for (connector, config) in &job::databases(worker, &version).await.map_err(shared::Error::internal)? {
+        let schema = job::table_schema(worker, &run.tenant_id, &version.schema_id).await;
+        let schema = schema.map_err(shared::Error::internal)?;
+        let settled = targets::database::settle(connector, config, &schema, &run.id, &earlier).await;
+        let into = if settled.map_err(shared::Error::internal)? { &mut there } else { &mut missing };
+        into.push(format!("{} in {}", config.table.as_ref().unwrap_or(&schema.name), connector.name));
     }
     tracing::warn!(run = run.id, ?there, ?missing, "the run was settled at its targets");
     let finish = match (missing.is_empty(), current.rows) {
@@ -320,11 +327,11 @@ async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
 }
 
 /// The error of a run whose rows are in some of its tables.
-fn partly(error: &RunError, there: &[&str], missing: &[&str]) -> RunError {
+fn partly<T: std::fmt::Debug>(error: &RunError, there: &[T], missing: &[T]) -> RunError {
     if there.is_empty() {
         return error.clone();
     }
-    let names = |tables: &[&str]| tables.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let names = |tables: &[T]| tables.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     let message = format!(
         "{}; the rows of the run are in the table of {} and not in that of {}: a retry of this run brings them into the latter \
          alone",

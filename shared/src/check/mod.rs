@@ -6,6 +6,7 @@
 mod api;
 mod body;
 mod branches;
+pub mod connected;
 pub mod connector;
 mod cycle;
 mod defaults;

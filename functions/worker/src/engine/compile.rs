@@ -323,7 +323,7 @@ impl<'a> Compiler<'a> {
         // Not open yet: asked only to learn what can be known before.
         let Some(source) = self.opened.sources.get(&index) else { return Err(node.fault(format!("it {NOT_OPEN}"))) };
         let plan = self.scan(&format!("source_{index}"), source, node, counts.then_some(&node.counters))?;
-        let divide = self.divide(node, &plan)?;
+        let divide = if source.is_divided() { None } else { self.divide(node, &plan)? };
         let plan = match divide {
             Some(divide) => follow(plan, Arc::new(divide)),
             None => plan,

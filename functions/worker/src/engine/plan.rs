@@ -199,6 +199,11 @@ impl<'a> Planner<'a> {
         let Some(connector) = self.job.connectors.get(id) else {
             return Err(node.fault(format!("the connector {id:?} does not exist any more")));
         };
+        // A lookup reads all of its rows, however those of the sources are divided; a sample reads the first.
+        let partitioning = match (&node.config, &self.job.execution.partitioning) {
+            (NodeConfig::Source(_), Some(partitioning)) if most_rows.is_none() => partitioning,
+            _ => &Partitioning::None,
+        };
         let request = SourceRequest {
             node: &node.id,
             connector,
@@ -208,6 +213,7 @@ impl<'a> Planner<'a> {
             parallelism: parallelism(self.job, self.settings),
             batch_size: self.job.execution.batch_size(),
             most_rows,
+            partitioning,
         };
         let source = sources::open(request, self.settings, self.progress).await?;
         self.progress.log("planning", story::opened(node, &connector.name, &source.schema(), begun.elapsed()));

@@ -230,7 +230,7 @@ impl Run<'_> {
             let kept = rejected::Kept { job: self.job, schema: &schema, nodes, all };
             let context = session.task_ctx();
             let target = rejected::stage(kept, rows.as_deref(), context, self.settings, &self.hooks.stop).await?;
-            self.rejected.extend(target);
+            self.rejected.extend(target.map(|target| Target::Lake(Box::new(target))));
         }
         Ok(())
     }

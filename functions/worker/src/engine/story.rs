@@ -121,12 +121,12 @@ pub fn counted(graph: &Graph, ran: &HashSet<usize>, rejected: u64) -> String {
 /// A target was committed, or had been before.
 pub fn committed(node: &GraphNode, schema: &str, count: u64, version: u64, now: bool, time: Duration) -> String {
     match now {
-        true => format!(
-            "Target {:?} committed {} to the table of {schema:?} as version {version} in {}.",
-            node.name,
-            rows(count),
-            duration(time)
-        ),
+        true => {
+            // The table of a database has no versions; the lake's begin with an empty one.
+            let version = if version > 0 { format!(" as version {version}") } else { String::new() };
+            let (name, rows, time) = (&node.name, rows(count), duration(time));
+            format!("Target {name:?} committed {rows} to the table of {schema:?}{version} in {time}.")
+        }
         false => format!("Target {:?} had its {} in the table of {schema:?} already.", node.name, rows(count)),
     }
 }

@@ -5,6 +5,7 @@ mod buckets;
 mod chunk;
 mod columns;
 mod csv;
+mod database;
 mod decode;
 mod fields;
 mod files;
@@ -37,6 +38,7 @@ use datafusion::catalog::TableProvider;
 use place::{Described, Place};
 use shared::models::connector::ConnectorType;
 use shared::models::node::{FileFormat, FileOptions, SourceConfig};
+use shared::models::pipeline::Partitioning;
 use shared::models::schema::Field;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub struct SourceRequest<'a> {
     pub batch_size: usize,
     /// The most records that are read, from the beginning; the rest is left where it is. All where none is given.
     pub most_rows: Option<usize>,
+    /// How the pipeline wants the rows divided; a database divides them itself.
+    pub partitioning: &'a Partitioning,
 }
 
 /// From where an incremental load reads: rows whose `column` is null or at least `from` must come; a source that can tell
@@ -112,6 +116,7 @@ enum Reader {
     Parquet(parquet::ParquetSource),
     Avro(avro::AvroSource),
     Rest(Arc<rest::RestSource>),
+    Database(Arc<database::DatabaseSource>),
 }
 
 /// Finds the files of a source node and tells their columns.
@@ -134,10 +139,13 @@ async fn open_source(
 ) -> Result<Source, RunError> {
     let opened = match request.connector.kind {
         ConnectorType::RestApi => open_api(request, settings, progress).await?,
+        ConnectorType::Postgresql | ConnectorType::Mysql => open_database(request).await?,
         _ => open_files(request, settings).await?,
     };
     let Opened { files, reader, mut fields, rows } = opened;
     fields.push(ArrowField::new(ROW_COLUMN, DataType::Int64, true));
+    // Partitions that have no piece of a database to read would only be in the way of dividing its rows.
+    let most = if matches!(reader, Reader::Database(_)) { files.len() } else { usize::MAX };
     progress.total_rows.fetch_add(rows, Ordering::Relaxed);
     let inner = Inner {
         node: request.node.to_owned(),
@@ -147,7 +155,7 @@ async fn open_source(
         files,
         reader,
         // The first records come in order where one thread reads them.
-        parallelism: if request.most_rows.is_some() { 1 } else { request.parallelism.max(1) },
+        parallelism: if request.most_rows.is_some() { 1 } else { request.parallelism.min(most).max(1) },
         batch_size: request.batch_size.min(request.most_rows.unwrap_or(usize::MAX)).max(1),
         most_rows: request.most_rows,
     };
@@ -176,6 +184,18 @@ async fn open_api(
     let (api, file) = rest::RestSource::open(request, settings, progress).await?;
     let (fields, rows) = (text_fields(&api.layout), api.estimate);
     Ok(Opened { files: Arc::from([file]), reader: Reader::Rest(Arc::new(api)), fields, rows })
+}
+
+async fn open_database(request: &SourceRequest<'_>) -> Result<Opened, RunError> {
+    let database = database::DatabaseSource::open(&database::Request {
+        connector: request.connector,
+        config: request.config,
+        expected: request.expected,
+        partitioning: request.partitioning,
+    })
+    .await?;
+    let (files, fields, rows) = (database.files().into(), database.fields(), database.rows);
+    Ok(Opened { files, reader: Reader::Database(Arc::new(database)), fields, rows })
 }
 
 async fn open_files(request: &SourceRequest<'_>, settings: &Settings) -> Result<Opened, RunError> {
@@ -215,6 +235,11 @@ impl Source {
         &self.inner.files
     }
 
+    /// Whether its partitions are already those that the pipeline's partitioning asks for.
+    pub fn is_divided(&self) -> bool {
+        matches!(&self.inner.reader, Reader::Database(database) if database.divided)
+    }
+
     /// The source as a table. Rows are counted and rejected ones reported only where `counters` are given: a node with
     /// several consumers is read once for each, and only one of them counts.
     pub fn provider(&self, counters: Option<Arc<NodeCounters>>, progress: Arc<Progress>) -> Arc<dyn TableProvider> {
@@ -229,6 +254,7 @@ impl Source {
 pub async fn probe(connector: &Connector, settings: &Settings) -> Result<String, RunError> {
     match connector.kind {
         ConnectorType::RestApi => rest::probe(connector, settings).await,
+        ConnectorType::Postgresql | ConnectorType::Mysql => database::probe(connector).await,
         _ => probe_files(connector, settings).await,
     }
 }

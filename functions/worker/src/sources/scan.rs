@@ -150,14 +150,19 @@ impl ExecutionPlan for SourceExec {
         let schema = Arc::clone(&self.wanted.schema);
         let node = self.inner.node.clone();
         let at = move |e: RunError| DataFusionError::from(e.at(&node));
+        let (tally, next) = (Arc::clone(&round.tally), Arc::clone(&round.next));
+        let (wanted, batch_size) = (Arc::clone(&self.wanted), self.inner.batch_size);
+        if let Reader::Database(database) = &self.inner.reader {
+            let stream = database.stream(tally, next, wanted, batch_size);
+            let stream = StreamExt::map(stream, move |batch| batch.map_err(&at));
+            return Ok(match self.inner.most_rows.map(|_| Arc::clone(&round.left)) {
+                Some(left) => Box::pin(RecordBatchStreamAdapter::new(schema, first_rows(stream, left))),
+                None => Box::pin(RecordBatchStreamAdapter::new(schema, stream)),
+            });
+        }
         if let Reader::Parquet(parquet) = &self.inner.reader {
             let guard = RoundGuard(Arc::clone(&round));
-            let stream = parquet.stream(
-                Arc::clone(&round.tally),
-                Arc::clone(&round.next),
-                Arc::clone(&self.wanted),
-                self.inner.batch_size,
-            );
+            let stream = parquet.stream(tally, next, wanted, batch_size);
             let sampled = self.inner.most_rows.is_some().then(|| Arc::clone(&round.left));
             // The guard is dropped with the stream.
             let stream = StreamExt::map(stream, move |batch| {
@@ -232,6 +237,7 @@ impl Round {
             Reader::Text(_) | Reader::Avro(_) => (0..inner.files.len()).collect(),
             Reader::Parquet(parquet) => parquet.pieces().collect(),
             Reader::Rest(_) => vec![0],
+            Reader::Database(_) => (0..inner.files.len()).collect(),
         };
         let (counters, progress) = (exec.counters.clone(), Arc::clone(&exec.progress));
         let tally = Tally::new(counters, progress, inner.shown, inner.index, pieces.into_iter());

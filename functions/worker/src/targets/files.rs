@@ -253,7 +253,8 @@ impl Writers {
     }
 }
 
-fn stopped() -> RunError {
+/// The error of a run that was asked to stop.
+pub fn stopped() -> RunError {
     RunError::new(Kind::Cancelled, "the run was stopped before its rows were committed")
 }
 

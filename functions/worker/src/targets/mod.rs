@@ -4,7 +4,9 @@ mod cast;
 mod check;
 mod columns;
 mod commit;
+pub mod database;
 mod earlier;
+mod either;
 mod files;
 mod hashes;
 mod increment;
@@ -27,10 +29,11 @@ mod whole;
 mod widen;
 
 pub use check::{check, fields};
+pub use either::{Target, open};
 pub use page::{PageRequest, Position, TablePage, read_page};
 pub use sample::{Sample, sample};
 pub use settle::settle;
-pub use target::{Committed, Target, open};
+pub use target::Committed;
 pub use values::{json, row_text};
 pub use watermark::Watermark;
 

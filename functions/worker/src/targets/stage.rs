@@ -1,6 +1,6 @@
 //! Streams the rows of a plan into files of the table that no reader sees yet.
 
-use super::cast::{Caster, Needed, Reject};
+use super::cast::{Caster, Limits, Needed, Reject};
 use super::files::{Folder, Written, run_errors};
 use super::keep_last::KeepLast;
 use super::unique::Uniques;
@@ -18,8 +18,9 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use shared::models::schema::Field;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,9 +29,38 @@ use tokio_util::sync::CancellationToken;
 /// The most rows in a batch that is sorted.
 pub const SORTED_ROWS: usize = 1024;
 
+/// The rows of one partition, as the table takes them.
+pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, RunError>> + Send>>;
+
+/// Where rows are staged.
+pub trait Writes {
+    /// Writes the rows of several partitions at once, whose columns are those of `schema`. The first that fails stops the
+    /// others.
+    ///
+    /// # Errors
+    /// The streams'; `Kind::Cancelled` on `stop`; `Kind::TargetUnavailable` where the rows are not taken.
+    fn write_all(
+        &mut self,
+        schema: &SchemaRef,
+        streams: Vec<RowStream>,
+        stop: &CancellationToken,
+    ) -> impl Future<Output = Result<Written, RunError>> + Send;
+}
+
+impl Writes for &Folder {
+    async fn write_all(
+        &mut self,
+        schema: &SchemaRef,
+        streams: Vec<RowStream>,
+        stop: &CancellationToken,
+    ) -> Result<Written, RunError> {
+        self.writers(schema)?.write_all(streams, stop).await
+    }
+}
+
 /// What staging a target needs to know.
-pub struct Staging<'a> {
-    pub folder: &'a Folder,
+pub struct Staging<'a, W> {
+    pub into: W,
     /// The columns of the table.
     pub table: &'a SchemaRef,
     pub fields: &'a [Field],
@@ -40,6 +70,8 @@ pub struct Staging<'a> {
     pub past: Option<Arc<Past>>,
     /// Whether the files also get [`ROW_COLUMN`], for a check that comes after.
     pub with_rows: bool,
+    /// Values that a column cannot hold although its field can, by the column's name.
+    pub limits: Limits,
     pub context: Arc<TaskContext>,
     pub reporter: Arc<Reporter>,
     pub stop: &'a CancellationToken,
@@ -108,20 +140,20 @@ impl Reporter {
     }
 }
 
-impl Staging<'_> {
+impl<W: Writes> Staging<'_, W> {
     /// Casts the rows of `plan` and writes them, all partitions at once. For an upsert each key is written once, and
     /// sorted, so that later upserts find it in few files.
     ///
     /// # Errors
     /// The plan's; `Kind::Data` where the pipeline takes no more rejects; `Kind::Cancelled` on `stop`.
-    pub async fn run(self, plan: Arc<dyn ExecutionPlan>) -> Result<Staged, RunError> {
+    pub async fn run(mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Staged, RunError> {
         let needed = Needed { keys: self.keys, watermark: self.past.as_ref().map(|past| past.field.name.as_str()) };
-        let caster = Arc::new(Caster::new(&plan.schema(), self.table, self.fields, needed)?);
+        let caster = Caster::new(&plan.schema(), self.table, self.fields, needed)?;
+        let caster = Arc::new(caster.within(&self.limits));
         let pool = self.context.memory_pool();
         let uniques = Uniques::new(self.fields, self.table, self.keys, pool).map(Arc::new);
         let tally = Arc::new(Tally::default());
         let files = if self.with_rows { SchemaRef::clone(caster.schema()) } else { SchemaRef::clone(self.table) };
-        let writers = self.folder.writers(&files)?;
         let left_out = self.reporter.counters.filtered.load(Relaxed);
         let casts = CastPartition::all(&plan, &self.context, &caster, &self.reporter, self.past.as_ref());
         let sorted: Arc<dyn ExecutionPlan> = if self.keys.is_empty() {
@@ -133,7 +165,7 @@ impl Staging<'_> {
         let keys = self.keys.iter().map(|key| self.table.index_of(key)).collect::<Result<Vec<_>, _>>();
         let keys = keys.map_err(|_| no_key(self.keys))?;
         let context = if keys.is_empty() { Arc::clone(&self.context) } else { sorting(&self.context) };
-        let mut streams = Vec::new();
+        let mut streams: Vec<RowStream> = Vec::new();
         for partition in 0..sorted.output_partitioning().partition_count() {
             let rows = run_errors(sorted.execute(partition, Arc::clone(&context))?);
             let pipe = Pipe {
@@ -146,9 +178,9 @@ impl Staging<'_> {
                 reporter: Arc::clone(&self.reporter),
                 tally: Arc::clone(&tally),
             };
-            streams.push(pipe.through(rows));
+            streams.push(Box::pin(pipe.through(rows)));
         }
-        let written = writers.write_all(streams, self.stop).await?;
+        let written = self.into.write_all(&files, streams, self.stop).await?;
         let (superseded, key_bytes) = (tally.superseded.load(Relaxed), tally.key_bytes.load(Relaxed));
         self.reporter.counters.deduplicated.fetch_add(superseded, Relaxed);
         let left_out = self.reporter.counters.filtered.load(Relaxed).saturating_sub(left_out);

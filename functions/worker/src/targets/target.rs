@@ -1,5 +1,6 @@
 //! One target node of one run, from opening its table to the commit.
 
+use super::cast::Limits;
 use super::columns::{self, arrow_type};
 use super::commit::{self, TRIES, Tried};
 use super::earlier::Look;
@@ -195,10 +196,11 @@ impl Target {
             None => None,
         };
         let staging = Staging {
-            folder: &self.folder,
+            into: &self.folder,
             table: &table,
             fields: &self.schema.fields,
             keys: &self.keys,
+            limits: Limits::new(),
             past,
             with_rows: !rules.is_empty(),
             context: Arc::clone(&context),

@@ -134,6 +134,7 @@ impl Root {
             parallelism: self.parallelism,
             batch_size: self.batch_size,
             most_rows: self.most_rows,
+            partitioning: &shared::models::pipeline::Partitioning::None,
         };
         open(request, &self.settings(), progress).await
     }

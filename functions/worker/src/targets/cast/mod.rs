@@ -1,9 +1,11 @@
 //! Casts batches to the columns of a table, and tells the rows that do not fit.
 
 mod convert;
+mod limit;
 mod text;
 
 pub use convert::json_texts;
+pub use limit::{Limit, Limits};
 
 use super::columns::{arrow_type, type_name};
 use crate::engine::progress::{ROW_COLUMN, RowId};
@@ -74,6 +76,8 @@ struct Column {
     nullable: bool,
     /// Why it may not be null although the field may.
     key: Option<&'static str>,
+    /// What it cannot hold although its field can.
+    limit: Option<Limit>,
 }
 
 #[derive(Debug)]
@@ -88,6 +92,8 @@ enum Source {
 struct Cast {
     array: ArrayRef,
     bad: Vec<usize>,
+    /// Rows whose value is beyond the column's limit.
+    over: Vec<usize>,
 }
 
 impl Caster {
@@ -125,6 +131,7 @@ impl Caster {
                 source,
                 nullable,
                 key,
+                limit: None,
             });
         }
         if let Some(fault) = RunError::all(faults) {
@@ -144,6 +151,15 @@ impl Caster {
     pub fn watermark_values(&self, batch: &RecordBatch) -> Result<Option<ArrayRef>, ArrowError> {
         let column = self.watermark.and_then(|index| self.columns.get(index));
         column.map(|column| column.cast(batch).map(|cast| cast.array)).transpose()
+    }
+
+    /// The same, with values refused that are beyond the limits of their columns.
+    #[must_use]
+    pub fn within(mut self, limits: &Limits) -> Self {
+        for column in &mut self.columns {
+            column.limit = limits.get(&column.name).copied();
+        }
+        self
     }
 
     /// Whether the rows know where they came from.
@@ -183,6 +199,13 @@ impl Caster {
                     rejects.push((row, column.reject(batch, row, ids.as_primitive())?));
                 }
             }
+            for (row, limit) in cast.over.into_iter().zip(column.limit.iter().cycle()) {
+                if good.get_bit(row) {
+                    good.set_bit(row, false);
+                    let reject = column.reject(batch, row, ids.as_primitive())?;
+                    rejects.push((row, Reject { reason: limit.why(), ..reject }));
+                }
+            }
             arrays.push(cast.array);
         }
         arrays.push(ids);
@@ -219,7 +242,8 @@ impl Column {
         if let Some(length) = self.max_length() {
             bad.extend(too_long(array.as_string(), length));
         }
-        Ok(Cast { array, bad })
+        let over = self.limit.map(|limit| limit.beyond(&array)).unwrap_or_default();
+        Ok(Cast { array, bad, over })
     }
 
     /// The most characters that it takes.

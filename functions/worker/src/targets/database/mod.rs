@@ -1,0 +1,380 @@
+//! Writes a table of a database: rows are staged in a temporary table of the connection, and one transaction brings them
+//! into the table and the run into its ledger.
+
+mod connection;
+mod copy;
+mod ledger;
+mod limits;
+mod lines;
+mod load;
+mod merge;
+mod table;
+mod types;
+
+use super::columns::arrow_type;
+use super::stage::{Reporter, Staged, Staging};
+use super::keys::upsert_keys;
+use super::target::Committed;
+use crate::databases::{Fault, Server, TableName};
+use crate::engine::job::{Connector, Earlier, Job, TableSchema};
+use crate::engine::progress::{NodeCounters, Progress};
+use crate::error::{Kind, RunError};
+use connection::{Connection, Failed};
+use datafusion::arrow::datatypes::{Field as ArrowField, Schema, SchemaRef};
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use ledger::{Entry, Ledger};
+use load::Load;
+use shared::models::node::{LoadMode, TargetConfig};
+use std::sync::Arc;
+use std::time::Duration;
+use table::Table;
+use tokio_util::sync::CancellationToken;
+
+/// How often a commit is tried that meets another one.
+const TRIES: u32 = 8;
+
+/// One target node of one run that writes a database.
+pub struct Target {
+    node: String,
+    run_id: String,
+    mode: LoadMode,
+    allow_empty: bool,
+    /// The keys of an upsert; empty for the other load modes.
+    keys: Vec<String>,
+    server: Arc<Server>,
+    /// None once the target is aborted: the staging table goes with it.
+    connection: Option<Connection>,
+    table: Table,
+    schema: TableSchema,
+    ledger: Ledger,
+    rows: u64,
+    skipped: u64,
+    progress: Option<Arc<Progress>>,
+    /// What the run that already has the rows came to.
+    done: Option<Entry>,
+}
+
+/// Opens the table of a database for one target node, and makes it where it is not there yet.
+///
+/// # Errors
+/// `Kind::Definition` where the node asks for what cannot be, `Kind::Target` where the table does not fit the schema or
+/// the server refuses, `Kind::Superseded` where the run was settled as not committed, `Kind::TargetUnavailable`.
+pub async fn open(job: &Job, node: &str, config: &TargetConfig, connector: &Connector) -> Result<Target, RunError> {
+    let mode = config.load_mode.unwrap_or_default();
+    if mode == LoadMode::IncrementalWatermark {
+        return Err(RunError::new(
+            Kind::Definition,
+            "the load mode incremental_watermark writes the lake, not a database; use upsert",
+        ));
+    }
+    let keys = if mode == LoadMode::Upsert { upsert_keys(&job.schema, config)? } else { Vec::new() };
+    let server = Arc::new(Server::of(connector)?);
+    let name = table_name(config, &job.schema);
+    let mut connection = Connection::new(&server).await.map_err(Fault::target)?;
+    let ledger = Ledger::of(&name, server.dialect);
+    let failed = |failed: Failed| failed.fault.target();
+    ledger.make(&mut connection).await.map_err(failed)?;
+    let table = Table::open(&mut connection, &name, &job.schema).await?;
+    let done = look(&mut connection, &ledger, &job.run_id, &job.earlier, mode).await?;
+    Ok(Target {
+        node: node.to_owned(),
+        run_id: job.run_id.clone(),
+        mode,
+        allow_empty: config.allow_empty.unwrap_or(false),
+        keys,
+        server,
+        connection: Some(connection),
+        schema: TableSchema { fields: table.fields.clone(), ..job.schema.clone() },
+        table,
+        ledger,
+        rows: 0,
+        skipped: 0,
+        progress: None,
+        done,
+    })
+}
+
+fn table_name(config: &TargetConfig, schema: &TableSchema) -> TableName {
+    TableName::parse(config.table.as_deref().unwrap_or(&schema.name))
+}
+
+/// What the ledger says of the run, and of those that it retries: the newest that is in decides.
+async fn look(
+    connection: &mut Connection,
+    ledger: &Ledger,
+    run: &str,
+    earlier: &[Earlier],
+    mode: LoadMode,
+) -> Result<Option<Entry>, RunError> {
+    let failed = |failed: Failed| failed.fault.target();
+    match ledger.find(connection, run).await.map_err(failed)? {
+        Some(Entry::Void) => return Err(superseded()),
+        Some(entry) => return Ok(Some(entry)),
+        None => {}
+    }
+    for before in earlier {
+        let Some(entry @ Entry::Committed { .. }) = ledger.find(connection, &before.run_id).await.map_err(failed)?
+        else {
+            continue;
+        };
+        return match (before.replace, mode) {
+            (false, _) => Ok(Some(entry)),
+            // They put the rows in the place of the earlier ones by themselves.
+            (true, LoadMode::Truncate | LoadMode::Upsert) => Ok(None),
+            (true, LoadMode::Append | LoadMode::IncrementalWatermark) => Err(RunError::new(
+                Kind::Target,
+                format!(
+                    "the rows of the run {}, which this one retries and replaces, are in a database, where they cannot be \
+                     told apart and taken out again; use the load mode upsert, or start a new run",
+                    before.run_id
+                ),
+            )),
+        };
+    }
+    Ok(None)
+}
+
+fn superseded() -> RunError {
+    let why = "the run was settled as not committed, so that its rows can no longer be written";
+    RunError::new(Kind::Superseded, why)
+}
+
+fn internal(why: impl Into<String>) -> RunError {
+    RunError::new(Kind::Internal, why)
+}
+
+impl Target {
+    /// Whether the rows of this run, or of the one that it retries, are in: nothing is to be staged.
+    pub fn already_committed(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// The schema, with the types that the table has.
+    pub fn schema(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// Casts the rows of `plan`, reports what does not fit, and brings the rest into the staging table.
+    ///
+    /// # Errors
+    /// The plan's; `Kind::Definition` where a field can get no value; `Kind::Data` where more rows are rejected than the
+    /// pipeline allows; `Kind::Cancelled` on `stop`; `Kind::Target`, `Kind::TargetUnavailable`; `Kind::Resources`.
+    pub async fn stage(
+        &mut self,
+        plan: Arc<dyn ExecutionPlan>,
+        context: Arc<TaskContext>,
+        counters: Arc<NodeCounters>,
+        progress: Arc<Progress>,
+        stop: &CancellationToken,
+    ) -> Result<(), RunError> {
+        let Some(connection) = &mut self.connection else { return Err(aborted()) };
+        let arrow = self.table.fields.iter().map(|f| ArrowField::new(&f.name, arrow_type(f), f.nullable()));
+        let schema: SchemaRef = Arc::new(Schema::new(arrow.collect::<Vec<_>>()));
+        let staging = Staging {
+            into: Load { connection, table: &self.table },
+            table: &schema,
+            fields: &self.table.fields,
+            keys: &self.keys,
+            limits: limits::of(&self.table),
+            past: None,
+            with_rows: false,
+            context,
+            reporter: Arc::new(Reporter { counters, progress: Arc::clone(&progress) }),
+            stop,
+        };
+        let staged = staging.run(plan).await;
+        self.progress = Some(progress);
+        match staged.and_then(|staged| self.may_be_empty(staged)) {
+            Ok(staged) => {
+                (self.rows, self.skipped) = (staged.written.rows, staged.superseded);
+                Ok(())
+            }
+            Err(error) => {
+                self.connection = None;
+                Err(error.at(&self.node))
+            }
+        }
+    }
+
+    /// Commits what was staged, once: a second call, or a call after another worker's, changes nothing.
+    ///
+    /// # Errors
+    /// `Kind::Data` where truncate would replace the table with nothing; `Kind::Superseded` where the run was settled
+    /// meanwhile; `Kind::Target` where the table refuses a row; `Kind::TargetUnavailable`.
+    pub async fn commit(&mut self) -> Result<Committed, RunError> {
+        self.commit_at().await.map_err(|e| e.at(&self.node))
+    }
+
+    async fn commit_at(&mut self) -> Result<Committed, RunError> {
+        if let Some(entry) = self.done {
+            return committed(entry);
+        }
+        let rejected = self.progress.as_ref().map_or(0, |progress| progress.rejected());
+        let entry = Entry::Committed { rows: self.rows, skipped: self.skipped, rejected };
+        let mut last = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                super::commit::pause(attempt + 3).await;
+            }
+            self.same_keys_differ(attempt).await?;
+            let Some(connection) = self.connection.as_mut() else { return Err(aborted()) };
+            match transaction(connection, &self.table, &self.ledger, self.mode, &self.keys, &self.run_id, entry)
+                .await
+            {
+                Ok(true) => return self.finish(entry),
+                Ok(false) => {
+                    let found = self.ledger.find(connection, &self.run_id).await.map_err(|f| f.fault.target())?;
+                    return self.finish(found.unwrap_or(Entry::Void));
+                }
+                Err(failed) if failed.again => last = Some(failed.fault.target()),
+                Err(failed) if failed.is_away() => return self.unknown(failed).await,
+                Err(failed) => return Err(failed.fault.target()),
+            }
+        }
+        Err(last.unwrap_or_else(|| internal("a commit was never tried")))
+    }
+
+    fn may_be_empty(&self, staged: Staged) -> Result<Staged, RunError> {
+        if self.mode == LoadMode::Truncate && staged.written.rows == 0 && !self.allow_empty {
+            return Err(RunError::new(
+                Kind::Data,
+                format!(
+                    "no row reached the target, and truncate does not replace the table {:?} with nothing unless allowEmpty \
+                     is set",
+                    self.table.name.to_string()
+                ),
+            ));
+        }
+        Ok(staged)
+    }
+
+    /// Two keys that differ for us and not for the database would silently become one row.
+    async fn same_keys_differ(&mut self, attempt: u32) -> Result<(), RunError> {
+        let (Some(connection), rows) = (&mut self.connection, self.rows) else { return Ok(()) };
+        if self.keys.is_empty() || attempt > 0 {
+            return Ok(());
+        }
+        let counted = connection.rows(&merge::different_keys(&self.table, &self.keys)).await;
+        let counted = counted.map_err(|failed| failed.fault.target())?;
+        let different = counted.first().and_then(|row| row.first().cloned().flatten()).and_then(|n| n.parse().ok());
+        if different == Some(rows) {
+            return Ok(());
+        }
+        Err(RunError::new(
+            Kind::Target,
+            format!(
+                "of {rows} rows with different keys in {}, some are equal for the database, by the collation of the columns in \
+                 the table {:?} (such as in letters' case or blanks at the end)",
+                self.keys.join(", "),
+                self.table.name.to_string()
+            ),
+        ))
+    }
+
+    /// The connection was lost: the ledger tells whether the commit has worked.
+    async fn unknown(&mut self, failed: Failed) -> Result<Committed, RunError> {
+        self.connection = None;
+        match self.ledger.ask(&self.server, &self.run_id).await.map_err(Fault::target)? {
+            Some(entry) => self.finish(entry),
+            // Nothing is in; the next attempt stages again.
+            None => Err(failed.fault.target()),
+        }
+    }
+
+    fn finish(&mut self, entry: Entry) -> Result<Committed, RunError> {
+        let committed = committed(entry)?;
+        self.done = Some(entry);
+        // The staging table goes with the connection.
+        self.connection = None;
+        Ok(committed)
+    }
+
+    /// Forgets what was staged.
+    pub fn abort(&mut self) {
+        self.connection = None;
+    }
+}
+
+fn aborted() -> RunError {
+    internal("a target was used after it was aborted")
+}
+
+fn committed(entry: Entry) -> Result<Committed, RunError> {
+    match entry {
+        // A database's table has no versions.
+        Entry::Committed { rows, skipped, rejected } => Ok(Committed { rows_out: rows, skipped, rejected, version: 0 }),
+        Entry::Void => Err(superseded()),
+    }
+}
+
+/// One try; false where the run is in the ledger already, so that nothing was changed.
+async fn transaction(
+    connection: &mut Connection,
+    table: &Table,
+    ledger: &Ledger,
+    mode: LoadMode,
+    keys: &[String],
+    run: &str,
+    entry: Entry,
+) -> Result<bool, Failed> {
+    connection.run("BEGIN").await?;
+    let worked = async {
+        // First of all: whoever else commits or settles the run waits here.
+        if !ledger.enter(connection, run, entry).await? {
+            return Ok(false);
+        }
+        for statement in merge::statements(table, mode, keys) {
+            connection.run(&statement).await?;
+        }
+        connection.run("COMMIT").await?;
+        Ok(true)
+    }
+    .await;
+    if !matches!(worked, Ok(true)) {
+        let _ = connection.run("ROLLBACK").await;
+    }
+    worked
+}
+
+/// Whether the rows of the run, or of an earlier one that it left to stand, are in the table of a database; if they are
+/// not, enters the run as void so that they never will be.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the database does not answer: nothing is settled then.
+pub async fn settle(
+    connector: &Connector,
+    config: &TargetConfig,
+    schema: &TableSchema,
+    run: &str,
+    earlier: &[Earlier],
+) -> Result<bool, RunError> {
+    let server = Arc::new(Server::of(connector)?);
+    let ledger = Ledger::of(&table_name(config, schema), server.dialect);
+    let failed = |failed: Failed| failed.fault.target();
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let mut connection = Connection::new(&server).await.map_err(Fault::target)?;
+        ledger.make(&mut connection).await.map_err(failed)?;
+        if ledger.find(&mut connection, run).await.map_err(failed)?.is_none() {
+            for before in earlier {
+                if let Some(Entry::Committed { .. }) =
+                    ledger.find(&mut connection, &before.run_id).await.map_err(failed)?
+                {
+                    if !before.replace {
+                        return Ok(true);
+                    }
+                    break;
+                }
+            }
+        }
+        match ledger.settle(&mut connection, run).await {
+            Ok(entry) => return Ok(matches!(entry, Entry::Committed { .. })),
+            Err(error) if error.again => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(RunError::new(Kind::TargetUnavailable, format!("{}: the run could not be settled", server.name)))
+}

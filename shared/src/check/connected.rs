@@ -1,0 +1,161 @@
+//! What only the types of connectors tell about the nodes that name them.
+
+use super::pointer;
+use crate::Fault;
+use crate::models::connector::{Connector, ConnectorType};
+use crate::models::node::{LoadMode, NodeType, SourceConfig, TargetConfig};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// The faults of nodes against the connectors that they name; `own` is the pipeline's, which sources read that name none.
+/// A connector that is not there is a fault of its own.
+pub fn check<'a>(
+    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
+    own: &str,
+    connectors: &HashMap<String, Connector>,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut none = true;
+    for (index, (kind, config)) in nodes.into_iter().enumerate() {
+        none = false;
+        let at = pointer::push(&pointer::at("/nodes", index), "config");
+        match kind {
+            NodeType::Source => {
+                let Ok(config) = SourceConfig::deserialize(config) else { continue };
+                if let Some(connector) = connectors.get(config.connector_id.as_deref().unwrap_or(own)) {
+                    source(&config, connector, &at, &mut faults);
+                }
+            }
+            NodeType::Target => {
+                let Ok(config) = TargetConfig::deserialize(config) else { continue };
+                if let Some(connector) = config.connector_id.as_ref().and_then(|id| connectors.get(id)) {
+                    target(&config, connector, &at, &mut faults);
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(connector) = connectors.get(own).filter(|c| none && lacks_table(c)) {
+        let detail = format!(
+            "the connector {:?} names neither a table nor a query, so a pipeline without nodes has nothing to read",
+            connector.name
+        );
+        faults.push(Fault::new("/connectorId", "required", detail));
+    }
+    faults
+}
+
+fn lacks_table(connector: &Connector) -> bool {
+    let names = |key: &str| connector.config.0.get(key).is_some_and(|value| !value.is_null());
+    connector.r#type.has_tables() && !names("table") && !names("query")
+}
+
+fn source(config: &SourceConfig, connector: &Connector, at: &str, faults: &mut Vec<Fault>) {
+    let of_tables = [("table", config.table.is_some()), ("query", config.query.is_some())];
+    let of_files =
+        [("path", config.path.is_some()), ("format", config.format.is_some()), ("options", config.options.is_some())];
+    let name = &connector.name;
+    let mut refuse = |fields: &[(&str, bool)], why: &str| {
+        for (field, _) in fields.iter().filter(|(_, given)| *given) {
+            let detail = format!("{field} is not for the connector {name:?}, {why}");
+            faults.push(Fault::new(pointer::push(at, field), "contradiction", detail));
+        }
+    };
+    if connector.r#type.has_tables() {
+        refuse(&of_files, "which is a database; name a table or a query");
+        if lacks_table(connector) && config.table.is_none() && config.query.is_none() {
+            let detail = format!("neither the source nor the connector {name:?} names a table or a query");
+            faults.push(Fault::new(pointer::push(at, "table"), "required", detail));
+        }
+    } else {
+        let why = if connector.r#type == ConnectorType::RestApi { "which is an API" } else { "which has files" };
+        refuse(&of_tables, why);
+    }
+}
+
+fn target(config: &TargetConfig, connector: &Connector, at: &str, faults: &mut Vec<Fault>) {
+    if !connector.r#type.has_tables() {
+        let detail = format!(
+            "the connector {:?} cannot be written: a target's connector is a database (postgresql, mysql); without one the lake is \
+             written",
+            connector.name
+        );
+        faults.push(Fault::new(pointer::push(at, "connectorId"), "contradiction", detail));
+    } else if config.load_mode == Some(LoadMode::IncrementalWatermark) {
+        let detail = "incremental_watermark writes the lake, not a database; use upsert";
+        faults.push(Fault::new(pointer::push(at, "loadMode"), "contradiction", detail));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::connector::{AuthMethod, ConnectorStatus};
+    use crate::models::time::{JsonText, Time};
+    use serde_json::json;
+
+    fn connector(id: &str, r#type: ConnectorType, config: Value) -> (String, Connector) {
+        let now = Time(chrono::DateTime::UNIX_EPOCH);
+        let connector = Connector {
+            id: id.to_owned(),
+            tenant_id: "t".to_owned(),
+            name: id.to_owned(),
+            r#type,
+            description: None,
+            config: JsonText(serde_json::from_value(config).unwrap()),
+            auth_method: AuthMethod::None,
+            secret: None,
+            version: 1,
+            users: 0,
+            status: ConnectorStatus::Untested,
+            last_tested_at: None,
+            last_error: None,
+            created_at: now,
+            updated_at: now,
+        };
+        (id.to_owned(), connector)
+    }
+
+    fn found(own: &str, nodes: &[(NodeType, Value)]) -> Vec<String> {
+        let connectors = HashMap::from([
+            connector("files", ConnectorType::LocalFs, json!({"path": "a.csv"})),
+            connector("shop", ConnectorType::Postgresql, json!({"host": "h", "database": "d"})),
+            connector("sales", ConnectorType::Mysql, json!({"host": "h", "database": "d", "table": "t"})),
+        ]);
+        let nodes: Vec<(NodeType, Map<String, Value>)> =
+            nodes.iter().map(|(kind, config)| (*kind, config.as_object().unwrap().clone())).collect();
+        let faults = check(nodes.iter().map(|(kind, config)| (*kind, config)), own, &connectors);
+        faults.iter().map(|f| format!("{} {}", f.pointer, f.code)).collect()
+    }
+
+    #[test]
+    fn what_a_node_names_must_go_with_its_connector() {
+        let source = |config| (NodeType::Source, config);
+        let target = |config| (NodeType::Target, config);
+        assert_eq!(found("files", &[source(json!({"table": "t"}))]), ["/nodes/0/config/table contradiction"]);
+        assert_eq!(
+            found("shop", &[source(json!({"path": "a", "format": "csv"}))]),
+            [
+                "/nodes/0/config/path contradiction",
+                "/nodes/0/config/format contradiction",
+                "/nodes/0/config/table required"
+            ]
+        );
+        assert!(found("shop", &[source(json!({"query": "SELECT 1"}))]).is_empty());
+        assert!(found("sales", &[source(json!({}))]).is_empty());
+        assert_eq!(found("shop", &[]), ["/connectorId required"]);
+        assert!(found("sales", &[]).is_empty() && found("files", &[]).is_empty());
+        assert_eq!(
+            found("files", &[source(json!({})), target(json!({"connectorId": "files"}))]),
+            ["/nodes/1/config/connectorId contradiction"]
+        );
+        assert!(
+            found("files", &[source(json!({})), target(json!({"connectorId": "shop", "loadMode": "upsert"}))])
+                .is_empty()
+        );
+        let moving = json!({"connectorId": "shop", "loadMode": "incremental_watermark", "watermarkColumn": "a"});
+        assert_eq!(found("files", &[source(json!({})), target(moving)]), ["/nodes/1/config/loadMode contradiction"]);
+        assert!(found("elsewhere", &[source(json!({"table": "t"}))]).is_empty());
+    }
+}
