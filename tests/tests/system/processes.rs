@@ -15,13 +15,13 @@ fn program() -> PathBuf {
     path
 }
 
-struct Process {
-    child: Child,
-    url: String,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) url: String,
 }
 
 impl Process {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         Self::start_with(data, &[])
     }
 
@@ -30,6 +30,8 @@ impl Process {
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(arguments)
+            // What is freed is given back, so that the most memory that it had is what it held.
+            .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -60,7 +62,7 @@ impl Process {
         ended.unwrap()
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -73,7 +75,7 @@ impl Drop for Process {
     }
 }
 
-fn token(data: &Path) -> String {
+pub(crate) fn token(data: &Path) -> String {
     let output = Command::new(program()).args(["token", "--role", "editor", "--data-dir"]).arg(data).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
@@ -125,7 +127,7 @@ async fn a_stack_killed_in_the_middle_of_a_run_ends_it_after_a_restart_with_each
 }
 
 impl Process {
-    fn kill_and_restart(&mut self, data: &Path) {
+    pub(crate) fn kill_and_restart(&mut self, data: &Path) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         *self = Self::start(data);

@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 /// Batches of one partition that are read before somebody takes them.
 const AHEAD: usize = 2;
 /// Bytes of values after which a batch is full, however few rows it has.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// A column of a table or a query.
 #[derive(Debug, Clone)]

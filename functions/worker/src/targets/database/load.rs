@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 /// The staging table. It is found before any table of that name, since it is temporary.
 pub const STAGING: &str = "flowgate_staging";
 /// Pieces that are made before the connection takes them.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// A piece of encoded rows with their number, or why there is none.
 type Piece = Result<(Bytes, u64), RunError>;

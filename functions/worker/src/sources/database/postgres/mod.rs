@@ -65,6 +65,7 @@ pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -
     let failed = |e: tokio_postgres::Error| holder.fault(&e).source();
     let row = holder.query_one("SELECT pg_export_snapshot()", &[]).await.map_err(failed)?;
     let snapshot: String = row.try_get(0).map_err(failed)?;
+    let (rows, width) = estimate(&holder, &from).await.map_err(Fault::source)?;
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     let keys = pieces::keys(request.partitioning, &server.name, &names)?;
     let divided = !keys.is_empty();
@@ -75,7 +76,7 @@ pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -
             ranges(&holder, &name, &from, column, &columns, *count).await.map_err(Fault::source)?
         }
     };
-    let (rows, width) = estimate(&holder, &from).await.unwrap_or((0, 0));
+
     let described =
         columns.iter().map(|c| Column { name: c.name.clone(), data_type: c.data_type.clone(), fallible: c.fallible() });
     let described = described.collect();
@@ -150,17 +151,18 @@ async fn ranges(
 }
 
 /// Rows and the bytes of one, as the planner guesses.
-async fn estimate(session: &Session, from: &str) -> Option<(u64, u64)> {
+async fn estimate(session: &Session, from: &str) -> Result<(u64, u64), Fault> {
     let statement = format!("EXPLAIN (FORMAT JSON) SELECT * FROM {from}");
-    let said = session.simple_query(&statement).await.ok()?;
+    // What this refuses, reading would too: preparing a statement asks for no rights.
+    let said = session.simple_query(&statement).await.map_err(|e| session.fault(&e))?;
     let text = said.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,
-    })?;
-    let plan: serde_json::Value = serde_json::from_str(text).ok()?;
-    let plan = plan.get(0)?.get("Plan")?;
-    let number = |key: &str| plan.get(key).and_then(serde_json::Value::as_f64).map(|n| n.max(0.0) as u64);
-    Some((number("Plan Rows")?, number("Plan Width")?))
+    });
+    let plan: serde_json::Value = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let number = |key: &str| plan.pointer(&format!("/0/Plan/{key}")).and_then(serde_json::Value::as_f64);
+    let number = |key: &str| number(key).map_or(0, |n| n.max(0.0) as u64);
+    Ok((number("Plan Rows"), number("Plan Width")))
 }
 
 /// The server's version and the number of tables that the user sees.

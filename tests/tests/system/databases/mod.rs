@@ -1,0 +1,59 @@
+//! Databases as sources and targets, against real servers that the tests start.
+
+mod mysql;
+mod postgres;
+mod races;
+mod saving;
+mod server;
+
+use serde_json::{Value, json};
+use server::Server;
+use tests::World;
+
+/// A connector to one database of a server.
+pub async fn connector(world: &World, name: &str, server: &Server, database: &str, more: Value) -> String {
+    let mut config = json!({"host": "127.0.0.1", "port": server.port, "database": database});
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let body = json!({
+        "name": name, "type": server.kind(), "config": config, "authMethod": "password",
+        "authConfig": {"username": server::USER, "password": server::PASSWORD},
+    });
+    world.api.create("/connectors", &body).await
+}
+
+/// A pipeline from a source to a target.
+pub async fn pipeline(world: &World, connector: &str, schema: &str, source: Value, target: Value) -> String {
+    let body = json!({
+        "name": "p", "connectorId": connector, "schemaId": schema,
+        "executionConfig": {"retry": {"maxAttempts": 1}},
+        "nodes": [
+            {"id": "s", "nodeType": "source", "config": source}, {"id": "t", "nodeType": "target", "config": target},
+        ],
+        "edges": [{"source": "s", "target": "t"}],
+    });
+    world.api.create("/pipelines", &body).await
+}
+
+/// The rejected rows of a run: row, column, value.
+pub async fn rejected(world: &World, pipeline: &str, run: &Value) -> Vec<(u64, String, Option<String>)> {
+    let path = format!("/pipelines/{pipeline}/runs/{}/errors?limit=100", run["id"].as_str().unwrap());
+    let errors = world.api.get(&path).await.expect(200).json();
+    let mut all: Vec<_> = errors["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| {
+            let text = |key: &str| e[key].as_str().map(str::to_owned);
+            (e["row"].as_u64().unwrap_or(0), text("column").unwrap(), text("value"))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Rows of the lake by their `id`.
+pub async fn by_id(world: &World, schema: &str) -> Vec<Value> {
+    let mut rows = world.api.rows(schema).await;
+    rows.sort_by_key(|row| row["id"].as_i64());
+    rows
+}
