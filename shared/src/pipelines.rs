@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::id::{self, Prefix};
 use crate::models::node::NodeType;
-use crate::models::pipeline::{Edge, Node};
+use crate::models::pipeline::{Edge, Node, connectors_of};
 use crate::models::schema::Schema;
 use crate::models::time::Time;
 use crate::store::keys::Kind;
@@ -103,7 +103,7 @@ pub async fn connector_faults<'a>(
     nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
 ) -> Result<Vec<Fault>> {
     let nodes: Vec<_> = nodes.into_iter().collect();
-    let named = nodes.iter().filter_map(|(_, config)| config.get("connectorId").and_then(Value::as_str));
+    let named = nodes.iter().flat_map(|(_, config)| connectors_of(config)).map(|(_, id)| id);
     let mut ids: Vec<&str> = named.chain([own]).filter(|id| usable(id)).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -3,7 +3,7 @@
 use super::pointer;
 use crate::Fault;
 use crate::models::connector::{Connector, ConnectorType};
-use crate::models::node::{LoadMode, NodeType, SourceConfig, TargetConfig};
+use crate::models::node::{LoadMode, NodeType, SourceConfig, TargetConfig, TransformConfig, TransformOp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -25,6 +25,12 @@ pub fn check<'a>(
                 let Ok(config) = SourceConfig::deserialize(config) else { continue };
                 if let Some(connector) = connectors.get(config.connector_id.as_deref().unwrap_or(own)) {
                     source(&config, connector, &at, &mut faults);
+                }
+            }
+            NodeType::Transform => {
+                let Ok(config) = TransformConfig::deserialize(config) else { continue };
+                for (op, lookup) in config.ops.iter().enumerate() {
+                    lookup_of(lookup, connectors, &pointer::at(&pointer::push(&at, "ops"), op), &mut faults);
                 }
             }
             NodeType::Target => {
@@ -71,6 +77,14 @@ fn source(config: &SourceConfig, connector: &Connector, at: &str, faults: &mut V
     } else {
         let why = if connector.r#type == ConnectorType::RestApi { "which is an API" } else { "which has files" };
         refuse(&of_tables, why);
+    }
+}
+
+fn lookup_of(op: &TransformOp, connectors: &HashMap<String, Connector>, at: &str, faults: &mut Vec<Fault>) {
+    let TransformOp::Lookup { connector_id, table, path, .. } = op else { return };
+    if let Some(connector) = connectors.get(connector_id) {
+        let config = SourceConfig { table: table.clone(), path: path.clone(), ..SourceConfig::default() };
+        source(&config, connector, at, faults);
     }
 }
 
@@ -144,6 +158,10 @@ mod tests {
         );
         assert!(found("shop", &[source(json!({"query": "SELECT 1"}))]).is_empty());
         assert!(found("sales", &[source(json!({}))]).is_empty());
+        let lookup = json!({"ops": [{"op": "lookup", "connectorId": "sales", "path": "a.csv",
+            "on": [{"left": "a", "right": "a"}], "select": ["b"]}]});
+        let path = "/nodes/0/config/ops/0/path contradiction";
+        assert_eq!(found("files", &[(NodeType::Transform, lookup)]), [path]);
         assert_eq!(found("shop", &[]), ["/connectorId required"]);
         assert!(found("sales", &[]).is_empty() && found("files", &[]).is_empty());
         assert_eq!(

@@ -12,8 +12,8 @@ mod table;
 mod types;
 
 use super::columns::arrow_type;
-use super::stage::{Reporter, Staged, Staging};
 use super::keys::upsert_keys;
+use super::stage::{Reporter, Staged, Staging};
 use super::target::Committed;
 use crate::databases::{Fault, Server, TableName};
 use crate::engine::job::{Connector, Earlier, Job, TableSchema};
@@ -219,9 +219,7 @@ impl Target {
             }
             self.same_keys_differ(attempt).await?;
             let Some(connection) = self.connection.as_mut() else { return Err(aborted()) };
-            match transaction(connection, &self.table, &self.ledger, self.mode, &self.keys, &self.run_id, entry)
-                .await
-            {
+            match transaction(connection, &self.table, &self.ledger, self.mode, &self.keys, &self.run_id, entry).await {
                 Ok(true) => return self.finish(entry),
                 Ok(false) => {
                     let found = self.ledger.find(connection, &self.run_id).await.map_err(|f| f.fault.target())?;
