@@ -122,7 +122,7 @@ async fn a_commit_that_comes_after_its_run_was_settled_changes_nothing() {
     let world = World::new().await;
     let (pipeline, run) = started(&world.api, world.stack.files_root(), &db).await;
     db.until(WAITING, "1").await;
-    let void = format!("INSERT INTO flowgate_runs VALUES ('{run}', 'people', 'void', 0, 0, now())");
+    let void = format!("INSERT INTO flowgate_runs VALUES ('{run}', 'people', 'void', 0, 0, 0, now())");
     lock.batch_execute(&void).await.unwrap();
     lock.batch_execute("COMMIT").await.unwrap();
     db.until(WAITING, "0").await;

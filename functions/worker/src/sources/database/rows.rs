@@ -5,6 +5,7 @@ use crate::engine::progress::RowId;
 use crate::error::{Kind, RunError};
 use crate::sources::chunk::Reject;
 use crate::sources::decode::Wanted;
+use crate::targets::row_text;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
     Float64Builder, Int16Builder, Int32Builder, Int64Array, Int64Builder, RecordBatch, RecordBatchOptions,
@@ -108,6 +109,16 @@ impl Values {
     }
 }
 
+/// The columns that were read of a rejected row, as JSON text; what did not fit as it came.
+fn whole(columns: &[&Column], arrays: &[ArrayRef], reject: &Reject, first: u64) -> Option<String> {
+    let fields = columns.iter().zip(arrays).map(|(column, array)| (column.name.as_str(), Arc::clone(array), true));
+    let batch = RecordBatch::try_from_iter_with_nullable(fields).ok()?;
+    let text = row_text(&batch, usize::try_from(reject.row.checked_sub(first)?).ok()?)?;
+    let mut row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).ok()?;
+    row.insert(reject.column.clone(), reject.value.clone().into());
+    Some(serde_json::Value::Object(row).to_string())
+}
+
 /// Rows of one piece, as far as they are read.
 pub struct Rows<'a> {
     columns: Vec<&'a Column>,
@@ -163,7 +174,7 @@ impl<'a> Rows<'a> {
         {
             let row = self.first + self.good.len() as u64;
             let (column, value) = (column.name.clone(), Some(misfit.value));
-            self.rejects.push(Reject { row, column, value, reason: misfit.reason });
+            self.rejects.push(Reject { row, column, value, reason: misfit.reason, whole: None });
         }
     }
 
@@ -197,6 +208,9 @@ impl<'a> Rows<'a> {
             return Err(RunError::new(Kind::Internal, why));
         }
         let mut arrays: Vec<ArrayRef> = self.values.iter_mut().map(Values::finish).collect();
+        for reject in &mut self.rejects {
+            reject.whole = whole(&self.columns, &arrays, reject, self.first);
+        }
         let ids = (0..rows as u64).map(|i| RowId::new(wanted.source, piece, self.first + i).0);
         arrays.push(Arc::new(Int64Array::from_iter_values(ids)));
         let mut kept = rows;
