@@ -269,7 +269,7 @@ impl Round {
                     Reader::Text(text) => read_files(text, inner.batch_size, &queue, &next, &left, &tally, &runtime),
                     Reader::Rest(api) => read_pages(api, stop, inner.batch_size, &queue, &left, &tally, &runtime),
                     Reader::Avro(avro) => read_avro(avro, inner.batch_size, &queue, &next, &left, &tally, &runtime),
-                    Reader::Parquet(_) => Ok(()),
+                    Reader::Parquet(_) | Reader::Database(_) => Ok(()),
                 };
                 if let Err(error) = read {
                     queue.fail(error.at(&inner.node));
@@ -383,7 +383,9 @@ fn parse(round: &Round, wanted: &Wanted, mut chunk: Chunk) -> Result<RecordBatch
     let layout = match &round.inner.reader {
         Reader::Text(text) => &text.layout,
         Reader::Rest(api) => &api.layout,
-        Reader::Parquet(_) | Reader::Avro(_) => return Ok(RecordBatch::new_empty(Arc::clone(&wanted.schema))),
+        Reader::Parquet(_) | Reader::Avro(_) | Reader::Database(_) => {
+            return Ok(RecordBatch::new_empty(Arc::clone(&wanted.schema)));
+        }
     };
     let decoded = decode::decode(&chunk, layout, wanted)?;
     let mut rejects = std::mem::take(&mut chunk.rejects);
