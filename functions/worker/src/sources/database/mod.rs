@@ -57,8 +57,8 @@ pub struct DatabaseSource {
 
 #[derive(Debug)]
 enum Reader {
-    Postgres(postgres::Table),
-    Mysql(mysql::Table),
+    Postgres(Box<postgres::Table>),
+    Mysql(Box<mysql::Table>),
 }
 
 /// What a source node asks of a database.

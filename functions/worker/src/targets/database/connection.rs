@@ -7,7 +7,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 /// A connection of one dialect.
 pub enum Connection {
-    Postgres(postgres::Session),
+    Postgres(Box<postgres::Session>),
     Mysql(Box<mysql::Session>),
 }
 
@@ -31,7 +31,7 @@ impl Connection {
     /// As the sessions of the dialects.
     pub async fn new(server: &Arc<Server>) -> Result<Self, Fault> {
         let mut connection = match server.dialect {
-            Dialect::Postgresql => Self::Postgres(postgres::Session::connect(server).await?),
+            Dialect::Postgresql => Self::Postgres(Box::new(postgres::Session::connect(server).await?)),
             Dialect::Mysql => Self::Mysql(Box::new(mysql::Session::connect(server).await?)),
         };
         let settings: &[&str] = match server.dialect {

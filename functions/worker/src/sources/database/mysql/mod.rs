@@ -81,7 +81,7 @@ pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -
         columns.iter().map(|c| Column { name: c.name.clone(), data_type: c.data_type.clone(), fallible: c.fallible() });
     let described = described.collect();
     let table = Table { server: Arc::clone(server), from, query, columns };
-    Ok(DatabaseSource { reader: Reader::Mysql(table), columns: described, pieces, rows, width, divided })
+    Ok(DatabaseSource { reader: Reader::Mysql(Box::new(table)), columns: described, pieces, rows, width, divided })
 }
 
 async fn begin(server: &Arc<Server>, statement: &str) -> Result<Session, RunError> {

@@ -81,7 +81,7 @@ pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -
         columns.iter().map(|c| Column { name: c.name.clone(), data_type: c.data_type.clone(), fallible: c.fallible() });
     let described = described.collect();
     let table = Table { server: Arc::clone(server), from, columns, snapshot, _holder: holder };
-    Ok(DatabaseSource { reader: Reader::Postgres(table), columns: described, pieces, rows, width, divided })
+    Ok(DatabaseSource { reader: Reader::Postgres(Box::new(table)), columns: described, pieces, rows, width, divided })
 }
 
 /// An error of the statement that reads, with the nearest name where a table is not there.
