@@ -2,6 +2,7 @@
 
 pub mod named;
 pub mod s3;
+pub mod servers;
 pub mod stalled;
 
 use flowgate::stack::{Options, Stack};

@@ -225,7 +225,7 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("url", "token", "files", "lake"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--seed", default=str(time.time_ns()))
+    parser.add_argument("--seed", required=True)
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--only", type=int)
     parser.add_argument("--features", default="")

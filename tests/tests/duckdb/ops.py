@@ -76,7 +76,7 @@ def expression(c):
         "text": [(f"upper({field})", "text"), (f"{field} || '!'", "text"), (f"length({field})", "int"), (f"substr({field}, 2, 2)", "text"),
                  (f"coalesce({field}, 'none')", "text"), (f"replace({field}, 'a', 'bb')", "text"), (f"{field} = 'a'", "bool"),
                  (f"reverse({field})", "text"), (f"left({field}, 1)", "text"), (f"nullif({field}, '')", "text"),
-                 (f"repeat({field}, 2)", "text"), (f"ltrim({field})", "text"), (f"split_part({field}, '-', 2)", "text")],
+                 (f"repeat({field}, 2)", "text"), (f"ltrim({field}, ' ')", "text"), (f"split_part({field}, '-', 2)", "text")],
         "tame": [(f"{field} + {field}", "tame"), (f"{field} * CAST(0.5 AS DOUBLE)", "tame"), (f"abs({field})", "tame"), (f"floor({field})", "tame"),
                  (f"ceil({field})", "tame"), (f"round({field})", "tame")],
         "bool": [(f"NOT {field}", "bool"), (f"{field} AND NULL", "bool"), (f"{field} OR NULL", "bool"),

@@ -1,5 +1,6 @@
 //! Every recipe of `tests/recipes.md` does what it says: its text is what is sent, and what is compared.
 
+mod around;
 mod page;
 mod play;
 
@@ -21,6 +22,21 @@ async fn clean_and_mask_customers() {
 #[tokio::test]
 async fn join_two_sources() {
     recipe("Join two sources").await;
+}
+
+#[tokio::test]
+async fn nightly_upsert_from_postgresql_to_the_lake() {
+    recipe("Nightly upsert from PostgreSQL to the lake").await;
+}
+
+#[tokio::test]
+async fn s3_json_to_postgresql() {
+    recipe("S3 JSON to PostgreSQL").await;
+}
+
+#[tokio::test]
+async fn an_api_into_a_table() {
+    recipe("An API into a table").await;
 }
 
 #[test]

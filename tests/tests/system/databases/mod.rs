@@ -4,11 +4,10 @@ mod mysql;
 mod postgres;
 mod races;
 mod saving;
-mod server;
 
 use serde_json::{Value, json};
-use server::Server;
 use tests::World;
+use tests::servers::{self, Server};
 
 /// A connector to one database of a server.
 pub async fn connector(world: &World, name: &str, server: &Server, database: &str, more: Value) -> String {
@@ -16,7 +15,7 @@ pub async fn connector(world: &World, name: &str, server: &Server, database: &st
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let body = json!({
         "name": name, "type": server.kind(), "config": config, "authMethod": "password",
-        "authConfig": {"username": server::USER, "password": server::PASSWORD},
+        "authConfig": {"username": servers::USER, "password": servers::PASSWORD},
     });
     world.api.create("/connectors", &body).await
 }

@@ -1,9 +1,9 @@
 //! MySQL (as MariaDB speaks it): its types both ways, load modes, ranges, and what its errors say.
 
-use super::server::{self, Maria};
 use super::{by_id, connector, pipeline, rejected};
 use serde_json::{Value, json};
 use tests::World;
+use tests::servers::{self, Maria};
 
 #[tokio::test]
 async fn every_type_of_mysql_is_read_exactly_and_what_cannot_be_is_rejected() {
@@ -236,15 +236,15 @@ async fn errors_of_mysql_say_what_is_wrong_and_never_the_password() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for (name, more, password, code, words) in [
         ("wrong", json!({}), "Geheim 123", "SOURCE_ERROR", "refuses the user"),
-        ("table", json!({"table": "custmers"}), server::PASSWORD, "SOURCE_ERROR", "did you mean \"customers\"?"),
-        ("base", json!({"database": "nowhere"}), server::PASSWORD, "SOURCE_ERROR", "no database \"nowhere\""),
-        ("tls", json!({"sslMode": "require"}), server::PASSWORD, "SOURCE_ERROR", "sslMode"),
-        ("port", json!({"port": free}), server::PASSWORD, "SOURCE_UNAVAILABLE", "Connection refused"),
+        ("table", json!({"table": "custmers"}), servers::PASSWORD, "SOURCE_ERROR", "did you mean \"customers\"?"),
+        ("base", json!({"database": "nowhere"}), servers::PASSWORD, "SOURCE_ERROR", "no database \"nowhere\""),
+        ("tls", json!({"sslMode": "require"}), servers::PASSWORD, "SOURCE_ERROR", "sslMode"),
+        ("port", json!({"port": free}), servers::PASSWORD, "SOURCE_UNAVAILABLE", "Connection refused"),
     ] {
         let mut config =
             json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name, "table": "customers"});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let auth = json!({"username": server::USER, "password": password});
+        let auth = json!({"username": servers::USER, "password": password});
         let body =
             json!({"name": name, "type": "mysql", "config": config, "authMethod": "password", "authConfig": auth});
         let id = world.api.create("/connectors", &body).await;

@@ -1,9 +1,9 @@
 //! PostgreSQL: its types both ways, load modes, ranges, and what its errors say.
 
-use super::server::{self, Postgres};
 use super::{by_id, connector, pipeline, rejected};
 use serde_json::{Value, json};
 use tests::World;
+use tests::servers::{self, Postgres};
 
 /// A field of each type, with a key.
 fn every_field() -> Value {
@@ -296,12 +296,12 @@ async fn errors_of_postgresql_say_what_is_wrong_and_never_the_password() {
         config
     };
     let auth = |user: &str, password: &str| json!({"username": user, "password": password});
-    let right = auth(server::USER, server::PASSWORD);
+    let right = auth(servers::USER, servers::PASSWORD);
     let cases = [
         (
             "wrong",
             config(json!({})),
-            auth(server::USER, "Geheim 123"),
+            auth(servers::USER, "Geheim 123"),
             "SOURCE_ERROR",
             "password authentication failed",
         ),

@@ -1,11 +1,11 @@
 //! Each row lands once: kills, late commits, settling, cancellation; and large tables in little memory.
 
-use super::server::{self, Maria, Postgres};
 use super::{connector, pipeline};
 use crate::processes::{Process, token};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tests::servers::{self, Maria, Postgres};
 use tests::{Api, DEADLINE, World};
 use worker::engine::job::{Connector, TableSchema};
 
@@ -24,7 +24,7 @@ async fn started(api: &Api, data: &Path, db: &Postgres) -> (String, String) {
     let files = api.create("/connectors", &body).await;
     let config = json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name});
     let body = json!({"name": "shop", "type": "postgresql", "config": config, "authMethod": "password",
-        "authConfig": {"username": server::USER, "password": server::PASSWORD}});
+        "authConfig": {"username": servers::USER, "password": servers::PASSWORD}});
     let shop = api.create("/connectors", &body).await;
     let fields = json!([{"name": "id", "dataType": "integer"}]);
     let schema = api.create("/schemas", &json!({"name": "people", "fields": fields})).await;
@@ -93,7 +93,7 @@ async fn a_run_killed_after_its_commit_finds_it_and_writes_nothing_again() {
 
 fn shop(db: &Postgres) -> Connector {
     let config = json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name});
-    let auth = json!({"username": server::USER, "password": server::PASSWORD});
+    let auth = json!({"username": servers::USER, "password": servers::PASSWORD});
     let object = |value: Value| value.as_object().unwrap().clone();
     Connector {
         id: "conn_1".to_owned(),
@@ -219,7 +219,7 @@ async fn a_table_larger_than_the_memory_it_takes_is_streamed_through() {
     let api = Api::new(&stack.url, &token(&data));
     let config = json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name, "table": "people"});
     let body = json!({"name": "shop", "type": "postgresql", "config": config, "authMethod": "password",
-        "authConfig": {"username": server::USER, "password": server::PASSWORD}});
+        "authConfig": {"username": servers::USER, "password": servers::PASSWORD}});
     let shop = api.create("/connectors", &body).await;
     let fields = json!([{"name": "id", "dataType": "integer"}, {"name": "long", "dataType": "text"}]);
     let schema = api.create("/schemas", &json!({"name": "copied", "fields": fields})).await;

@@ -12,6 +12,7 @@ use reqwest::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LINK, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, Request, Response, StatusCode};
+use shared::clock::Clock;
 use shared::models::connector::{HttpMethod, RestApiConfig};
 use std::time::Duration;
 use url::Url;
@@ -203,7 +204,7 @@ impl Api {
         let status = response.status();
         let headers = response.headers();
         let wanted = headers.get(RETRY_AFTER).and_then(|h| h.to_str().ok());
-        let wanted = wanted.and_then(|text| retry_after(text, chrono::Utc::now()));
+        let wanted = wanted.and_then(|text| retry_after(text, Clock::default().now()));
         let links = headers.get_all(LINK).iter().filter_map(|link| Some(link.to_str().ok()?.to_owned())).collect();
         let encoding =
             headers.get(CONTENT_ENCODING).and_then(|e| e.to_str().ok()).filter(|e| *e != "identity").map(str::to_owned);

@@ -1,12 +1,12 @@
 //! A PostgreSQL and a MariaDB server in temporary folders, shared by the tests of this process and stopped after the last.
 
+use crate::DEADLINE;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tests::DEADLINE;
 
 pub const USER: &str = "flow gate";
 pub const PASSWORD: &str = "p'ss \"word\\";
