@@ -1,6 +1,6 @@
 //! Aggregate: groups rows and measures the groups.
 
-use super::columns::{column, has_rows, may_be_named, require, require_in, type_name};
+use super::columns::{column, has_rows, may_be_named, one_zero, require, require_in, type_name};
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
@@ -79,7 +79,8 @@ pub fn plan(
     let builder = LogicalPlanBuilder::from(input);
     let grouped =
         if measures.is_empty() { builder.project(groups)?.distinct()? } else { builder.aggregate(groups, measures)? };
-    Ok(follow(grouped.project(output)?.build()?, Arc::new(Tap::new(Count::Out, ledger))))
+    let kept = if config.group_by.is_empty() { config.measures.first().map(|m| m.r#as.clone()) } else { None };
+    Ok(follow(grouped.project(output)?.build()?, Arc::new(Tap::new(Count::Out, ledger).keeping(kept))))
 }
 
 /// The order in which rows come from their sources; none where they do not know it any more.
@@ -144,15 +145,6 @@ pub fn measured(
 /// The first value in an order, in which NaN is the largest number.
 fn first_of(value: Expr, ascending: bool) -> Expr {
     expr_fn::first_value(value.clone(), vec![value.sort(ascending, false)])
-}
-
-/// A value in which the two zeros of floating point are one: -0.0 + 0.0 is 0.0.
-fn one_zero(value: Expr, data_type: &DataType) -> Expr {
-    match data_type {
-        DataType::Float32 => value + lit(0.0_f32),
-        DataType::Float64 => value + lit(0.0_f64),
-        _ => value,
-    }
 }
 
 /// A function as configs name it.

@@ -6,7 +6,7 @@ use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::{Column, DFSchema};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 
 /// The columns that users see, in order.
 pub fn visible(schema: &DFSchema) -> impl Iterator<Item = &FieldRef> {
@@ -87,6 +87,15 @@ pub fn names_any<'a>(message: &str, columns: impl IntoIterator<Item = &'a str>) 
 /// A reference to a column by its exact name.
 pub fn column(name: &str) -> Expr {
     Expr::Column(Column::new_unqualified(name))
+}
+
+/// A value in which the two zeros of floating point are one: -0.0 + 0.0 is 0.0.
+pub fn one_zero(value: Expr, data_type: &DataType) -> Expr {
+    match data_type {
+        DataType::Float32 => value + lit(0.0_f32),
+        DataType::Float64 => value + lit(0.0_f64),
+        _ => value,
+    }
 }
 
 /// A type as people know it.

@@ -97,7 +97,7 @@ impl Step for Deduplicate {
         let mut sort: Vec<_> =
             keys.iter().map(|key| PhysicalSortExpr::new(key.clone(), SortOptions::default())).collect();
         for (name, options) in &self.order {
-            sort.push(PhysicalSortExpr::new(column(name, &schema)?, *options));
+            sort.push(PhysicalSortExpr::new(one_zero(column(name, &schema)?, &schema)?, *options));
         }
         let Some(sort) = LexOrdering::new(sort) else { return internal_err!("deduplicate has no keys") };
         Ok(Arc::new(DeduplicateExec::new(input, keys, sort, self.ledger.clone())))

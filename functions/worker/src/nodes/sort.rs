@@ -1,6 +1,6 @@
 //! Sort: all rows in an order, or the first ones of it.
 
-use super::columns::{column, require_in};
+use super::columns::{column, one_zero, require_in};
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
@@ -8,6 +8,7 @@ use crate::engine::graph::{GraphNode, all_of};
 use crate::error::RunError;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use shared::models::node::{Direction, Nulls, SortConfig, SortKey};
 use std::sync::Arc;
@@ -23,7 +24,11 @@ pub fn plan(
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
     let keys = keys(node, &config.by, "/by", &input)?;
-    let by = keys.into_iter().map(|(name, o)| column(&name).sort(!o.descending, o.nulls_first)).collect::<Vec<_>>();
+    let by = keys.into_iter().map(|(name, o)| {
+        let data_type = input.schema().field_with_unqualified_name(&name)?.data_type();
+        Ok(one_zero(column(&name), data_type).sort(!o.descending, o.nulls_first))
+    });
+    let by = by.collect::<Result<Vec<_>, DataFusionError>>()?;
     let limit = match config.limit {
         None => None,
         Some(limit) => Some(usize::try_from(limit).map_err(|_| node.fault(format!("limit {limit} is too large")))?),

@@ -42,6 +42,9 @@ pub struct Tap {
     ordered: bool,
     /// About how many bytes will pass, for the choice of a join's sides.
     bytes: Option<u64>,
+    /// A column that is made also where nobody reads it: without one, the optimizer puts one row without columns in the
+    /// place of groups of all rows, and nothing is read.
+    keeps: Option<String>,
     /// By which it is found in a plan; see [`ids`].
     id: Option<usize>,
 }
@@ -49,7 +52,7 @@ pub struct Tap {
 impl Tap {
     /// A tap that counts at `ledger`.
     pub fn new(count: Count, ledger: Ledger) -> Self {
-        Self { count, ledger, ordered: false, bytes: None, id: None }
+        Self { count, ledger, ordered: false, bytes: None, keeps: None, id: None }
     }
     /// The same tap, which is found in a plan by `id`.
     #[must_use]
@@ -61,6 +64,12 @@ impl Tap {
     #[must_use]
     pub fn ordered(mut self) -> Self {
         self.ordered = true;
+        self
+    }
+    /// The same tap, before which the column `name` is made in any case.
+    #[must_use]
+    pub fn keeping(mut self, name: Option<String>) -> Self {
+        self.keeps = name;
         self
     }
     /// The same tap, saying about how many bytes will pass.
@@ -79,7 +88,7 @@ impl Tap {
         }
     }
     fn again(&self) -> Self {
-        Self { ledger: self.ledger.clone(), ..*self }
+        Self { ledger: self.ledger.clone(), keeps: self.keeps.clone(), ..*self }
     }
 }
 
@@ -88,7 +97,7 @@ impl Step for Tap {
         "Tap"
     }
     fn reads(&self) -> Option<Vec<String>> {
-        Some(Vec::new())
+        Some(self.keeps.iter().cloned().collect())
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let ordering = if self.ordered { input.output_ordering().cloned() } else { None };
