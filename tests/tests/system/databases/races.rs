@@ -233,7 +233,8 @@ async fn a_table_larger_than_the_memory_it_takes_is_streamed_through() {
     let run = api.finished(&pipeline, &run).await;
     assert_eq!((&run["status"], &run["rowsOut"]), (&json!("completed"), &json!(200_000)), "{run}");
     let grown = peak(&stack) - before;
-    assert!(grown < 250, "it took {grown} MiB more for 600 MB");
+    // A batch of 8,192 such rows has 24 MB, and some of them are under way at once.
+    assert!(grown < 400, "it took {grown} MiB more for 600 MB");
     assert_eq!(db.texts("SELECT count(*) FROM (TABLE people EXCEPT TABLE copied) x").await, ["0"]);
     stack.kill();
 }
