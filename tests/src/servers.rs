@@ -14,6 +14,8 @@ pub const PASSWORD: &str = "p'ss \"word\\";
 /// A server that runs as long as somebody holds it.
 pub struct Server {
     pub port: u16,
+    /// Its certificate (PEM) for the host `localhost`, which it has signed itself, where it speaks TLS.
+    pub certificate: Option<String>,
     engine: Engine,
     /// Tells the thread that started the server to stop it.
     stop: Option<mpsc::Sender<()>>,
@@ -22,7 +24,7 @@ pub struct Server {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Engine {
+pub enum Engine {
     Postgres,
     Maria,
 }
@@ -45,16 +47,26 @@ fn shared(slot: &Mutex<Weak<Server>>, engine: Engine) -> Option<Arc<Server>> {
     if let Some(server) = slot.upgrade() {
         return Some(server);
     }
-    let Some(programs) = programs(engine) else {
+    let server = Arc::new(Server::start(engine, &installed(engine)?, false));
+    *slot = Arc::downgrade(&server);
+    Some(server)
+}
+
+/// A server of the test's own that speaks TLS; none where it is not installed.
+pub fn encrypted(engine: Engine) -> Option<Server> {
+    Some(Server::start(engine, &installed(engine)?, true))
+}
+
+/// The folder of the programs; none where they are not installed, which is said loudly and fails in CI.
+fn installed(engine: Engine) -> Option<PathBuf> {
+    let found = programs(engine);
+    if found.is_none() {
         let name = if engine == Engine::Postgres { "postgresql" } else { "mariadb-server" };
         let said = format!("NOT TESTED: {name} is not installed, so nothing of it was tried");
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{said}");
         eprintln!("\n{said}\n");
-        return None;
-    };
-    let server = Arc::new(Server::start(engine, &programs));
-    *slot = Arc::downgrade(&server);
-    Some(server)
+    }
+    found
 }
 
 /// The folder of the programs.
@@ -90,14 +102,14 @@ fn id(arguments: &[&str]) -> u32 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-fn done(mut command: Command) {
+fn done(command: &mut Command) {
     let output = command.output().unwrap();
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {said}{errors}");
 }
 
 impl Server {
-    fn start(engine: Engine, programs: &Path) -> Self {
+    fn start(engine: Engine, programs: &Path, tls: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let user = if engine == Engine::Postgres { "postgres" } else { "mysql" };
         let data = folder.path().join("data");
@@ -119,8 +131,13 @@ impl Server {
                 std::fs::write(&secret, sql).unwrap();
             }
         }
+        let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+        if tls {
+            certify(&key, &certificate);
+        }
         if is_root() {
-            for path in [folder.path(), &secret] {
+            let keys = [key.as_path(), &certificate].into_iter().filter(|_| tls);
+            for path in [folder.path(), &secret].into_iter().chain(keys) {
                 chown(path, Some(id(&["-u", user])), Some(id(&["-g", user]))).unwrap();
             }
         }
@@ -129,7 +146,7 @@ impl Server {
                 let mut init = command(&programs.join("initdb"), user);
                 init.arg("-D").arg(&data).arg("--pwfile").arg(&secret);
                 init.args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync"]);
-                done(init);
+                done(&mut init);
                 let mut run = command(&programs.join("postgres"), user);
                 run.arg("-D").arg(&data).args(["-p", &port.to_string()]);
                 for setting in
@@ -137,18 +154,26 @@ impl Server {
                 {
                     run.args(["-c", setting]);
                 }
+                if tls {
+                    run.args(["-c", "ssl=on", "-c", &format!("ssl_key_file={}", key.display())]);
+                    run.args(["-c", &format!("ssl_cert_file={}", certificate.display())]);
+                }
                 run
             }
             Engine::Maria => {
                 let mut init = command(Path::new("/usr/bin/mariadb-install-db"), user);
                 init.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
                 init.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
-                done(init);
+                done(&mut init);
                 let mut run = command(&programs.join("mariadbd"), user);
                 run.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
                 run.arg(format!("--init-file={}", secret.display())).arg(format!("--port={port}"));
                 run.arg(format!("--socket={}", folder.path().join("socket").display()));
                 run.args(["--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", "--max-connections=200"]);
+                if tls {
+                    run.arg(format!("--ssl-key={}", key.display()));
+                    run.arg(format!("--ssl-cert={}", certificate.display()));
+                }
                 run
             }
         };
@@ -166,13 +191,23 @@ impl Server {
         });
         running.recv().unwrap();
         wait(port, &folder.path().join("log"));
-        Self { port, engine, stop: Some(stop), thread: Some(thread), _folder: folder }
+        let certificate = tls.then(|| std::fs::read_to_string(&certificate).unwrap());
+        Self { port, certificate, engine, stop: Some(stop), thread: Some(thread), _folder: folder }
     }
 
     /// The type of connectors to it.
     pub fn kind(&self) -> &'static str {
         if self.engine == Engine::Postgres { "postgresql" } else { "mysql" }
     }
+}
+
+/// Makes a key, and a certificate for the host `localhost` that it has signed itself.
+fn certify(key: &Path, certificate: &Path) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+    openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    done(openssl.arg("-keyout").arg(key).arg("-out").arg(certificate));
 }
 
 fn spawn(mut run: Command, log: std::fs::File) -> Child {

@@ -6,7 +6,7 @@ use super::{Body, api, files, pointer};
 use crate::Fault;
 use crate::models::connector::{
     AccessKey, AccountKey, ApiKey, AuthMethod, AwsS3Config, AzureBlobConfig, Bearer, ConnectorType, DatabaseConfig,
-    GcsConfig, LocalFsConfig, Password, RestApiConfig, SasToken, ServiceAccount,
+    GcsConfig, LocalFsConfig, Password, RestApiConfig, SasToken, ServiceAccount, SslMode,
 };
 use crate::models::node::{FileFormat, FileOptions};
 use schemars::JsonSchema;
@@ -169,6 +169,10 @@ fn check_config(kind: ConnectorType, config: &Value, faults: &mut Vec<Fault>) {
         ConnectorType::Postgresql | ConnectorType::Mysql => {
             if let Some(config) = shaped::<DatabaseConfig>(config, faults) {
                 table_or_query("/config", config.table.as_deref(), config.query.as_deref(), faults);
+                if config.ssl_root_cert.is_some() && config.ssl_mode != Some(SslMode::VerifyFull) {
+                    let detail = "certificates are given, but only the sslMode verify-full looks at them";
+                    faults.push(Fault::new("/config/sslRootCert", "contradiction", detail));
+                }
             }
             None
         }

@@ -131,6 +131,10 @@ pub struct DatabaseConfig {
     pub database: String,
     /// `prefer`.
     pub ssl_mode: Option<SslMode>,
+    /// The certificates (PEM) of those whom `verify-full` believes, in the place of the system's: such as the bundle of the
+    /// cloud that runs the database, or a certificate that the server has signed itself.
+    #[schemars(length(max = 500_000), regex(pattern = r"-----BEGIN CERTIFICATE-----"))]
+    pub ssl_root_cert: Option<String>,
     /// The table that sources read which name none: `table` or `schema.table`.
     #[schemars(length(min = 1, max = 200), extend("format" = "table"))]
     pub table: Option<String>,

@@ -59,6 +59,8 @@ pub struct Server {
     pub port: u16,
     pub database: String,
     pub ssl: SslMode,
+    /// The certificates (PEM) that are believed in the place of the system's.
+    roots: Option<String>,
     pub user: String,
     password: Option<String>,
     wanted: Option<Wanted>,
@@ -110,6 +112,7 @@ impl Server {
             port: config.port.unwrap_or(port),
             database: config.database,
             ssl: config.ssl_mode.unwrap_or_default(),
+            roots: config.ssl_root_cert,
             user: auth.username,
             password: auth.password,
             wanted,

@@ -81,8 +81,18 @@ async fn connect(server: &Server) -> Result<Conn, Fault> {
         SslMode::Disable => None,
         SslMode::Prefer | SslMode::Require => Some(any),
         SslMode::VerifyFull => {
-            let roots = tls::system_roots().into_iter().map(|path| path.to_path_buf().into()).collect();
-            Some(SslOpts::default().with_root_certs(roots))
+            let options = SslOpts::default();
+            Some(match &server.roots {
+                Some(given) => {
+                    // What it says of certificates that cannot be read is better than what the driver says.
+                    tls::client(server.ssl, Some(given)).map_err(|why| server.refused(why))?;
+                    options.with_root_certs(vec![given.clone().into_bytes().into()]).with_disable_built_in_roots(true)
+                }
+                None => {
+                    let roots = tls::system_roots().into_iter().map(|path| path.to_path_buf().into()).collect();
+                    options.with_root_certs(roots)
+                }
+            })
         }
     };
     let said = match Conn::new(plain.clone().ssl_opts(encrypted)).await {

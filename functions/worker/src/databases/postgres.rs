@@ -42,7 +42,9 @@ impl Session {
     /// # Errors
     /// Where nobody answers, the user is refused, or the encryption is not as it must be.
     pub async fn connect(server: &Arc<Server>) -> Result<Self, Fault> {
-        let tls = MakeRustlsConnect::new(tls::client(server.ssl).map_err(|why| server.refused(why))?);
+        let tls = MakeRustlsConnect::new(
+            tls::client(server.ssl, server.roots.as_deref()).map_err(|why| server.refused(why))?,
+        );
         let mut config = Config::new();
         config
             .host(&server.host)

@@ -22,11 +22,11 @@ pub fn system_roots() -> Option<&'static Path> {
     SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists())
 }
 
-/// How a client speaks TLS in this mode.
+/// How a client speaks TLS in this mode. `given` are the certificates (PEM) that are believed in the place of the system's.
 ///
 /// # Errors
 /// Why it cannot be: there are no certificates to check the server's against.
-pub fn client(mode: SslMode) -> Result<ClientConfig, String> {
+pub fn client(mode: SslMode, given: Option<&str>) -> Result<ClientConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -35,12 +35,26 @@ pub fn client(mode: SslMode) -> Result<ClientConfig, String> {
         let anyone = Arc::new(Anyone(provider));
         return Ok(builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth());
     }
-    let none = || "sslMode verify-full needs the system's root certificates, and there are none".to_owned();
-    let path = system_roots().ok_or_else(none)?;
     let mut roots = RootCertStore::empty();
-    let read = CertificateDer::pem_file_iter(path).map_err(|_| none())?;
-    roots.add_parsable_certificates(read.filter_map(Result::ok));
-    if roots.is_empty() { Err(none()) } else { Ok(builder.with_root_certificates(roots).with_no_client_auth()) }
+    match given {
+        Some(given) => {
+            for (i, certificate) in CertificateDer::pem_slice_iter(given.as_bytes()).enumerate() {
+                let wrong =
+                    |why: String| format!("the certificate number {} of sslRootCert cannot be read: {why}", i + 1);
+                let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
+                roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
+            }
+        }
+        None => {
+            let read = system_roots().and_then(|path| CertificateDer::pem_file_iter(path).ok());
+            roots.add_parsable_certificates(read.into_iter().flatten().filter_map(Result::ok));
+        }
+    }
+    if roots.is_empty() {
+        let none = "sslMode verify-full needs certificates to believe, and neither sslRootCert nor the system has any";
+        return Err(none.to_owned());
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Takes any certificate, for modes that encrypt without asking who the server is.

@@ -4,6 +4,7 @@ mod mysql;
 mod postgres;
 mod races;
 mod saving;
+mod tls;
 
 use serde_json::{Value, json};
 use tests::World;
