@@ -68,6 +68,7 @@ impl Drop for Session {
 }
 
 async fn connect(server: &Server) -> Result<Conn, Fault> {
+    tls::choose();
     let plain = OptsBuilder::default()
         .ip_or_hostname(&server.host)
         .tcp_port(server.port)

@@ -17,6 +17,13 @@ const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Says whose cryptography drivers use that ask the process for it: there are two among the dependencies, so that none is
+/// chosen by itself.
+pub fn choose() {
+    // An error says that it was chosen before.
+    let _ = aws_lc_rs::default_provider().install_default();
+}
+
 /// The file with the system's certificates.
 pub fn system_roots() -> Option<&'static Path> {
     SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists())
