@@ -3,7 +3,7 @@
 use super::pointer;
 use crate::Fault;
 use crate::models::connector::{Connector, ConnectorType};
-use crate::models::node::{LoadMode, NodeType, SourceConfig, TargetConfig, TransformConfig, TransformOp};
+use crate::models::node::{NodeType, SourceConfig, TargetConfig, TransformConfig, TransformOp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ pub fn check<'a>(
             NodeType::Target => {
                 let Ok(config) = TargetConfig::deserialize(config) else { continue };
                 if let Some(connector) = config.connector_id.as_ref().and_then(|id| connectors.get(id)) {
-                    target(&config, connector, &at, &mut faults);
+                    target(connector, &at, &mut faults);
                 }
             }
             _ => {}
@@ -88,7 +88,7 @@ fn lookup_of(op: &TransformOp, connectors: &HashMap<String, Connector>, at: &str
     }
 }
 
-fn target(config: &TargetConfig, connector: &Connector, at: &str, faults: &mut Vec<Fault>) {
+fn target(connector: &Connector, at: &str, faults: &mut Vec<Fault>) {
     if !connector.r#type.has_tables() {
         let detail = format!(
             "the connector {:?} cannot be written: a target's connector is a database (postgresql, mysql); without one the lake is \
@@ -96,9 +96,6 @@ fn target(config: &TargetConfig, connector: &Connector, at: &str, faults: &mut V
             connector.name
         );
         faults.push(Fault::new(pointer::push(at, "connectorId"), "contradiction", detail));
-    } else if config.load_mode == Some(LoadMode::IncrementalWatermark) {
-        let detail = "incremental_watermark writes the lake, not a database; use upsert";
-        faults.push(Fault::new(pointer::push(at, "loadMode"), "contradiction", detail));
     }
 }
 
@@ -172,8 +169,6 @@ mod tests {
             found("files", &[source(json!({})), target(json!({"connectorId": "shop", "loadMode": "upsert"}))])
                 .is_empty()
         );
-        let moving = json!({"connectorId": "shop", "loadMode": "incremental_watermark", "watermarkColumn": "a"});
-        assert_eq!(found("files", &[source(json!({})), target(moving)]), ["/nodes/1/config/loadMode contradiction"]);
         assert!(found("elsewhere", &[source(json!({"table": "t"}))]).is_empty());
     }
 }

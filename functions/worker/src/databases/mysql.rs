@@ -106,8 +106,26 @@ async fn connect(server: &Server) -> Result<Conn, Fault> {
     said.map_err(|e| fault(server, &e))
 }
 
+/// The error of the encryption itself, such as a certificate that is not believed.
+fn of_tls(error: &std::io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| of_tls(inner.downcast_ref()?))
+}
+
+fn not_encrypted(server: &Server, why: &dyn std::fmt::Display) -> Fault {
+    server.refused(format!(
+        "no encrypted connection to {} is possible: {why}; see the connector's sslMode",
+        server.address()
+    ))
+}
+
 /// What an error means, in words.
 pub fn fault(server: &Server, error: &Error) -> Fault {
+    if let Error::Io(IoError::Io(why)) = error
+        && let Some(why) = of_tls(why)
+    {
+        return not_encrypted(server, why);
+    }
     match error {
         Error::Server(said) => {
             let text = &said.message;
@@ -130,10 +148,7 @@ pub fn fault(server: &Server, error: &Error) -> Fault {
             "no encrypted connection to {} is possible: the server does not offer it; see the connector's sslMode",
             server.address()
         )),
-        Error::Io(IoError::Tls(why)) => server.refused(format!(
-            "no encrypted connection to {} is possible: {why}; see the connector's sslMode",
-            server.address()
-        )),
+        Error::Io(IoError::Tls(why)) => not_encrypted(server, why),
         Error::Driver(
             why @ (DriverError::UnknownAuthPlugin { .. }
             | DriverError::CleartextPluginDisabled

@@ -31,7 +31,7 @@ pub async fn open(job: &Job, node: &str, config: &TargetConfig, settings: &Setti
     let connector = job.connectors.get(id).ok_or_else(|| {
         RunError::new(Kind::Definition, format!("the connector {id:?} does not exist any more")).at(node)
     })?;
-    let database = database::open(job, node, config, connector).await.map_err(|e| e.at(node))?;
+    let database = database::open(job, node, config, connector, settings).await.map_err(|e| e.at(node))?;
     Ok(Target::Database(Box::new(database)))
 }
 
@@ -56,7 +56,7 @@ impl Target {
     pub fn watermark(&self) -> Option<(&str, &Watermark)> {
         match self {
             Self::Lake(target) => target.watermark(),
-            Self::Database(_) => None,
+            Self::Database(target) => target.watermark(),
         }
     }
 

@@ -92,19 +92,7 @@ impl Increment {
     pub fn property(&self, place: &Place, table: &DeltaTable) -> Result<Option<Property>, RunError> {
         let now = Watermark::stored(place, table, &self.column)?;
         if now != self.stored {
-            let value =
-                |mark: &Option<Watermark>| mark.as_ref().map_or("none".to_owned(), |m| format!("{:?}", m.value));
-            return Err(RunError::new(
-                Kind::TargetUnavailable,
-                format!(
-                    "another run has brought rows past the watermark of {:?} into the table of the schema {:?} since this one \
-                     read it (it was {}, and is {}); the rows must be read again from there",
-                    self.column,
-                    place.schema,
-                    value(&self.stored),
-                    value(&now)
-                ),
-            ));
+            return Err(moved(&self.column, &place.schema, &self.stored, &now));
         }
         match self.after() {
             after if after == self.stored => Ok(None),
@@ -113,6 +101,20 @@ impl Increment {
             None => Ok(Some((Watermark::property(&self.column), None))),
         }
     }
+}
+
+/// The error of a run that finds another watermark than the one that it read.
+pub fn moved(column: &str, schema: &str, was: &Option<Watermark>, is: &Option<Watermark>) -> RunError {
+    let value = |mark: &Option<Watermark>| mark.as_ref().map_or("none".to_owned(), |m| format!("{:?}", m.value));
+    RunError::new(
+        Kind::TargetUnavailable,
+        format!(
+            "another run has brought rows past the watermark of {column:?} into the table of the schema {schema:?} since this one \
+             read it (it was {}, and is {}); the rows must be read again from there",
+            value(was),
+            value(is)
+        ),
+    )
 }
 
 fn went_on(run: &str, column: &str) -> RunError {

@@ -237,7 +237,7 @@ pub struct Loaded {
     /// How often each row is there.
     rows: Mutex<HashMap<u128, u64>>,
     /// What they take of the run's memory.
-    _memory: Option<MemoryReservation>,
+    memory: Option<MemoryReservation>,
 }
 
 impl Loaded {
@@ -257,14 +257,9 @@ impl Loaded {
         let current: Vec<String> = state(table)?.log_data().iter().map(|f| f.path().to_string()).collect();
         let files: Vec<&String> = current.iter().filter(|path| !without.contains(*path)).collect();
         let stored = state(table)?.schema();
-        let key: Vec<&Field> = fields.iter().filter(|f| f.is_primary_key == Some(true)).collect();
-        let is_key = !key.is_empty();
-        let compared: Vec<&Field> = if is_key { key } else { fields.iter().collect() };
-        let names: Vec<String> =
-            compared.iter().filter(|f| stored.field(&f.name).is_some()).map(|f| f.name.clone()).collect();
-        let memory = MemoryConsumer::new("rows with the watermark's value").register(context.memory_pool());
-        let mut rows = HashMap::new();
-        let hashes = Hashes::default();
+        let (mut names, is_key) = Self::compared(fields);
+        names.retain(|name| stored.field(name).is_some());
+        let mut loaded = Self::none(names.clone(), is_key, context);
         if !files.is_empty() && !names.is_empty() && stored.field(column).is_some() {
             let session = SessionContext::new_with_config_rt(context.session_config().clone(), context.runtime_env());
             table.update_datafusion_session(&session.state()).map_err(|e| place.error("read", e))?;
@@ -276,15 +271,41 @@ impl Loaded {
                 .select(names.iter().map(|name| ident(name.as_str())).collect::<Vec<_>>())?;
             let mut batches = found.execute_stream().await?;
             while let Some(batch) = batches.next().await {
-                let batch = batch?;
-                let arrays = plain(&batch, &names, columns)?;
-                memory.try_grow(batch.num_rows() * BYTES_PER_ROW).map_err(|_| too_many(&place.schema, column))?;
-                for hash in hashes.rows(&arrays)? {
-                    *rows.entry(hash).or_insert(0) += 1;
-                }
+                loaded.add(&batch?, columns, (&place.schema, column))?;
             }
         }
-        Ok(Self { columns: names, is_key, hashes, rows: Mutex::new(rows), _memory: Some(memory) })
+        Ok(loaded)
+    }
+
+    /// The fields that say which rows are the same, and whether they are a key.
+    pub fn compared(fields: &[Field]) -> (Vec<String>, bool) {
+        let key: Vec<&Field> = fields.iter().filter(|f| f.is_primary_key == Some(true)).collect();
+        let is_key = !key.is_empty();
+        let compared: Vec<&Field> = if is_key { key } else { fields.iter().collect() };
+        (compared.into_iter().map(|f| f.name.clone()).collect(), is_key)
+    }
+
+    /// No rows yet, which will be told apart by `columns`.
+    pub fn none(columns: Vec<String>, is_key: bool, context: &TaskContext) -> Self {
+        let memory = MemoryConsumer::new("rows with the watermark's value").register(context.memory_pool());
+        Self { columns, is_key, memory: Some(memory), ..Self::default() }
+    }
+
+    /// Adds rows that are in a table, with the types of `columns`. `shown` are the table's schema and the watermark's column,
+    /// for messages.
+    ///
+    /// # Errors
+    /// `Kind::Resources` where they do not fit into memory.
+    pub fn add(&mut self, batch: &RecordBatch, columns: &SchemaRef, shown: (&str, &str)) -> Result<(), RunError> {
+        let arrays = plain(batch, &self.columns, columns)?;
+        if let Some(memory) = &self.memory {
+            memory.try_grow(batch.num_rows() * BYTES_PER_ROW).map_err(|_| too_many(shown.0, shown.1))?;
+        }
+        let rows = self.rows.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for hash in self.hashes.rows(&arrays)? {
+            *rows.entry(hash).or_insert(0) += 1;
+        }
+        Ok(())
     }
 
     /// For each row of `batch` whether it is new; those that are no `ties` are.

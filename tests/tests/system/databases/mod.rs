@@ -1,5 +1,6 @@
 //! Databases as sources and targets, against real servers that the tests start.
 
+mod increments;
 mod mysql;
 mod postgres;
 mod races;

@@ -3,6 +3,7 @@
 
 mod connection;
 mod copy;
+mod increment;
 mod ledger;
 mod limits;
 mod lines;
@@ -15,14 +16,16 @@ use super::columns::arrow_type;
 use super::keys::upsert_keys;
 use super::stage::{Reporter, Staged, Staging};
 use super::target::Committed;
+use super::watermark::Watermark;
 use crate::databases::{Fault, Server, TableName};
-use crate::engine::job::{Connector, Earlier, Job, TableSchema};
+use crate::engine::job::{Connector, Earlier, Job, Settings, TableSchema};
 use crate::engine::progress::{NodeCounters, Progress};
 use crate::error::{Kind, RunError};
 use connection::{Connection, Failed};
 use datafusion::arrow::datatypes::{Field as ArrowField, Schema, SchemaRef};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
+use increment::Increment;
 use ledger::{Entry, Ledger};
 use load::Load;
 use shared::models::node::{LoadMode, TargetConfig};
@@ -48,6 +51,8 @@ pub struct Target {
     table: Table,
     schema: TableSchema,
     ledger: Ledger,
+    /// What tells the rows of an incremental load.
+    increment: Option<Increment>,
     rows: u64,
     skipped: u64,
     progress: Option<Arc<Progress>>,
@@ -60,14 +65,14 @@ pub struct Target {
 /// # Errors
 /// `Kind::Definition` where the node asks for what cannot be, `Kind::Target` where the table does not fit the schema or
 /// the server refuses, `Kind::Superseded` where the run was settled as not committed, `Kind::TargetUnavailable`.
-pub async fn open(job: &Job, node: &str, config: &TargetConfig, connector: &Connector) -> Result<Target, RunError> {
+pub async fn open(
+    job: &Job,
+    node: &str,
+    config: &TargetConfig,
+    connector: &Connector,
+    settings: &Settings,
+) -> Result<Target, RunError> {
     let mode = config.load_mode.unwrap_or_default();
-    if mode == LoadMode::IncrementalWatermark {
-        return Err(RunError::new(
-            Kind::Definition,
-            "the load mode incremental_watermark writes the lake, not a database; use upsert",
-        ));
-    }
     let keys = if mode == LoadMode::Upsert { upsert_keys(&job.schema, config)? } else { Vec::new() };
     let server = Arc::new(Server::of(connector)?);
     let name = table_name(config, &job.schema);
@@ -77,6 +82,13 @@ pub async fn open(job: &Job, node: &str, config: &TargetConfig, connector: &Conn
     ledger.make(&mut connection).await.map_err(failed)?;
     let table = Table::open(&mut connection, &name, &job.schema).await?;
     let done = look(&mut connection, &ledger, &job.run_id, &job.earlier, mode).await?;
+    let increment = match (mode, done) {
+        (LoadMode::IncrementalWatermark, None) => {
+            let column = config.watermark_column.as_deref();
+            Some(Increment::open(&mut connection, &table, &job.schema.name, column, (connector, settings)).await?)
+        }
+        _ => None,
+    };
     Ok(Target {
         node: node.to_owned(),
         run_id: job.run_id.clone(),
@@ -88,6 +100,7 @@ pub async fn open(job: &Job, node: &str, config: &TargetConfig, connector: &Conn
         schema: TableSchema { fields: table.fields.clone(), ..job.schema.clone() },
         table,
         ledger,
+        increment,
         rows: 0,
         skipped: 0,
         progress: None,
@@ -155,6 +168,12 @@ impl Target {
         &self.schema
     }
 
+    /// The column of an incremental load and the watermark from which it reads, where there is one.
+    pub fn watermark(&self) -> Option<(&str, &Watermark)> {
+        let increment = self.increment.as_ref()?;
+        Some((&increment.column, increment.stored.as_ref()?))
+    }
+
     /// Casts the rows of `plan`, reports what does not fit, and brings the rest into the staging table.
     ///
     /// # Errors
@@ -171,13 +190,19 @@ impl Target {
         let Some(connection) = &mut self.connection else { return Err(aborted()) };
         let arrow = self.table.fields.iter().map(|f| ArrowField::new(&f.name, arrow_type(f), f.nullable()));
         let schema: SchemaRef = Arc::new(Schema::new(arrow.collect::<Vec<_>>()));
+        let past = match &mut self.increment {
+            Some(increment) => {
+                Some(increment.past(connection, &self.table, &schema, &context).await.map_err(|e| e.at(&self.node))?)
+            }
+            None => None,
+        };
         let staging = Staging {
             into: Load { connection, table: &self.table },
             table: &schema,
             fields: &self.table.fields,
             keys: &self.keys,
             limits: limits::of(&self.table),
-            past: None,
+            past,
             with_rows: false,
             context,
             reporter: Arc::new(Reporter { counters, progress: Arc::clone(&progress) }),
@@ -219,12 +244,21 @@ impl Target {
             }
             self.same_keys_differ(attempt).await?;
             let Some(connection) = self.connection.as_mut() else { return Err(aborted()) };
-            match transaction(connection, &self.table, &self.ledger, self.mode, &self.keys, &self.run_id, entry).await {
-                Ok(true) => return self.finish(entry),
-                Ok(false) => {
+            let work = Work {
+                table: &self.table,
+                ledger: &self.ledger,
+                mode: self.mode,
+                keys: &self.keys,
+                run: &self.run_id,
+                increment: self.increment.as_ref(),
+            };
+            match work.transaction(connection, entry).await {
+                Ok(Done::Now) => return self.finish(entry),
+                Ok(Done::Before) => {
                     let found = self.ledger.find(connection, &self.run_id).await.map_err(|f| f.fault.target())?;
                     return self.finish(found.unwrap_or(Entry::Void));
                 }
+                Ok(Done::Moved(error)) => return Err(error),
                 Err(failed) if failed.again => last = Some(failed.fault.target()),
                 Err(failed) if failed.is_away() => return self.unknown(failed).await,
                 Err(failed) => return Err(failed.fault.target()),
@@ -306,33 +340,53 @@ fn committed(entry: Entry) -> Result<Committed, RunError> {
     }
 }
 
-/// One try; false where the run is in the ledger already, so that nothing was changed.
-async fn transaction(
-    connection: &mut Connection,
-    table: &Table,
-    ledger: &Ledger,
+/// What one transaction does.
+struct Work<'a> {
+    table: &'a Table,
+    ledger: &'a Ledger,
     mode: LoadMode,
-    keys: &[String],
-    run: &str,
-    entry: Entry,
-) -> Result<bool, Failed> {
-    connection.run("BEGIN").await?;
-    let worked = async {
-        // First of all: whoever else commits or settles the run waits here.
-        if !ledger.enter(connection, run, entry).await? {
-            return Ok(false);
+    keys: &'a [String],
+    run: &'a str,
+    increment: Option<&'a Increment>,
+}
+
+/// How a transaction ended that did not fail.
+enum Done {
+    /// The rows are in.
+    Now,
+    /// The run is in the ledger already, so that nothing was changed.
+    Before,
+    /// Another run has moved the watermark, so that nothing was changed.
+    Moved(RunError),
+}
+
+impl Work<'_> {
+    /// One try.
+    async fn transaction(&self, connection: &mut Connection, entry: Entry) -> Result<Done, Failed> {
+        connection.run("BEGIN").await?;
+        let worked = self.statements(connection, entry).await;
+        if !matches!(worked, Ok(Done::Now)) {
+            let _ = connection.run("ROLLBACK").await;
         }
-        for statement in merge::statements(table, mode, keys) {
+        worked
+    }
+
+    async fn statements(&self, connection: &mut Connection, entry: Entry) -> Result<Done, Failed> {
+        // First of all: whoever else commits or settles the run waits here.
+        if !self.ledger.enter(connection, self.run, entry).await? {
+            return Ok(Done::Before);
+        }
+        if let Some(increment) = self.increment
+            && let Some(error) = increment.store(connection, self.run).await?
+        {
+            return Ok(Done::Moved(error));
+        }
+        for statement in merge::statements(self.table, self.mode, self.keys) {
             connection.run(&statement).await?;
         }
         connection.run("COMMIT").await?;
-        Ok(true)
+        Ok(Done::Now)
     }
-    .await;
-    if !matches!(worked, Ok(true)) {
-        let _ = connection.run("ROLLBACK").await;
-    }
-    worked
 }
 
 /// Whether the rows of the run, or of an earlier one that it left to stand, are in the table of a database; if they are
