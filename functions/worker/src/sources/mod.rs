@@ -205,7 +205,7 @@ async fn open_files(request: &SourceRequest<'_>, settings: &Settings) -> Result<
     let options = merged(request.config.options.as_ref(), described.options.as_ref());
     let files: Arc<[InputFile]> = found.files.clone().into();
     let (reader, fields, rows) = if found.format == FileFormat::Parquet {
-        let parquet = parquet::ParquetSource::plan(place, Arc::clone(&files)).await?;
+        let parquet = parquet::ParquetSource::plan(place, Arc::clone(&files), request.most_rows).await?;
         let fields = parquet.columns().fields().iter().map(|f| f.as_ref().clone()).collect();
         let rows = parquet.rows;
         (Reader::Parquet(parquet), fields, rows)
@@ -280,7 +280,7 @@ async fn probe_files(connector: &Connector, settings: &Settings) -> Result<Strin
     let mut only_first = found;
     only_first.files.truncate(1);
     let names: Vec<String> = if only_first.format == FileFormat::Parquet {
-        let parquet = parquet::ParquetSource::plan(place, only_first.files.into()).await?;
+        let parquet = parquet::ParquetSource::plan(place, only_first.files.into(), None).await?;
         parquet.columns().fields().iter().map(|f| f.name().clone()).collect()
     } else if only_first.format == FileFormat::Avro {
         let avro = plan_avro(place, only_first.files.into()).await?;

@@ -51,11 +51,12 @@ struct Group {
 }
 
 impl ParquetSource {
-    /// Reads all footers and checks the columns.
+    /// Reads the footers and checks the columns: of all files, or of as many as have the first `most_rows`, and no row is
+    /// read of the others.
     ///
     /// # Errors
     /// `Kind::Source` where a file is no Parquet or lacks a column; as the store says.
-    pub async fn plan(place: Place, files: Arc<[InputFile]>) -> Result<Self, RunError> {
+    pub async fn plan(place: Place, files: Arc<[InputFile]>, most_rows: Option<usize>) -> Result<Self, RunError> {
         let footers = stream::iter(files.iter().cloned()).map(|file| {
             let place = place.clone();
             async move { footer(&place, &file).await.map(|(_, metadata)| (file, metadata)) }
@@ -75,6 +76,9 @@ impl ParquetSource {
                 before += u64::try_from(meta.num_rows()).unwrap_or(0);
             }
             rows += before;
+            if most_rows.is_some_and(|most| rows >= most as u64) {
+                break;
+            }
         }
         drop(footers);
         let columns = columns.ok_or_else(|| RunError::new(Kind::Internal, "a source has no files"))?;

@@ -103,3 +103,15 @@ async fn a_file_without_rows_is_zero_rows_of_its_columns() {
     assert_eq!(rows.counted, (0, 0, 0));
     assert_eq!(rows.progress.partition_details()[0].status, "completed");
 }
+
+#[tokio::test]
+async fn a_sample_asks_only_the_files_that_it_needs() {
+    let mut root = Root::new("in");
+    for n in 0..30 {
+        root = root.file(&format!("in/{n:02}.parquet"), parquet(vec![("id", ids(n * 10..n * 10 + 10))], 5));
+    }
+    let mut root = root.file("in/99.parquet", "no Parquet");
+    assert!(root.fault().await.contains("99.parquet"), "a whole read looks at each file");
+    root.most_rows = Some(15);
+    assert_eq!(root.read().await.texts(), (0..15).map(|n| n.to_string()).collect::<Vec<_>>());
+}
