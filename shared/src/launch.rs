@@ -110,7 +110,7 @@ pub async fn stop(services: &Services, tenant: &str, pipeline: &str, id: &str) -
     for _ in 0..5 {
         let run = services.store.run(tenant, pipeline, id).await?;
         match run.status {
-            RunStatus::Pending => {
+            RunStatus::Pending if !run.committing => {
                 let now = services.clock.now().into();
                 if services.store.end_run(&run, Ender::WhilePending, &End::cancelled(), now).await? {
                     return Ok(Stopped::Cancelled);

@@ -2,9 +2,13 @@
 
 use crate::wait;
 use serde_json::json;
+use shared::clock::Clock;
+use shared::models::run::{Progress, Rows, RunFailure};
+use shared::models::time::Time;
+use shared::store::runs::{Claim, End, Ender};
 use std::time::{Duration, Instant};
-use tests::World;
 use tests::stalled::Stalled;
+use tests::{World, named};
 
 #[tokio::test]
 async fn a_running_run_is_cancelled_within_five_seconds_and_leaves_nothing() {
@@ -54,4 +58,32 @@ async fn a_pipeline_that_is_deleted_in_the_middle_of_its_run_leaves_nothing_and_
     wait("no file of the run is left", async || of_run(&stalled.run) == 0).await;
     assert_eq!(of_run(run["id"].as_str().unwrap()), 1);
     assert_eq!(world.api.rows(&stalled.schema).await, [json!({"n": 1, "text": "Ada"})]);
+}
+
+#[tokio::test]
+async fn a_run_that_may_have_committed_is_not_cancelled_while_it_waits_for_its_next_attempt() {
+    let world = World::with(|options| options.worker = false).await;
+    let store = &world.stack.services().store;
+    named::keep_connector(store, "acme", "Files").await;
+    named::keep_schema(store, "acme", "people").await;
+    let run = named::keep_pipeline_and_run(store, "acme").await;
+    let now = Time(Clock::default().now());
+    let Claim::Taken(held) = store.claim("acme", &run.pipeline_id, &run.id, "w", now).await.unwrap() else {
+        panic!("nobody else wants it");
+    };
+    assert!(store.enter_committing(&held, Rows::default(), &Progress::default(), None).await.unwrap());
+    // The lake did not say what became of the commit.
+    let error = RunFailure {
+        code: "TARGET_UNAVAILABLE".to_owned(),
+        message: "no answer".to_owned(),
+        node_id: None,
+        retryable: true,
+    };
+    assert!(store.give_back(&held, &error, now).await.unwrap());
+    let path = format!("/pipelines/{}/runs/{}", run.pipeline_id, run.id);
+    let refused = world.api.post(&format!("{path}/cancel"), &json!({})).await.expect(409).json();
+    assert_eq!(refused["code"], "RUN_COMMITTING", "{refused}");
+    let over = Time(now.0 + chrono::Duration::hours(1));
+    assert!(!store.end_run(&held, Ender::Unheld(over), &End::cancelled(), over).await.unwrap());
+    assert_eq!(world.api.get(&path).await.expect(200).json()["status"], "pending");
 }

@@ -15,7 +15,7 @@ const SHOW_IF: &str = "attribute_exists(PK) AND (attribute_not_exists(lastRunId)
 pub enum Ender {
     /// The worker that holds it.
     Holder,
-    /// Anybody, as long as no worker took it.
+    /// Anybody, as long as no worker took it; where one did before, it may not have come to its commit.
     WhilePending,
     /// Anybody, as long as no worker holds it (its lease is over at this time) and it is not committing.
     Unheld(Time),
@@ -108,8 +108,10 @@ impl Store {
                 "attempt = :attempt AND #status = :running"
             }
             Ender::WhilePending => {
-                update = update.expression_attribute_values(":pending", s(RunStatus::Pending.name()));
-                "#status = :pending"
+                update = update
+                    .expression_attribute_values(":pending", s(RunStatus::Pending.name()))
+                    .expression_attribute_values(":no", AttributeValue::Bool(false));
+                "#status = :pending AND committing = :no"
             }
             Ender::Unheld(at) => {
                 update = update
@@ -117,7 +119,7 @@ impl Store {
                     .expression_attribute_values(":running", s(RunStatus::Running.name()))
                     .expression_attribute_values(":no", AttributeValue::Bool(false))
                     .expression_attribute_values(":at", s(at.text()));
-                "#status = :pending OR (#status = :running AND leaseUntil < :at AND committing = :no)"
+                "committing = :no AND (#status = :pending OR (#status = :running AND leaseUntil < :at))"
             }
         };
         let update = update

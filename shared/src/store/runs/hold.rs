@@ -162,14 +162,15 @@ impl Store {
     }
 
     /// Gives a run back after a failure that another attempt may mend; the tick sends it again at `again` if
-    /// nobody did before. False where it is not the worker's any more.
+    /// nobody did before. A run that was committing still is: a commit whose end nobody knows may come in later. False
+    /// where it is not the worker's any more.
     ///
     /// # Errors
     /// Where the table does not answer.
     pub async fn give_back(&self, run: &Run, error: &RunFailure, again: Time) -> Result<bool> {
         let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
-        let sets = "SET #status = :pending, failures = failures + :one, #error = :error, committing = :no, \
-                    GSI1PK = :pk, GSI1SK = :sk REMOVE leaseUntil, #rows";
+        let sets = "SET #status = :pending, failures = failures + :one, #error = :error, GSI1PK = :pk, \
+                    GSI1SK = :sk REMOVE leaseUntil";
         let update = self
             .client()
             .update_item()
@@ -179,7 +180,6 @@ impl Store {
             .condition_expression("attempt = :attempt AND #status = :running AND cancelRequested = :no")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#error", "error")
-            .expression_attribute_names("#rows", "rows")
             .expression_attribute_values(":pending", s(RunStatus::Pending.name()))
             .expression_attribute_values(":running", s(RunStatus::Running.name()))
             .expression_attribute_values(":attempt", n(run.attempt))
