@@ -1,6 +1,7 @@
 """Makes graphs at random: nodes and edges as POST /pipelines takes them."""
 
 import data
+import queries
 
 # What may be compared, grouped, sorted and joined by.
 KEYS = ["id", "int", "big", "text", "dec", "bool", "date", "ts", "num"]
@@ -13,6 +14,8 @@ class Stream:
         self.node, self.columns, self.approx = node, dict(columns), set(approx) & set(columns)
         # Whether "id" tells each row apart, in the order of one source.
         self.identity = identity and "id" in self.columns
+        # Whether the columns that nobody knows of yet are such, too.
+        self.vague_rest = False
 
     def of(self, *kinds):
         return [name for name, kind in self.columns.items() if kind in kinds and name not in self.approx]
@@ -47,9 +50,10 @@ class Graph:
             stream = self.streams[at]
             makers = [self.filter, self.filter, self.transform, self.transform, self.transform, self.aggregate, self.sort,
                       self.deduplicate]
-            makers += [getattr(self, name) for name in ("unpivot", "validate", "branch") if name in self.features]
+            makers += [getattr(self, name) for name in ("unpivot", "validate", "branch", "pivot", "sql") if name in self.features]
             if len(self.streams) > 1:
                 makers += [self.join, self.join, self.union]
+                makers += [self.sql_of_two] * ("sql" in self.features)
             made = random.choice(makers)(stream)
             if made is not None:
                 self.streams[self.streams.index(stream)] = made
@@ -61,6 +65,8 @@ class Graph:
                 continue
             self.streams[self.streams.index(stream)] = made
         last = self.streams[0]
+        if "pivot" in self.features and random.random() < 0.15:
+            last = self.pivot_of_all(last) or last
         self.node("target", {}, (last, None))
         self.prune()
         return last
@@ -107,14 +113,15 @@ class Graph:
 
     def measure(self, stream):
         random = self.random
-        fn = random.choice(["count", "count_distinct", "sum", "avg", "min", "max", "median", "stddev", "first", "last"])
+        fn = random.choice(["count", "count_distinct", "sum", "sum", "avg", "min", "max", "median", "stddev", "first", "last"]
+                           + ["array_agg"] * ("array_agg" in self.features))
         kinds = {
-            "sum": ["int", "tame"], "avg": ["int", "tame"], "stddev": ["int", "tame"], "median": ["int", "tame"],
-            "count_distinct": [*KEYS, "wild"],
+            "sum": ["int", "tame", "dec", "big"], "avg": ["int", "tame", "dec"], "stddev": ["int", "tame", "dec"],
+            "median": ["int", "tame", "dec"], "count_distinct": [*KEYS, "wild"], "array_agg": KEYS,
         }.get(fn, list(data.KINDS))
         if fn in ("min", "max"):
             kinds = [kind for kind in kinds if kind != "bool"]
-        if fn in ("first", "last") and not stream.identity:
+        if fn in ("first", "last", "array_agg") and not stream.identity:
             return None
         fields = stream.of(*kinds)
         if not fields:
@@ -123,17 +130,19 @@ class Graph:
         kind = stream.columns[field]
         if fn in ("count", "count_distinct"):
             kind = "int"
+        elif fn == "array_agg":
+            return fn, field, "list", False
         elif fn in ("avg", "stddev", "median"):
-            kind = "tame"
+            return fn, field, "tame", fn != "median" or kind == "dec"
         elif fn == "sum" and kind == "int":
             kind = "big"
         if kind == "id":
             kind = "int"
-        return fn, field, kind, fn in ("avg", "stddev") or (fn == "sum" and kind == "tame")
+        return fn, field, kind, fn == "sum" and kind == "tame"
 
     def order(self, stream):
         """Sort keys over all columns, so that rows which are equal in them are equal altogether."""
-        if stream.approx:
+        if stream.approx or "list" in stream.columns.values():
             return None
         names = list(stream.columns)
         self.random.shuffle(names)
@@ -178,6 +187,82 @@ class Graph:
         config = {"index": index, "columns": fields, "nameTo": "name", "valueTo": "value"}
         columns = {name: stream.columns[name] for name in index} | {"name": "text", "value": kind}
         return Stream(self.node("unpivot", config, (stream, None)), columns)
+
+    def pivot(self, stream):
+        """A pivot of given values, whose columns then get names that expressions can have."""
+        fields = stream.of("int", "text", "bool", "date", "big")
+        index = self.some(stream.of(*KEYS), 1, 2)
+        if not fields or not index:
+            return None
+        columns = self.random.choice(fields)
+        kind = stream.columns[columns]
+        index = [key for key in index if key != columns]
+        made = self.measure(stream)
+        if made is None or made[2] == "list" or not index or made[1] in (columns, *index):
+            return None
+        fn, field, of, vague = made
+        values = list({data.plain(v).lower(): data.json_value(v) for v in (data.value(self.random, kind) for _ in range(3)) if v not in (None, "")}.values())
+        # Names of the index would be there twice, and ${} is a parameter of the run.
+        values = [value for value in values if str(value).lower() not in index and "${" not in str(value) and str(value).isprintable()]
+        if not values:
+            return None
+        config = {"index": index, "columns": columns, "values": field, "fn": fn, "pivotValues": values}
+        stem, names = len(self.nodes), [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+        name = self.node("pivot", config, (stream, None))
+        mappings = [{"from": text, "to": f"p{stem}_{at}_{of}"} for at, text in enumerate(names)]
+        self.nodes.append({"id": f"n{len(self.nodes)}", "nodeType": "transform", "config": {"ops": [{"op": "rename", "mappings": mappings}]}})
+        self.edges.append({"source": name, "target": self.nodes[-1]["id"]})
+        cells = {mapping["to"]: of for mapping in mappings}
+        return Stream(self.nodes[-1]["id"], {key: stream.columns[key] for key in index} | cells, set(cells) if vague else ())
+
+    def pivot_of_all(self, stream):
+        """A pivot that reads its values first. Nothing comes behind it that would have to know its columns."""
+        fields = stream.of("int", "text", "bool", "date", "big", "dec")
+        made = self.measure(stream)
+        if not fields or made is None or made[2] == "list":
+            return None
+        fn, field, _, vague = made
+        columns = self.random.choice(fields)
+        index = [key for key in self.some(stream.of(*KEYS), 1, 2) if key != columns]
+        if not index or field in (columns, *index):
+            return None
+        if stream.columns[columns] == "text":
+            # A column that a target takes has a name of plain letters, and no two may differ in case only.
+            few = "'a', 'ab', 'none', 'mapped', 'small', 'b'"
+            name = self.node("filter", {"condition": f"{columns} IN ({few}) OR {columns} IS NULL"}, (stream, None))
+            stream = Stream(name, stream.columns, stream.approx, stream.identity)
+        elif stream.columns[columns] != "bool":
+            text = f"'v' || replace(replace(CAST({columns} AS VARCHAR), '-', '_'), '.', '_')"
+            name = self.node("transform", {"ops": [{"op": "expression", "field": columns, "expr": text}]}, (stream, None))
+        else:
+            name = stream.node
+        config = {"index": index, "columns": columns, "values": field, "fn": fn}
+        made = Stream(name, stream.columns)
+        made = Stream(self.node("pivot", config, (made, None)), {key: stream.columns[key] for key in index})
+        made.vague_rest = vague
+        return made
+
+    def sql(self, stream):
+        made = queries.query(self, stream)
+        if made is None:
+            return None
+        text, columns = made
+        return Stream(self.node("sql", {"query": text}, (stream, None)), columns)
+
+    def looked_up(self, kind):
+        """A file that an op looks up in: the column `key` tells its rows apart."""
+        number = len(self.sources)
+        others = [self.random.choice([k for k in data.KINDS if k != "id"]) for _ in range(self.random.randint(1, 3))]
+        columns = [("key", kind)] + [(f"look{number}_{at}_{of}", of) for at, of in enumerate(others)]
+        rows, seen = [], set()
+        for _ in range(self.random.choice([0, 1, 5, 20])):
+            row = [data.value(self.random, of) for _, of in columns]
+            if row[0] is None or row[0] not in seen:
+                seen.add(row[0])
+                rows.append(row)
+        source = {"name": f"l{number}", "format": "parquet", "columns": columns, "rows": rows}
+        self.sources.append(source)
+        return source
 
     def validate(self, stream):
         fields = stream.exact()
@@ -250,17 +335,27 @@ class Graph:
         self.streams.remove(right)
         return Stream(name, columns, approx, left.identity and kind in ("semi", "anti"))
 
+    def sql_of_two(self, left):
+        right = self.other(left)
+        made = queries.both(self, left, right) if right else None
+        if made is None:
+            return None
+        text, columns = made
+        name = self.node("sql", {"query": text}, (left, "one"), (right, "two"))
+        self.streams.remove(right)
+        return Stream(name, columns)
+
     def union(self, one):
         other = self.other(one)
         if other is None:
             return None
         if any(one.columns[name] != other.columns[name] for name in one.columns if name in other.columns):
             return None
-        approx = one.approx | other.approx
-        config = {"distinct": True} if not approx and self.random.random() < 0.4 else {}
+        approx, columns = one.approx | other.approx, one.columns | other.columns
+        config = {"distinct": True} if not approx and "list" not in columns.values() and self.random.random() < 0.4 else {}
         name = self.node("union", config, (one, None), (other, None))
         self.streams.remove(other)
-        return Stream(name, one.columns | other.columns, approx)
+        return Stream(name, columns, approx)
 
     # Expressions, in words that both engines take in the same sense
 

@@ -1,5 +1,7 @@
 """Makes the ops of a transform node at random."""
 
+import data
+
 # From which kinds a cast goes to which type, and what kind the column then is of.
 CASTS = {
     "num": [("integer", "int"), ("bigint", "big"), ("smallint", "int"), ("double", "wild"), ("decimal", "dec"),
@@ -13,6 +15,8 @@ CASTS = {
     "ts": [("date", "date")],
     "dec": [("bigint", "big"), ("text", "text"), ("integer", "int")],
 }
+# What an op looks up by.
+LOOKED_UP = ["int", "text", "date", "dec", "bool", "ts", "num"]
 
 
 class Columns:
@@ -43,6 +47,8 @@ def some(graph, stream):
     columns, ops = Columns(graph, stream), []
     makers = [cast, cast, expression, expression, rename, drop, select, add_field, hash_, mask, map_values, split, merge, trim,
               fill_null]
+    if "lookup" in graph.features:
+        makers += [lookup, lookup]
     for _ in range(graph.random.randint(1, 4)):
         made = graph.random.choice(makers)(columns)
         if made:
@@ -64,12 +70,9 @@ def cast(c):
     return {"op": "cast", "field": field, "type": to} | c.random.choice([{}, {"onError": "reject"}, {"onError": "null"}])
 
 
-def expression(c):
-    random = c.random
-    field = random.choice(list(c.columns))
-    if field in c.approx:
-        return None
-    choices = {
+def choices(field, kind):
+    """Expressions over a column and what kind each one's value is of."""
+    known = {
         "int": [(f"{field} + 1", "int"), (f"{field} * 2 - 3", "int"), (f"abs({field})", "int"), (f"{field} % 4", "int"),
                 (f"CASE WHEN {field} > 3 THEN 'large' WHEN {field} IS NULL THEN 'none' ELSE 'small' END", "text"),
                 (f"coalesce({field}, 0)", "int"), (f"nullif({field}, 2)", "int"), (f"{field} > 2", "bool"), (f"-{field}", "int")],
@@ -87,9 +90,18 @@ def expression(c):
         "wild": [(f"{field} IS NULL", "bool"), (f"coalesce({field}, CAST(1 AS DOUBLE))", "wild"), (f"abs({field})", "wild"), (f"-{field}", "wild")],
         "dec": [(f"{field} IS NULL", "bool"), (f"abs({field})", "dec"), (f"-{field}", "dec"), (f"{field} > 0", "bool")],
         "big": [(f"{field} IS NOT NULL", "bool"), (f"greatest({field}, 0)", "big"), (f"least({field}, 0)", "big")],
+        "list": [(f"CAST(array_length({field}) AS BIGINT)", "int"), (f"{field} IS NULL", "bool")],
     }
-    choices["id"], choices["num"] = choices["int"], choices["text"]
-    expr, kind = random.choice(choices[c.columns[field]])
+    known["id"], known["num"] = known["int"], known["text"]
+    return known[kind]
+
+
+def expression(c):
+    random = c.random
+    field = random.choice(list(c.columns))
+    if field in c.approx:
+        return None
+    expr, kind = random.choice(choices(field, c.columns[field]))
     into = random.choice([field, c.new(kind)])
     c.set(into, kind)
     return {"op": "expression", "field": into, "expr": expr}
@@ -194,3 +206,22 @@ def fill_null(c):
     value = {"text": "filled", "num": "8", "int": 4, "bool": False, "date": "0001-01-01", "tame": 0.125, "big": 2**63 - 1}
     value = value[c.columns[field]]
     return {"op": "fill_null", "field": field, "value": value}
+
+
+def lookup(c):
+    """Fields of a file in which each key is at most once; null is in it as often as it likes."""
+    random = c.random
+    field = pick(c, "id", *LOOKED_UP)
+    if field is None:
+        return None
+    kind = c.columns[field]
+    kind = "int" if kind == "id" else kind
+    source = c.graph.looked_up(kind)
+    added = [name for name, _ in source["columns"][1:]]
+    select = random.sample(added, random.randint(1, len(added)))
+    into = {name: of for name, of in source["columns"] if name in select}
+    if set(into) & set(c.columns):
+        return None
+    for name, of in into.items():
+        c.set(name, of)
+    return {"op": "lookup", "connectorId": "", "path": f"{source['name']}.parquet", "on": [{"left": field, "right": "key"}], "select": select}

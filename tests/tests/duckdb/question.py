@@ -1,13 +1,30 @@
 """Asks DuckDB what a graph asks us: one statement a node, written from the nodes' definitions."""
 
-from data import quote
+from data import plain, quote
+from queries import order
+
+# The sum of decimals, which DuckDB would not hold while it is made: in two parts, and their digits put together.
+EXACT = """
+CREATE OR REPLACE TEMP MACRO units(x) AS CAST(replace(CAST(x AS VARCHAR), '.', '') AS HUGEINT);
+CREATE OR REPLACE TEMP MACRO high_sum(x) AS sum(units(x) // 10000000000000000000);
+CREATE OR REPLACE TEMP MACRO low_sum(x) AS sum(units(x) % 10000000000000000000);
+CREATE OR REPLACE TEMP MACRO written(u) AS (CASE WHEN u < 0 THEN '-' ELSE '' END) || CAST(abs(u) // 10000000000 AS VARCHAR) || '.'
+    || lpad(CAST(abs(u) % 10000000000 AS VARCHAR), 10, '0');
+CREATE OR REPLACE TEMP MACRO total(high, low) AS CASE WHEN abs(CAST(high AS HUGEINT)) > 10000000000000000009 THEN 'too large'
+    ELSE written(CAST(high AS HUGEINT) * 10000000000000000000 + CAST(low AS HUGEINT)) END;
+CREATE OR REPLACE TEMP MACRO about(high, low, n) AS (CAST(high AS DOUBLE) * 1e19 + CAST(low AS DOUBLE)) / 1e10 / n;
+"""
+
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT")
 
 
 class Question:
-    """The answer of each node, as a temporary table of DuckDB named as the node is."""
+    """The answer of each node, as a temporary table of DuckDB named as the node is. A sum that its type does not hold is
+    an error; where `lenient`, it is null."""
 
-    def __init__(self, con, nodes, edges, reads):
-        self.con, self.nodes, self.edges, self.reads = con, nodes, edges, reads
+    def __init__(self, con, nodes, edges, reads, lenient=False):
+        self.con, self.nodes, self.edges, self.reads, self.lenient = con, nodes, edges, reads, lenient
+        self.con.execute(EXACT)
 
     def ask(self):
         """Answers the columns of the target as (name, DuckDB's type), and the rows of each node."""
@@ -56,17 +73,49 @@ class Question:
 
     def aggregate(self, node):
         groups = [name(group) for group in node["config"]["groupBy"]]
-        results = groups + [f"{self.measure(m)} AS {name(m['as'])}" for m in node["config"]["measures"]]
+        kinds = dict(self.columns(self.before(node)))
+        results = groups + [f"{self.measure(m, kinds)} AS {name(m['as'])}" for m in node["config"]["measures"]]
         by = f"GROUP BY {', '.join(groups)}" if groups else ""
         return f"SELECT {', '.join(results)} FROM {self.before(node)} {by}"
 
-    def measure(self, measure):
-        field = name(measure["field"]) if measure["field"] != "*" else "*"
+    def measure(self, measure, kinds, only="true"):
+        """A measure of the rows for which `only` is true."""
+        fn, field = measure["fn"], name(measure["field"]) if measure["field"] != "*" else "*"
+        kind = kinds.get(measure["field"], "")
+        value = f"CASE WHEN {only} THEN {field} END"
+        cast = "TRY_CAST" if self.lenient else "CAST"
+        if fn == "sum" and kind.startswith("DECIMAL"):
+            return f"{cast}(total(high_sum({value}), low_sum({value})) AS DECIMAL(38,10))"
+        if fn == "sum" and kind in INTEGERS:
+            return f"{cast}(sum({value}) AS BIGINT)"
+        if fn == "avg" and kind.startswith("DECIMAL"):
+            return f"about(high_sum({value}), low_sum({value}), count({value}))"
         return {
             "count": f"count({field})", "count_distinct": f"count(DISTINCT {field})", "sum": f"sum({field})", "avg": f"avg({field})",
             "min": f"min({field})", "max": f"max({field})", "median": f"median(CAST({field} AS DOUBLE))", "stddev": f"stddev_samp({field})",
-            "first": f"first({field} ORDER BY id)", "last": f"last({field} ORDER BY id)",
-        }[measure["fn"]]
+            "first": f"first({field} ORDER BY id)", "last": f"last({field} ORDER BY id)", "array_agg": f"list({field} ORDER BY id)",
+        }[fn] + ("" if only == "true" else f" FILTER (WHERE {only})")
+
+    def pivot(self, node):
+        config, before = node["config"], self.before(node)
+        columns, kinds = name(config["columns"]), dict(self.columns(before))
+        values = config.get("pivotValues")
+        if values is None:
+            found = f"SELECT DISTINCT CAST({columns} AS VARCHAR) FROM {before}"
+            values = [row[0] for row in self.con.execute(found).fetchall()]
+        index, cells = [name(field) for field in config["index"]], []
+        for value in values:
+            text = plain(value) if value is not None else "null"
+            is_it = f"{columns} IS NULL" if value is None else f"{columns} = CAST({quote(text)} AS {kinds[config['columns']]})"
+            cells.append(f"{self.measure({'fn': config['fn'], 'field': config['values']}, kinds, is_it)} AS {name(text)}")
+        return f"SELECT {', '.join(index + cells)} FROM {before} GROUP BY {', '.join(index)}"
+
+    def sql(self, node):
+        inputs = ", ".join(f"{edge.get('label') or 'input'} AS (SELECT * FROM {edge['source']})" for edge in self.inputs(node))
+        query = node["config"]["query"]
+        if self.lenient:
+            query = query.replace("CAST(sum(", "TRY_CAST(sum(")
+        return f"WITH {inputs} SELECT * FROM ({query})"
 
     def union(self, node):
         word = "UNION BY NAME" if node["config"].get("distinct") else "UNION ALL BY NAME"
@@ -97,7 +146,7 @@ class Question:
     def transform(self, node):
         sql, columns = f"SELECT * FROM {self.before(node)}", dict(self.columns_of(f"SELECT * FROM {self.before(node)}"))
         for op in node["config"]["ops"]:
-            sql = Op(op, columns, sql).sql()
+            sql = Op(op, columns, sql, self.reads).sql()
             columns = dict(self.columns_of(sql))
         return sql
 
@@ -129,20 +178,14 @@ class Question:
 
 
 def name(column):
-    return '"' + column + '"'
-
-
-def order(by):
-    return ", ".join(
-        f"{name(key['field'])} {'DESC' if key.get('direction') == 'desc' else 'ASC'} NULLS {'FIRST' if key.get('nulls') == 'first' else 'LAST'}"
-        for key in by)
+    return '"' + column.replace('"', '""') + '"'
 
 
 class Op:
     """One op over the rows of `sql`, whose columns are `columns`."""
 
-    def __init__(self, op, columns, sql):
-        self.op, self.columns, self.before = op, columns, sql
+    def __init__(self, op, columns, sql, reads):
+        self.op, self.columns, self.before, self.reads = op, columns, sql, reads
 
     def sql(self):
         return getattr(self, self.op["op"])()
@@ -254,3 +297,8 @@ class Op:
         value = self.op["value"]
         text = quote(str(value).lower() if isinstance(value, bool) else value)
         return self.put(**{self.op["field"]: f"coalesce({self.field}, CAST({text} AS {self.columns[self.op['field']]}))"})
+
+    def lookup(self):
+        on = " AND ".join(f"l.{name(pair['left'])} = r.{name(pair['right'])}" for pair in self.op["on"])
+        added = ", ".join(f"r.{name(column)}" for column in self.op["select"])
+        return f"SELECT l.*, {added} FROM ({self.before}) l LEFT JOIN {self.reads[self.op['path']]} r ON {on}"

@@ -2,21 +2,22 @@
 //! refused unless everything in them is on the list of what is allowed.
 
 use super::functions::{SCALAR, check_call, is_aggregate};
+use super::numbers::one_nan;
 use super::parameters;
 use super::placeholders::{literal, parameter, with_placeholders};
 use super::queries::sql_config;
 use crate::engine::progress::ROW_COLUMN;
 use chrono::{DateTime, Utc};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DataFusionError};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, NegativeExpr, lit as literal_value};
 use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -126,6 +127,7 @@ impl Expressions {
         columns.sort_by_key(|name| schema.index_of_column_by_name(None, name));
         let data_type = expr.get_type(schema).map_err(said)?;
         let expr = simplifier.simplify(expr).map_err(said)?;
+        let expr = expr.transform_up(|expr| one_nan(expr, schema)).map_err(said)?.data;
         // Simplifying must not change what the columns after this one are planned for.
         let expr = if expr.get_type(schema).map_err(said)? == data_type {
             expr
@@ -141,15 +143,7 @@ impl Expressions {
     /// Where `schema` lacks a column that it was compiled for.
     pub fn bind(&self, compiled: &Compiled, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
         let expr = self.state.create_physical_expr(compiled.expr.clone(), schema)?;
-        // DataFusion lets sums and products wrap around; a wrong number is worse than a rejected row.
-        Ok(expr
-            .transform_up(|expr| match expr.downcast_ref::<BinaryExpr>() {
-                Some(binary) => {
-                    Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>))
-                }
-                None => Ok(Transformed::no(expr)),
-            })?
-            .data)
+        Ok(expr.transform_up(|expr| fails_on_overflow(expr, schema.as_arrow()))?.data)
     }
 
     /// The syntax tree of `sql`, with a placeholder for each parameter outside of texts.
@@ -176,6 +170,24 @@ impl Expressions {
             Some(alias) => Err(format!("the alias {alias} has no meaning here; leave it out")),
         }
     }
+}
+
+/// DataFusion lets sums, products and opposites wrap around; a wrong number is worse than a rejected row.
+fn fails_on_overflow(
+    expr: Arc<dyn PhysicalExpr>,
+    schema: &Schema,
+) -> Result<Transformed<Arc<dyn PhysicalExpr>>, DataFusionError> {
+    let binary = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+        binary.clone()
+    } else if let Some(negative) = expr.downcast_ref::<NegativeExpr>()
+        && let of = negative.arg().data_type(schema)?
+        && of.is_integer()
+    {
+        BinaryExpr::new(literal_value(ScalarValue::new_zero(&of)?), Operator::Minus, negative.arg().clone())
+    } else {
+        return Ok(Transformed::no(expr));
+    };
+    Ok(Transformed::yes(Arc::new(binary.with_fail_on_overflow(true))))
 }
 
 /// Checks a syntax tree and puts the parameters into it.

@@ -1,21 +1,20 @@
-//! Sums, differences and products of whole numbers in queries fail where 64 bits do not hold them, rather than wrap
+//! Sums, differences and products of numbers in queries fail where their type does not hold them, rather than wrap
 //! around: a wrong number is worse than none.
 
+use super::exact::{fits, wide};
+use super::numbers::one_nan;
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, internal_err};
-use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, Window, WindowFunctionDefinition, cast, lit,
 };
 use std::sync::Arc;
-
-/// Digits of a sum of whole numbers while it is made.
-const SUM: DataType = DataType::Decimal128(38, 0);
 
 /// The same plan, with arithmetic that fails. Its types must have been coerced.
 ///
@@ -27,72 +26,122 @@ pub fn checked(plan: LogicalPlan) -> Result<LogicalPlan> {
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             let name = names.save(&expr);
-            let changed = expr.transform_up(|expr| operator(expr, &schema))?;
+            let changed =
+                expr.transform_up(|expr| operator(expr, &schema)?.transform_data(|expr| one_nan(expr, &schema)))?;
             Ok(changed.update_data(|expr| name.restore(expr)))
         })
     })?;
-    Ok(arithmetic.data.transform_up_with_subqueries(sums)?.data)
+    Ok(arithmetic
+        .data
+        .transform_up_with_subqueries(|plan| match &plan {
+            LogicalPlan::Aggregate(aggregate) => sums(aggregate).map(|changed| or_same(changed, plan)),
+            LogicalPlan::Window(window) => running_sums(window).map(|changed| or_same(changed, plan)),
+            _ => Ok(Transformed::no(plan)),
+        })?
+        .data)
+}
+
+fn or_same(changed: Option<LogicalPlan>, plan: LogicalPlan) -> Transformed<LogicalPlan> {
+    changed.map_or_else(|| Transformed::no(plan), Transformed::yes)
 }
 
 fn operator(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Ok(Transformed::no(expr)) };
+    let (left, op, right) = match &expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => (left.as_ref().clone(), *op, right.as_ref().clone()),
+        // The smallest number has no opposite.
+        Expr::Negative(value) => match value.get_type(schema) {
+            Ok(of) if of.is_integer() => (lit(ScalarValue::new_zero(&of)?), Operator::Minus, value.as_ref().clone()),
+            _ => return Ok(Transformed::no(expr)),
+        },
+        _ => return Ok(Transformed::no(expr)),
+    };
     if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) {
         return Ok(Transformed::no(expr));
     }
     // What refers to an outer query has no type here.
     match (left.get_type(schema), right.get_type(schema)) {
         (Ok(one), Ok(other)) if one == other && one.is_integer() => {
-            let function = Arc::new(ScalarUDF::from(Checked::new(*op)));
-            let arguments = vec![left.as_ref().clone(), right.as_ref().clone()];
-            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))))
+            let function = Arc::new(ScalarUDF::from(Checked::new(op)));
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![left, right]))))
         }
         _ => Ok(Transformed::no(expr)),
     }
 }
 
-/// Sums whole numbers as decimals, and makes whole numbers of the sums behind the groups.
-fn sums(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
-    let before = aggregate.schema.clone();
-    let groups = before.fields().len() - aggregate.aggr_expr.len();
-    let mut wide = Vec::with_capacity(aggregate.aggr_expr.len());
-    let mut any = false;
-    for (index, expr) in aggregate.aggr_expr.iter().enumerate() {
-        let hidden = format!("__flowgate_sum_{index}");
-        let changed = expr.clone().transform_up(|expr| sum(expr, aggregate.input.schema()))?;
-        any |= changed.transformed;
-        wide.push(changed.data.unalias_nested().data.alias(hidden));
+/// Makes the sums of groups wide, and gives them their types behind the groups; none where there are no such sums.
+fn sums(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
+    let groups = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
+    let Some(sums) = widened(&aggregate.aggr_expr, aggregate.input.schema())? else { return Ok(None) };
+    let after = Aggregate::try_new(aggregate.input.clone(), aggregate.group_expr.clone(), sums)?;
+    named(LogicalPlan::Aggregate(after), groups, &aggregate.schema, &aggregate.aggr_expr).map(Some)
+}
+
+/// The same for sums OVER windows.
+fn running_sums(window: &Window) -> Result<Option<LogicalPlan>> {
+    let columns = window.input.schema().fields().len();
+    let Some(sums) = widened(&window.window_expr, window.input.schema())? else { return Ok(None) };
+    let after = Window::try_new(sums, window.input.clone())?;
+    named(LogicalPlan::Window(after), columns, &window.schema, &window.window_expr).map(Some)
+}
+
+/// The expressions with wide sums, under names of their own; none where nothing is to be changed.
+fn widened(exprs: &[Expr], schema: &DFSchema) -> Result<Option<Vec<Expr>>> {
+    let (mut changed, mut any) = (Vec::with_capacity(exprs.len()), false);
+    for (index, expr) in exprs.iter().enumerate() {
+        let sum = expr.clone().transform_up(|expr| sum(expr, schema))?;
+        any |= sum.transformed;
+        changed.push(sum.data.unalias_nested().data.alias(format!("__flowgate_sum_{index}")));
     }
-    if !any {
-        return Ok(Transformed::no(plan));
-    }
-    let after = Aggregate::try_new(aggregate.input.clone(), aggregate.group_expr.clone(), wide)?;
-    let columns = after.schema.columns();
+    Ok(any.then_some(changed))
+}
+
+/// `plan` with the names and types that its columns had `before`; those behind the first `same` ones were widened.
+fn named(plan: LogicalPlan, same: usize, before: &DFSchema, exprs: &[Expr]) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns();
     let output = columns.into_iter().zip(before.iter()).enumerate().map(|(at, (column, (qualifier, field)))| {
         let value = Expr::Column(column);
-        if at < groups {
-            value
-        } else {
-            cast(value, field.data_type().clone()).alias_qualified(qualifier.cloned(), field.name())
-        }
+        let Some(expr) = at.checked_sub(same).and_then(|at| exprs.get(at)) else { return value };
+        let data_type = field.data_type().clone();
+        let value = if is_sum(expr) { fits(value, data_type, field.name().clone()) } else { cast(value, data_type) };
+        value.alias_qualified(qualifier.cloned(), field.name())
     });
     let output: Vec<Expr> = output.collect();
-    Ok(Transformed::yes(LogicalPlanBuilder::from(LogicalPlan::Aggregate(after)).project(output)?.build()?))
+    LogicalPlanBuilder::from(plan).project(output)?.build()
+}
+
+fn is_sum(expr: &Expr) -> bool {
+    match expr {
+        Expr::AggregateFunction(function) => function.func.name() == "sum",
+        Expr::WindowFunction(window) => {
+            matches!(&window.fun, WindowFunctionDefinition::AggregateUDF(function) if function.name() == "sum")
+        }
+        Expr::Alias(alias) => is_sum(&alias.expr),
+        _ => false,
+    }
 }
 
 fn sum(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = &expr else { return Ok(Transformed::no(expr)) };
-    let whole = params.args.first().is_some_and(|value| value.get_type(schema).is_ok_and(|t| t.is_integer()));
-    if func.name() != "sum" || !whole {
-        return Ok(Transformed::no(expr));
-    }
-    let mut params = params.clone();
-    params.args = params.args.into_iter().map(|value| cast(value, SUM)).collect();
-    Ok(Transformed::new(
-        Expr::AggregateFunction(AggregateFunction { func: func.clone(), params }),
-        true,
-        TreeNodeRecursion::Jump,
-    ))
+    let arguments = match &expr {
+        Expr::AggregateFunction(AggregateFunction { params, .. }) if is_sum(&expr) => &params.args,
+        Expr::WindowFunction(window) if is_sum(&expr) => &window.params.args,
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let of = arguments.first().and_then(|value| value.get_type(schema).ok());
+    let Some(wide) = of.and_then(|of| wide(&of)) else { return Ok(Transformed::no(expr)) };
+    let widen = |values: Vec<Expr>| values.into_iter().map(|value| cast(value, wide.clone())).collect();
+    let changed = match expr {
+        Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
+            params.args = widen(params.args);
+            Expr::AggregateFunction(AggregateFunction { func, params })
+        }
+        Expr::WindowFunction(window) => {
+            let WindowFunction { fun, mut params } = *window;
+            params.args = widen(params.args);
+            Expr::WindowFunction(Box::new(WindowFunction { fun, params }))
+        }
+        other => other,
+    };
+    Ok(Transformed::new(changed, true, TreeNodeRecursion::Jump))
 }
 
 /// `+`, `-` or `*` of two whole numbers of one type.

@@ -4,6 +4,7 @@ use super::columns::{column, has_rows, may_be_named, one_zero, require, require_
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
+use crate::engine::exact::{fits, wide};
 use crate::engine::graph::{GraphNode, all_of};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
@@ -15,8 +16,10 @@ use shared::models::node::{AggregateConfig, AggregateFn, Measure};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Digits of the sum of whole numbers while it is made, so that it is wrong in no case; it ends as bigint.
-const SUM_OF_INTEGERS: DataType = DataType::Decimal128(38, 0);
+/// Digits of a decimal.
+const DIGITS: u8 = 38;
+/// Digits behind the point that a mean has more than its values.
+const OF_MEAN: u8 = 4;
 
 /// Plans groups of `input` and their measures.
 ///
@@ -69,7 +72,7 @@ pub fn plan(
         };
         measures.push(expr.alias(&hidden));
         let value = match result {
-            Some(result) => cast(column(&hidden), result),
+            Some(result) => fits(column(&hidden), result, what(node, measure)),
             None => column(&hidden),
         };
         output.push(value.alias(&measure.r#as));
@@ -124,22 +127,48 @@ pub fn measured(
     Ok(match measure.r#fn {
         AggregateFn::Count => (expr_fn::count(value), None),
         AggregateFn::CountDistinct => (expr_fn::count_distinct(one_zero(value, data_type)), None),
-        AggregateFn::Sum if data_type.is_integer() => {
-            (expr_fn::sum(cast(value, SUM_OF_INTEGERS)), Some(DataType::Int64))
-        }
-        AggregateFn::Sum => (expr_fn::sum(value), None),
-        AggregateFn::Avg => (expr_fn::avg(value), None),
+        AggregateFn::Sum => match (wide(data_type), data_type) {
+            (Some(wide), DataType::Decimal128(_, scale)) => {
+                (expr_fn::sum(cast(value, wide)), Some(DataType::Decimal128(DIGITS, *scale)))
+            }
+            (Some(wide), _) => (expr_fn::sum(cast(value, wide)), Some(DataType::Int64)),
+            (None, _) => (expr_fn::sum(value), None),
+        },
+        AggregateFn::Avg => mean(value, data_type),
         // DataFusion's own begin at the largest finite number, and so never find an infinity or NaN by itself.
         AggregateFn::Min if data_type.is_floating() => (first_of(value, true), None),
         AggregateFn::Max if data_type.is_floating() => (first_of(value, false), None),
         AggregateFn::Min => (expr_fn::min(value), None),
         AggregateFn::Max => (expr_fn::max(value), None),
-        AggregateFn::Median => (expr_fn::median(value), None),
+        AggregateFn::Median => match data_type {
+            // What lies between two values has one digit more.
+            DataType::Decimal128(precision, scale) if *precision < DIGITS => {
+                (expr_fn::median(cast(value, DataType::Decimal128(precision + 1, scale + 1))), None)
+            }
+            _ => (expr_fn::median(value), None),
+        },
         AggregateFn::Stddev => (expr_fn::stddev(value), None),
         AggregateFn::First => (expr_fn::first_value(value, order.to_vec()), None),
         AggregateFn::Last => (expr_fn::last_value(value, order.to_vec()), None),
         AggregateFn::ArrayAgg => (in_order(expr_fn::array_agg(value))?, None),
     })
+}
+
+/// The mean of values. One of decimals with many digits before the point keeps these, and has fewer behind it.
+fn mean(value: Expr, of: &DataType) -> (Expr, Option<DataType>) {
+    match of {
+        DataType::Decimal128(precision, scale) if precision + OF_MEAN > DIGITS => {
+            let room = DIGITS.saturating_sub(*precision).cast_signed();
+            let result = DataType::Decimal128(DIGITS, scale.saturating_add(room));
+            (expr_fn::avg(cast(value, DataType::Decimal256(*precision, *scale))), Some(result))
+        }
+        _ => (expr_fn::avg(value), None),
+    }
+}
+
+/// What a measure is of, for messages.
+pub fn what(node: &GraphNode, measure: &Measure) -> String {
+    format!("node {:?}: the {} of {:?}", node.name, name_of(measure.r#fn), measure.field)
 }
 
 /// The first value in an order, in which NaN is the largest number.

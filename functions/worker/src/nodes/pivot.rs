@@ -7,6 +7,7 @@ use super::ledger::{Ledger, text_at};
 use super::ops::constant;
 use super::step::follow;
 use super::tap::{Count, Tap};
+use crate::engine::exact::fits;
 use crate::engine::graph::GraphNode;
 use crate::error::RunError;
 use datafusion::arrow::array::RecordBatch;
@@ -15,7 +16,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use futures::StreamExt;
 use shared::models::node::{Measure, PivotConfig};
 use std::collections::{BTreeMap, HashSet};
@@ -70,7 +71,7 @@ pub fn plan(
         let hidden = format!("__flowgate_cell_{at}");
         cells.push(only(measured.clone(), is(&config.columns, value)).alias(&hidden));
         let cell = match &result {
-            Some(result) => cast(column(&hidden), result.clone()),
+            Some(result) => fits(column(&hidden), result.clone(), aggregate::what(node, &measure)),
             None => column(&hidden),
         };
         output.push(cell.alias(name));

@@ -6,8 +6,12 @@ use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{
+    Expr, Extension, Filter, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use std::cmp::Ordering;
 use std::fmt;
@@ -40,7 +44,7 @@ pub trait Step: fmt::Debug + Send + Sync {
 pub fn follow(input: LogicalPlan, step: Arc<dyn Step>) -> LogicalPlan {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let schema = step.schema().unwrap_or_else(|| input.schema()).clone();
-    let node = StepNode { id: NEXT.fetch_add(1, Relaxed), input, schema, step };
+    let node = StepNode { id: NEXT.fetch_add(1, Relaxed), input, schema, step, behind: Vec::new() };
     LogicalPlan::Extension(Extension { node: Arc::new(node) })
 }
 
@@ -51,11 +55,29 @@ struct StepNode {
     input: LogicalPlan,
     schema: DFSchemaRef,
     step: Arc<dyn Step>,
+    /// Conditions of what comes behind the step, which are of no column. The optimizer pushes only these through, such as
+    /// the `false` that it makes of `a = 1 AND a = 2`; below the step they would keep it from seeing its rows.
+    behind: Vec<Expr>,
+}
+
+impl StepNode {
+    /// The input and conditions with those of no column that were put between this step and its input taken out.
+    fn pulled(&self, input: LogicalPlan, mut behind: Vec<Expr>) -> (LogicalPlan, Vec<Expr>) {
+        match input {
+            LogicalPlan::Filter(Filter { predicate, input, .. })
+                if predicate.column_refs().is_empty() && *input == self.input =>
+            {
+                behind.push(predicate);
+                (Arc::unwrap_or_clone(input), behind)
+            }
+            other => (other, behind),
+        }
+    }
 }
 
 impl PartialEq for StepNode {
     fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.input == other.input
+        self.id == other.id && self.behind == other.behind && self.input == other.input
     }
 }
 impl Eq for StepNode {}
@@ -84,17 +106,18 @@ impl UserDefinedLogicalNodeCore for StepNode {
         &self.schema
     }
     fn expressions(&self) -> Vec<Expr> {
-        Vec::new()
+        self.behind.clone()
     }
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}", self.step.name())
     }
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+    fn with_exprs_and_inputs(&self, behind: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         let Some(input) = inputs.pop().filter(|_| inputs.is_empty()) else {
             return plan_err!("{} has one input", self.step.name());
         };
+        let (input, behind) = self.pulled(input, behind);
         let schema = self.step.schema().unwrap_or_else(|| input.schema()).clone();
-        Ok(Self { id: self.id, input, schema, step: self.step.clone() })
+        Ok(Self { id: self.id, input, schema, step: self.step.clone(), behind })
     }
     fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
         let reads = self.step.reads()?;
@@ -125,16 +148,17 @@ struct StepPlanner;
 impl ExtensionPlanner for StepPlanner {
     async fn plan_extension(
         &self,
-        _: &dyn PhysicalPlanner,
+        planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         _: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
         session: &dyn Session,
-        _: &PhysicalPlanningContext,
+        context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        match (node.as_any().downcast_ref::<StepNode>(), inputs) {
-            (Some(node), [input]) => node.step.plan(input.clone(), session).map(Some),
-            _ => Ok(None),
-        }
+        let (Some(node), [input]) = (node.as_any().downcast_ref::<StepNode>(), inputs) else { return Ok(None) };
+        let plan = node.step.plan(input.clone(), session)?;
+        let Some(condition) = conjunction(node.behind.iter().cloned()) else { return Ok(Some(plan)) };
+        let condition = planner.create_physical_expr(&condition, &node.schema, session, context)?;
+        Ok(Some(Arc::new(FilterExec::try_new(condition, plan)?)))
     }
 }

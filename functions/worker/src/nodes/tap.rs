@@ -12,6 +12,8 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, OrderingRequirements, PhysicalExpr};
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements,
@@ -228,9 +230,32 @@ pub async fn drain(
         if let Some(tap) = plan.downcast_ref::<TapExec>() {
             tap.drain(context, stop).await?;
         }
+        if let Some(plan) = plan.downcast_ref::<ScalarSubqueryExec>() {
+            subqueries(plan, context, stop).await?;
+        }
         open.extend(plan.children().into_iter().rev().cloned());
     }
     Ok(())
+}
+
+/// Makes the values of subqueries that nobody has asked for yet: what is read on below `plan` needs them.
+async fn subqueries(
+    plan: &ScalarSubqueryExec,
+    context: &Arc<TaskContext>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let open = plan.subqueries().iter().filter(|subquery| plan.results().get(subquery.index).is_none());
+    let open: Vec<_> = open.cloned().collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let nothing = Arc::new(EmptyExec::new(plan.schema()));
+    let values = ScalarSubqueryExec::new(nothing, open, plan.results().clone());
+    let mut values = values.execute(0, context.clone())?;
+    tokio::select! {
+        () = stop.cancelled() => Err(stopped()),
+        end = values.next() => Ok(end.transpose().map(|_| ())?),
+    }
 }
 
 /// The ids of the taps that are in `plan`. The optimizer takes out what it knows to give nothing.
@@ -296,11 +321,10 @@ impl ExecutionPlan for TapExec {
         Ok(Arc::new(statistics))
     }
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let inner = self.input.execute(partition, context)?;
-        self.shared.set(partition, Reading::Running);
         Ok(Box::pin(TapStream {
-            schema: inner.schema(),
-            inner: Some(inner),
+            schema: self.schema(),
+            begin: Some((self.input.clone(), context)),
+            inner: None,
             partition,
             tap: self.tap.again(),
             shared: self.shared.clone(),
@@ -311,6 +335,9 @@ impl ExecutionPlan for TapExec {
 /// Counts what passes, and leaves what was not read for [`drain`] when it is dropped.
 struct TapStream {
     schema: SchemaRef,
+    /// What is executed when the first row is asked for. An operator that never asks may keep this stream for as long as
+    /// there is a plan, and then the partition must count as one that was never begun.
+    begin: Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>,
     inner: Option<SendableRecordBatchStream>,
     partition: usize,
     tap: Tap,
@@ -320,6 +347,13 @@ struct TapStream {
 impl Stream for TapStream {
     type Item = Result<RecordBatch>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some((input, context)) = self.begin.take() {
+            match input.execute(self.partition, context) {
+                Ok(inner) => self.inner = Some(inner),
+                Err(e) => return Poll::Ready(Some(Err(e))),
+            }
+            self.shared.set(self.partition, Reading::Running);
+        }
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let next = std::task::ready!(inner.poll_next_unpin(cx));
         match &next {

@@ -14,6 +14,7 @@ mod pivots;
 mod previews;
 mod queries;
 mod rejected;
+mod sums;
 mod targets;
 mod validation;
 

@@ -89,6 +89,42 @@ async fn unions_subqueries_and_windows_are_allowed() {
     }
 }
 
+/// What a run that does not end would be waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+#[tokio::test]
+async fn conditions_that_no_row_meets_are_not_asked_of_the_source() {
+    let columns = [("k", "text"), ("v", "bigint")];
+    for (condition, rows) in
+        [("v = 1 AND v = 2", 0), ("(SELECT max(v) FROM input) > 2", 3), ("(SELECT max(v) FROM input) > 3", 0)]
+    {
+        let query = format!("SELECT k, count(*) AS v FROM input WHERE {condition} GROUP BY k, v");
+        let ran = one(&columns, "k,v\na,1\na,3\nb,2\n", &query).run().await;
+        let counts = (ran.counts("source"), ran.counts("step1"));
+        assert_eq!(counts, ([3, 3, 0, 0, 0], [3, rows, 0, 0, 0]), "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn a_join_that_never_asks_for_its_other_side_is_not_waited_for() {
+    let query = "SELECT o.id, s.n FROM (SELECT id FROM orders WHERE id > 100) o
+        LEFT JOIN (SELECT id, count(*) AS n FROM customers GROUP BY id) s ON o.id = s.id";
+    let bench = two(&[("id", "integer"), ("n", "bigint")], query);
+    let ran = tokio::time::timeout(PATIENCE, bench.run()).await.expect("the run ends");
+    assert_eq!(ran.rows(), Vec::<Value>::new());
+    assert_eq!((ran.counts("q"), ran.counts("c")), ([7, 0, 0, 0, 0], [3, 3, 0, 0, 0]));
+}
+
+#[tokio::test]
+async fn subqueries_have_their_values_also_where_nobody_asks_for_the_rows() {
+    let inner = sql("SELECT k, v, (SELECT max(v) FROM input) AS best FROM input");
+    let outer = sql("SELECT k, best AS v FROM input WHERE false");
+    let columns = fields(&[("k", "text"), ("v", "bigint")]);
+    let ran = Bench::chain(columns, "k,v\na,1\na,3\nb,2\n", &[inner, outer]).run().await;
+    assert_eq!((ran.outcome().rows_out, ran.rows()), (0, Vec::new()));
+    assert_eq!((ran.counts("step1"), ran.counts("step2")), ([3, 3, 0, 0, 0], [3, 0, 0, 0, 0]));
+}
+
 #[tokio::test]
 async fn rows_are_counted_where_a_query_needs_none_of_them() {
     for query in [
