@@ -42,6 +42,9 @@ pub struct Config {
     pub scaling: Option<ScalingConfig>,
     /// `FLOWGATE_LOCAL_FS`: whether connectors of the type `local_fs` may be made; false.
     pub local_fs: bool,
+    /// `FLOWGATE_LEASE_SECONDS`: how long a worker holds a run, and its message, without a heartbeat, of which there are
+    /// five in that time; 20. All workers of a deployment should have the same.
+    pub lease_seconds: u32,
 }
 
 /// How tokens are checked.
@@ -161,12 +164,26 @@ impl Config {
                 _ => None,
             },
             local_fs: optional("FLOWGATE_LOCAL_FS").is_some_and(|v| v == "true" || v == "1"),
+            lease_seconds: number("FLOWGATE_LEASE_SECONDS", DEFAULT_LEASE_SECONDS)?.clamp(2, 43_200),
         })
     }
 }
 
 /// Shards of the index of what is due, where the deployment does not say.
 pub const DEFAULT_SHARDS: u32 = 8;
+
+/// Seconds that a worker holds a run without a heartbeat, where the deployment does not say.
+pub const DEFAULT_LEASE_SECONDS: u32 = 20;
+
+/// `FLOWGATE_CLOCK_OFFSET_SECONDS`: how far this process's clock is ahead (negative: behind), to try what a wrong clock
+/// does; 0. Only builds with debug assertions have it.
+///
+/// # Errors
+/// Where it is no number.
+#[cfg(debug_assertions)]
+pub fn clock_offset_seconds() -> Result<i64, ConfigError> {
+    number("FLOWGATE_CLOCK_OFFSET_SECONDS", 0)
+}
 
 impl WorkerConfig {
     /// What the environment says.

@@ -1,7 +1,8 @@
 //! The queues: messages carry ids only, and what they mean is in the store.
 
 use crate::error::{Error, Result};
-use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::{Client, Config};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -46,12 +47,20 @@ pub struct Depth {
     pub delayed: u32,
 }
 
+/// How long an answer is waited for before the request is sent again, beyond what the queue was asked to wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The runs queue and the ticks queue.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
     runs_url: String,
     ticks_url: String,
+}
+
+/// The end of a try to which no answer comes.
+fn within(time: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(time).build()
 }
 
 fn away<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
@@ -61,6 +70,7 @@ fn away<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
 impl Queue {
     /// Queues at these addresses.
     pub fn new(client: Client, runs_url: impl Into<String>, ticks_url: impl Into<String>) -> Self {
+        let client = Client::from_conf(client.config().to_builder().timeout_config(within(PATIENCE)).build());
         Self { client, runs_url: runs_url.into(), ticks_url: ticks_url.into() }
     }
 
@@ -123,6 +133,8 @@ impl Queue {
             .wait_time_seconds(seconds(wait).min(20))
             .visibility_timeout(seconds(visibility))
             .message_system_attribute_names(Name::ApproximateReceiveCount)
+            .customize()
+            .config_override(Config::builder().timeout_config(within(wait + PATIENCE)))
             .send()
             .await
             .map_err(away)?;

@@ -50,8 +50,9 @@ pub async fn services() -> Result<Arc<Services>, Error> {
     let config = Config::from_env()?;
     let sdk = aws::config().await?;
     Ok(Arc::new(Services {
-        clock: Clock::default(),
-        store: Store::new(aws_sdk_dynamodb::Client::new(&sdk), &config.table, config.shards),
+        clock: clock()?,
+        store: Store::new(aws_sdk_dynamodb::Client::new(&sdk), &config.table, config.shards)
+            .with_lease(config.lease_seconds),
         queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), &config.runs_queue_url, &config.ticks_queue_url),
         verifier: Verifier::from_config(&config.tokens)?,
         cursors: Cursors::new(config.cursor_key.as_bytes()),
@@ -63,6 +64,16 @@ pub async fn services() -> Result<Arc<Services>, Error> {
         workers: config.scaling.clone().map(|scaling| aws::Workers::new(&sdk, scaling)),
         config,
     }))
+}
+
+#[cfg(not(debug_assertions))]
+fn clock() -> Result<Clock, Error> {
+    Ok(Clock::default())
+}
+
+#[cfg(debug_assertions)]
+fn clock() -> Result<Clock, Error> {
+    Ok(Clock::ahead(chrono::Duration::seconds(crate::config::clock_offset_seconds()?)))
 }
 
 /// A function that is not called over HTTP but by an event.

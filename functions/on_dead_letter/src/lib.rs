@@ -1,13 +1,13 @@
 //! What came to the dead-letter queue: runs whose message was delivered too often are ended, with the reason.
 
 use serde_json::{Value, json};
+use shared::Result;
 use shared::context::Services;
-use shared::models::run::RunFailure;
+use shared::models::run::MOST_LOST;
 use shared::models::time::Time;
 use shared::queue::{Message, Task};
 use shared::runtime::Trigger;
 use shared::store::runs::{End, Ender};
-use shared::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,28 +48,23 @@ async fn one(services: &Services, body: &str) -> Result<()> {
     }
     if run.committing {
         // Whether its rows are in only the target can say.
-        let settle = Message { task: Task::Settle, ..message };
-        return services.queue.send(&settle, Duration::ZERO).await;
+        return services.queue.send(&Message { task: Task::Settle, ..message }, Duration::ZERO).await;
+    }
+    let again = Message { task: Task::Run, ..message.clone() };
+    let lease = services.store.lease();
+    if run.attempt > 0 && run.lost_attempts() < MOST_LOST {
+        // One of several messages, which has only waited while a worker had the run: how often workers die of it is
+        // counted on the run itself.
+        return services.queue.send(&again, lease).await;
     }
     let now: Time = services.clock.now().into();
-    let error = RunFailure {
-        code: "DELIVERED_TOO_OFTEN".to_owned(),
-        message: format!(
-            "the run was given to workers too often without an end ({} attempts); {}",
-            run.attempt,
-            run.error
-                .as_ref()
-                .map_or("no worker reported why".to_owned(), |e| format!("the last error was: {}", e.0.message))
-        ),
-        node_id: None,
-        retryable: false,
-    };
-    if !services.store.end_run(&run, Ender::Unheld(now), &End::failed(error), now).await? {
-        let now_is = services.store.find_run(tenant, pipeline, id).await?;
-        if now_is.is_some_and(|r| !r.status.is_final()) {
-            // A worker holds it: it will end it, or its lease will be over when this is delivered again.
-            return Err(Error::conflict("RUN_HELD", format!("{id} is still held by a worker")));
-        }
+    if !services.store.end_run(&run, Ender::Unheld(now), &End::failed(run.given_too_often()), now).await? {
+        // A worker has it, which ends it, or dies of it too.
+        return services.queue.send(&again, lease).await;
+    }
+    if run.attempt > 0 {
+        // It is final; what its workers had staged is removed by whoever gets this.
+        services.queue.send(&Message { task: Task::Settle, ..message }, Duration::ZERO).await?;
     }
     Ok(())
 }

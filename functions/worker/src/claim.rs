@@ -1,7 +1,7 @@
 //! What a message asks for, and whether this worker may do it.
 
 use crate::life::{Done, Worker};
-use crate::{life, purge};
+use crate::{leftovers, life, purge};
 use shared::Result;
 use shared::models::run::Run;
 use shared::models::time::Time;
@@ -25,8 +25,14 @@ pub(crate) async fn handle(worker: &Worker, delivery: &Delivery) -> Done {
     done.unwrap_or_else(|error| {
         // Nothing is lost: the message comes back, and the tick looks after the run.
         tracing::warn!(run = message.run_id, pipeline = message.pipeline_id, %error, "the message is left for later");
-        Done::Hide(Duration::from_secs(5))
+        Done::Hide(later(delivery.count))
     })
+}
+
+/// When a message comes back with which nothing could be done: 5 s, doubled with each delivery to five minutes, so that
+/// its twenty deliveries outlast an hour in which the store does not answer.
+fn later(deliveries: u32) -> Duration {
+    Duration::from_secs((5 << deliveries.saturating_sub(1).min(6)).min(300))
 }
 
 async fn run(worker: &Worker, message: &Message, delivery: &Delivery) -> Result<Done> {
@@ -34,7 +40,8 @@ async fn run(worker: &Worker, message: &Message, delivery: &Delivery) -> Result<
     let (tenant, pipeline, id) = (&message.tenant_id, &message.pipeline_id, &message.run_id);
     let run: Box<Run> = match worker.services.store.claim(tenant, pipeline, id, &worker.name, now).await? {
         Claim::Taken(run) => run,
-        Claim::Final | Claim::Gone => return Ok(Done::Delete),
+        Claim::Final(run) if leftovers::may_be_there(&run) => return Ok(leftovers::remove(worker, &run).await),
+        Claim::Final(_) | Claim::Gone => return Ok(Done::Delete),
         Claim::Held(until) => {
             let left = u64::try_from(until.since(now)).unwrap_or(0) / 1000 + 1;
             return Ok(Done::Hide(Duration::from_secs(left.min(60))));
@@ -42,4 +49,19 @@ async fn run(worker: &Worker, message: &Message, delivery: &Delivery) -> Result<
     };
     tracing::info!(run = run.id, attempt = run.attempt, worker = worker.name, "run taken");
     life::live(worker, *run, message.task, &delivery.receipt).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twenty_deliveries_outlast_an_hour() {
+        assert_eq!(
+            (later(0), later(1), later(2)),
+            (Duration::from_secs(5), Duration::from_secs(5), Duration::from_secs(10))
+        );
+        assert_eq!(later(u32::MAX), Duration::from_secs(300));
+        assert!((1..20).map(later).sum::<Duration>() > Duration::from_secs(3600));
+    }
 }

@@ -2,16 +2,16 @@
 
 use crate::engine::progress::Progress;
 use crate::report;
+use shared::Error;
 use shared::context::Services;
 use shared::models::run::Run;
 use shared::models::time::Time;
-use shared::store::runs::{Beat, LEASE_SECONDS};
+use shared::store::runs::Beat;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Seconds between two heartbeats.
-const EVERY: Duration = Duration::from_secs(4);
+/// Heartbeats within a lease.
+const BEATS: u32 = 5;
 
 /// Why a run was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,8 @@ impl Stop {
 /// Beats until it is dropped.
 pub(crate) async fn beat(services: Arc<Services>, run: Run, receipt: String, progress: Arc<Progress>, stop: Stop) {
     let mut held_until = run.lease_until.map_or_else(|| services.clock.now(), |t| t.0);
-    let mut every = tokio::time::interval(EVERY);
+    let lease = services.store.lease();
+    let mut every = tokio::time::interval(lease / BEATS);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
@@ -55,17 +56,21 @@ pub(crate) async fn beat(services: Arc<Services>, run: Run, receipt: String, pro
             stop.now(Reason::Timeout);
         }
         let reported = report::progress(&progress);
+        // A beat that comes late is worth nothing, and must not keep the next one from being sent.
         let (beaten, hidden) = tokio::join!(
-            services.store.heartbeat(&run, &reported, now),
-            services.queue.hide(&receipt, Duration::from_secs(LEASE_SECONDS.unsigned_abs())),
+            tokio::time::timeout(lease / 2, services.store.heartbeat(&run, &reported, now)),
+            tokio::time::timeout(lease / 2, services.queue.hide(&receipt, lease)),
         );
+        let late = |what| Error::Unavailable { what, source: "no answer in time".into() };
+        let beaten = beaten.unwrap_or_else(|_| Err(late("the store")));
+        let hidden = hidden.unwrap_or_else(|_| Err(late("the queue")));
         if let Err(error) = hidden {
             // Another delivery finds the run held, and waits.
             tracing::warn!(run = run.id, %error, "the message could not be hidden for longer");
         }
         match beaten {
             Ok(Beat::Held { cancel }) => {
-                held_until = now.0 + chrono::Duration::seconds(LEASE_SECONDS);
+                held_until = now.0 + lease;
                 if cancel {
                     stop.now(Reason::Cancelled);
                 }
@@ -73,7 +78,7 @@ pub(crate) async fn beat(services: Arc<Services>, run: Run, receipt: String, pro
             Ok(Beat::Lost) => stop.now(Reason::Lost),
             Err(error) => {
                 tracing::warn!(run = run.id, %error, "the lease could not be extended");
-                if services.clock.now() + chrono::Duration::from_std(EVERY).unwrap_or_default() >= held_until {
+                if services.clock.now() + lease / BEATS >= held_until {
                     stop.now(Reason::Lost);
                 }
             }

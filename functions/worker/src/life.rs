@@ -1,20 +1,21 @@
 //! The life of a run, from the claim to its end.
 
-use crate::engine::job::{CommitGate, Hooks, Settings};
+use crate::engine::job::{Hooks, Settings};
 use crate::engine::progress::Progress;
 use crate::error::{Kind, RunError};
+use crate::gate::Gate;
 use crate::heartbeat::{self, Reason, Stop};
-use crate::{claim, engine, job, report, targets};
+use crate::{claim, engine, job, leftovers, report, targets};
 use rand::RngExt;
 use shared::Result;
 use shared::context::Services;
 use shared::models::pipeline::Retry;
-use shared::models::run::{Rows, Run, RunStatus};
+use shared::models::run::{MOST_LOST, Rows, Run, RunStatus};
 use shared::models::time::Time;
 use shared::protection::Protection;
 use shared::queue::Task;
 use shared::secrets::Opener;
-use shared::store::runs::{End, Ender, LEASE_SECONDS};
+use shared::store::runs::{End, Ender};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -70,7 +71,7 @@ impl Worker {
                 }
                 continue;
             }
-            let lease = Duration::from_secs(LEASE_SECONDS.unsigned_abs());
+            let lease = self.services.store.lease();
             let received = tokio::select! {
                 received = self.services.queue.receive(1, Duration::from_secs(20), lease) => received,
                 () = self.shutdown.cancelled() => break,
@@ -136,16 +137,20 @@ pub(crate) async fn live(worker: &Worker, run: Run, task: Task, receipt: &str) -
     if run.committing && (task == Task::Settle || heartbeat::past_timeout(&run, now)) {
         return settle(worker, &run, &RunError::new(Kind::Timeout, timeout_text(&run))).await;
     }
-    if task == Task::Settle {
-        let error = RunError::new(Kind::Internal, "the run was given to workers too often without an end");
-        return end(worker, &run, End::failed(report::failure(&error))).await;
+    // The one that holds it now is counted too.
+    let is_poison = run.lost_attempts() > MOST_LOST;
+    if run.committing && is_poison {
+        return settle(worker, &run, &RunError::new(Kind::Internal, run.given_too_often().message)).await;
+    }
+    if task == Task::Settle || is_poison {
+        return end_without_rows(worker, &run, End::failed(run.given_too_often())).await;
     }
     if run.cancel_requested && !run.committing {
-        return end(worker, &run, End::cancelled()).await;
+        return end_without_rows(worker, &run, End::cancelled()).await;
     }
     if heartbeat::past_timeout(&run, now) {
-        return end(worker, &run, End::failed(report::failure(&RunError::new(Kind::Timeout, timeout_text(&run)))))
-            .await;
+        let error = RunError::new(Kind::Timeout, timeout_text(&run));
+        return end_without_rows(worker, &run, End::failed(report::failure(&error))).await;
     }
     let attempt = attempt(worker, &run, receipt).await;
     let done = conclude(worker, &run, &attempt).await;
@@ -232,6 +237,11 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done>
         Err(error) => error,
     };
     match (attempt.stop.reason(), error.kind) {
+        (None, Kind::Superseded) if is_committing(worker, run).await? => {
+            // A target says so, not the store: whoever settled the run there came no further.
+            let why = "the run was given up by an attempt before this one and settled as not committed";
+            return settle(worker, run, &RunError::new(Kind::Internal, why)).await;
+        }
         (Some(Reason::Lost), _) | (None, Kind::Superseded) => {
             tracing::warn!(run = run.id, attempt = run.attempt, "the run is not this worker's any more");
             return Ok(Done::Leave);
@@ -244,9 +254,9 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done>
         (Some(Reason::Timeout), Kind::Cancelled) => {
             return fail(worker, run, attempt, &RunError::new(Kind::Timeout, timeout_text(run))).await;
         }
-        (_, Kind::Cancelled | Kind::Superseded) => {
+        (_, Kind::Cancelled | Kind::Superseded) if !is_committing(worker, run).await? => {
             let end_now = End { progress: Some(report::progress(&attempt.progress)), ..End::cancelled() };
-            return end(worker, run, end_now).await;
+            return end_without_rows(worker, run, end_now).await;
         }
         _ => {}
     }
@@ -271,8 +281,7 @@ fn delay(retry: &Retry, failures: u32) -> Duration {
 
 async fn fail(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -> Result<Done> {
     tracing::warn!(run = run.id, %error, "run failed");
-    let current = worker.services.store.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
-    if current.is_some_and(|r| r.committing) {
+    if is_committing(worker, run).await? {
         return settle(worker, run, error).await;
     }
     let spool = attempt.progress.finish_errors().unwrap_or_default();
@@ -285,7 +294,13 @@ async fn fail(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -
         errors_attempt,
         ..End::failed(report::failure(error))
     };
-    end(worker, run, failed).await
+    end_without_rows(worker, run, failed).await
+}
+
+/// Whether this attempt holds the run, and it or one before it may have committed.
+async fn is_committing(worker: &Worker, run: &Run) -> Result<bool> {
+    let current = worker.services.store.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
+    Ok(current.is_some_and(|now| now.committing && now.attempt == run.attempt && now.status == RunStatus::Running))
 }
 
 fn succeeded(rows: Rows, progress: Option<shared::models::run::Progress>) -> End {
@@ -343,56 +358,26 @@ fn partly<T: std::fmt::Debug>(error: &RunError, there: &[T], missing: &[T]) -> R
 }
 
 async fn end(worker: &Worker, run: &Run, end: End) -> Result<Done> {
+    has_ended(worker, run, &end).await?;
+    Ok(Done::Delete)
+}
+
+/// Ends a run of which no attempt has come to its commit, and removes what they staged.
+async fn end_without_rows(worker: &Worker, run: &Run, end: End) -> Result<Done> {
+    Ok(if has_ended(worker, run, &end).await? { leftovers::remove(worker, run).await } else { Done::Delete })
+}
+
+/// Whether it was this worker that has ended the run.
+async fn has_ended(worker: &Worker, run: &Run, end: &End) -> Result<bool> {
     let now: Time = worker.services.clock.now().into();
     let status = end.status.name();
-    if worker.services.store.end_run(run, Ender::Holder, &end, now).await? {
+    let ended = worker.services.store.end_run(run, Ender::Holder, end, now).await?;
+    if ended {
         tracing::info!(run = run.id, status, "run ended");
     } else {
         tracing::warn!(run = run.id, status, "the run was ended by someone else before");
     }
-    Ok(Done::Delete)
-}
-
-/// Moves the run to the stage `committing` with the numbers that it will have come to.
-struct Gate {
-    services: Arc<Services>,
-    run: Run,
-    progress: Arc<Progress>,
-    entered: Arc<AtomicBool>,
-}
-
-#[async_trait::async_trait]
-impl CommitGate for Gate {
-    async fn enter(&self) -> Result<(), RunError> {
-        let away = |error: shared::Error| {
-            tracing::warn!(run = self.run.id, %error, "the run cannot start to commit");
-            RunError::new(Kind::Internal, "the store did not answer before the commit; nothing was written")
-        };
-        let spool = self.progress.finish_errors()?;
-        let store = &self.services.store;
-        let errors = report::keep_errors(store, &self.run, spool.as_deref()).await.map_err(away)?;
-        let mut rows = report::rows(&self.progress, report::skipped(&self.progress));
-        let progress = report::progress(&self.progress);
-        let mut errors = errors;
-        // An attempt before this one has committed to some targets, which are not read for again: what it counted, and
-        // the rows that it rejected, are more than what this one has seen.
-        if let Some(before) = self.run.rows.filter(|_| self.run.committing) {
-            if before.failed > rows.failed {
-                errors = None;
-            }
-            rows = Rows {
-                rows_in: rows.rows_in.max(before.rows_in),
-                rows_out: rows.rows_out.max(before.rows_out),
-                failed: rows.failed.max(before.failed),
-                skipped: rows.skipped.max(before.skipped),
-            };
-        }
-        if store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)? {
-            self.entered.store(true, Relaxed);
-            return Ok(());
-        }
-        Err(RunError::new(Kind::Superseded, "the run was cancelled, or is another worker's: nothing was written"))
-    }
+    Ok(ended)
 }
 
 #[cfg(test)]

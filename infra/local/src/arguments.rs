@@ -56,9 +56,12 @@ pub struct Serve {
     /// What one run may hold in memory before it spills to disk, in MiB
     #[arg(long, value_name = "MIB", env = "FLOWGATE_MEMORY_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: u32,
-    /// How many runs are executed at once
-    #[arg(long, value_name = "N", env = "FLOWGATE_CONCURRENT_RUNS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// How many runs are executed at once; 0 leaves them to workers of their own, and says how these are started
+    #[arg(long, value_name = "N", env = "FLOWGATE_CONCURRENT_RUNS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=64))]
     pub concurrent_runs: u32,
+    /// Seconds after which a run goes on elsewhere whose worker has died
+    #[arg(long, value_name = "SECONDS", env = "FLOWGATE_LEASE_SECONDS", default_value_t = shared::config::DEFAULT_LEASE_SECONDS, value_parser = clap::value_parser!(u32).range(2..=43_200))]
+    pub lease: u32,
     /// Seconds that Ctrl-C gives to running runs; one that is not finished then goes on after the next start
     #[arg(long, value_name = "SECONDS", env = "FLOWGATE_GRACE", default_value_t = 10)]
     pub grace: u64,

@@ -27,6 +27,8 @@ pub async fn run(arguments: Serve) -> Result<(), BoxError> {
         allowed_hosts: arguments.allow_host,
         memory_bytes: arguments.memory as usize * 1024 * 1024,
         concurrent_runs: arguments.concurrent_runs as usize,
+        worker: arguments.concurrent_runs > 0,
+        lease_seconds: arguments.lease,
         grace: Duration::from_secs(arguments.grace),
         ..Options::new(arguments.data.data_dir)
     })
@@ -37,6 +39,9 @@ pub async fn run(arguments: Serve) -> Result<(), BoxError> {
         ));
     }
     greet(&stack, started.elapsed())?;
+    if arguments.concurrent_runs == 0 {
+        show_workers(&stack);
+    }
     asked_to_stop().await?;
     say("\nStopping: no new requests are taken, running runs may finish. Ctrl-C again ends at once.");
     tokio::spawn(async {
@@ -73,6 +78,19 @@ Ctrl-C stops it.",
         tables(stack),
     ));
     Ok(())
+}
+
+/// Says how a worker is started that is a process of its own.
+fn show_workers(stack: &Stack) {
+    say(
+        "\nRuns wait for workers, each a process with a scratch folder of its own (cargo run -p worker --bin worker):\n",
+    );
+    // A bucket's key is not ours to show, and stands in the environment already.
+    let own = |name: &str| !stack.lake().starts_with("s3:") || !name.starts_with("AWS_") || name.contains("_URL_");
+    for (name, value) in stack.worker_environment().iter().filter(|(name, _)| own(name)) {
+        say(format_args!("  export {name}='{value}'"));
+    }
+    say("  export FLOWGATE_SCRATCH=\"$(mktemp -d)\"");
 }
 
 /// Where the tables lie, as a path where that is a folder.

@@ -16,7 +16,7 @@ use error::part;
 use serde_json::Value;
 use shared::aws::local_config;
 use shared::clock::Clock;
-use shared::config::{Config, DEFAULT_SHARDS, SecretsConfig, TokenConfig};
+use shared::config::{Config, DEFAULT_LEASE_SECONDS, DEFAULT_SHARDS, SecretsConfig, TokenConfig};
 use shared::context::Services;
 use shared::error::BoxError;
 use shared::hosts::AllowedHost;
@@ -55,6 +55,8 @@ pub struct Options {
     pub worker: bool,
     /// Runs that are executed at once.
     pub concurrent_runs: usize,
+    /// How long a worker holds a run without a heartbeat.
+    pub lease_seconds: u32,
     /// Bytes for one run's operators, beyond which they spill.
     pub memory_bytes: usize,
     /// How long a shutdown waits for running runs, which are delivered again afterwards.
@@ -74,6 +76,7 @@ impl Options {
             scheduled: true,
             worker: true,
             concurrent_runs: 2,
+            lease_seconds: DEFAULT_LEASE_SECONDS,
             memory_bytes: 1 << 30,
             grace: Duration::from_secs(10),
         }
@@ -198,6 +201,24 @@ impl Stack {
     /// The address of the embedded table.
     pub fn table_endpoint(&self) -> String {
         self.dynamodb.endpoint()
+    }
+
+    /// What a worker that is a process of its own must find in its environment to take runs of this stack.
+    pub fn worker_environment(&self) -> Vec<(&'static str, String)> {
+        let config = &self.services.config;
+        vec![
+            ("AWS_REGION", "local".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.endpoint()),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.endpoint()),
+            ("FLOWGATE_TABLE", config.table.clone()),
+            ("FLOWGATE_RUNS_QUEUE_URL", config.runs_queue_url.clone()),
+            ("FLOWGATE_SECRETS_KEY_FILE", self.folder.secrets_key().display().to_string()),
+            ("FLOWGATE_LAKE_URL", self.lake().to_owned()),
+            ("FLOWGATE_FILES_ROOT", self.files_root.display().to_string()),
+            ("FLOWGATE_LEASE_SECONDS", config.lease_seconds.to_string()),
+        ]
     }
 
     /// Where the tables lie: a URL without a slash at its end.
@@ -337,12 +358,13 @@ fn services(
         secrets: SecretsConfig::File(folder.secrets_key()),
         scaling: None,
         local_fs: true,
+        lease_seconds: options.lease_seconds,
     };
     let table = aws_sdk_dynamodb::Client::new(&local_config(&dynamodb.endpoint()));
     let queue = aws_sdk_sqs::Client::new(&local_config(&sqs.endpoint()));
     let services = Services {
         clock: options.clock.clone(),
-        store: Store::new(table, &config.table, config.shards),
+        store: Store::new(table, &config.table, config.shards).with_lease(config.lease_seconds),
         queue: Queue::new(queue, &config.runs_queue_url, &config.ticks_queue_url),
         verifier: Verifier::from_config(&config.tokens).map_err(part("the check of tokens"))?,
         cursors: Cursors::new(config.cursor_key.as_bytes()),

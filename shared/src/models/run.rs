@@ -66,6 +66,9 @@ pub struct RunFailure {
     pub retryable: bool,
 }
 
+/// How many workers may take a run and never say what became of it, before it is given up.
+pub const MOST_LOST: u32 = 20;
+
 /// Rows that a run counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -251,6 +254,26 @@ pub struct ProgressView {
 }
 
 impl Run {
+    /// How often a worker took the run and did not say what became of it, a worker that holds it now included.
+    pub fn lost_attempts(&self) -> u32 {
+        self.attempt.saturating_sub(self.failures)
+    }
+
+    /// Why it is given up whose workers never come to an end of it.
+    pub fn given_too_often(&self) -> RunFailure {
+        let last = self.error.as_ref().map(|error| format!("the last error was: {}", error.0.message));
+        RunFailure {
+            code: "DELIVERED_TOO_OFTEN".to_owned(),
+            message: format!(
+                "the run was given to workers too often without an end ({} attempts); {}",
+                self.attempt,
+                last.unwrap_or_else(|| "no worker reported why".to_owned())
+            ),
+            node_id: None,
+            retryable: false,
+        }
+    }
+
     /// What callers see. Row counts show once the run has ended.
     pub fn view(&self) -> RunView {
         let rows = self.rows.filter(|_| self.status.is_final());

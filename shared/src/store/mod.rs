@@ -13,6 +13,7 @@ pub mod tick;
 use crate::aws::Chain;
 use crate::error::{Error, Result};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem};
 use keys::Key;
@@ -29,6 +30,7 @@ pub struct Store {
     client: Client,
     table: String,
     shards: u32,
+    lease_seconds: u32,
 }
 
 /// A page of a Query.
@@ -51,6 +53,8 @@ pub(crate) enum Transacted {
 const MAX_ITEM: usize = 400 * 1024;
 /// How often a transaction that met another one is tried.
 const TRIES: u32 = 8;
+/// How long an answer is waited for before the request is sent again: a connection that has gone silent says so never.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The error of a call to the table: throttling and outages are told apart from defects.
 pub(crate) fn away<E, R>(error: SdkError<E, R>) -> Error
@@ -122,7 +126,21 @@ pub(crate) fn read<T: DeserializeOwned>(item: Item) -> Result<T> {
 impl Store {
     /// The table of this name, whose index has `shards` shards.
     pub fn new(client: Client, table: impl Into<String>, shards: u32) -> Self {
-        Self { client, table: table.into(), shards: shards.max(1) }
+        let lease_seconds = crate::config::DEFAULT_LEASE_SECONDS;
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).build();
+        let client = Client::from_conf(client.config().to_builder().timeout_config(timeouts).build());
+        Self { client, table: table.into(), shards: shards.max(1), lease_seconds }
+    }
+
+    /// The same, whose workers hold runs for `seconds` without a heartbeat.
+    #[must_use]
+    pub fn with_lease(self, seconds: u32) -> Self {
+        Self { lease_seconds: seconds, ..self }
+    }
+
+    /// How long a worker holds a run without a heartbeat.
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds.into())
     }
 
     /// The shards of the index.

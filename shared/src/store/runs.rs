@@ -4,7 +4,7 @@ mod end;
 mod hold;
 
 pub use end::{End, Ender};
-pub use hold::{Beat, Claim, LEASE_SECONDS};
+pub use hold::{Beat, Claim};
 
 use super::idempotency::{Created, Idempotency};
 use super::keys::{self, Key};

@@ -2,6 +2,7 @@
 
 mod api;
 mod api_source;
+mod attempts;
 mod databases;
 mod events;
 mod lake;

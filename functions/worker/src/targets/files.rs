@@ -111,11 +111,6 @@ impl Folder {
         self.remove_below(&self.path, &HashSet::new()).await;
     }
 
-    /// Removes what this attempt wrote, but for the files of a commit.
-    pub async fn remove_but(&self, kept: &HashSet<&str>) {
-        self.remove_below(&self.path, kept).await;
-    }
-
     /// Removes `adds`, which are in no commit.
     pub async fn remove_files(&self, adds: &[Add]) {
         for add in adds {
@@ -127,13 +122,13 @@ impl Folder {
         }
     }
 
-    /// Removes what other attempts of the run left, after its one commit, which took `adds`.
-    pub async fn remove_others(&self, adds: &[Add]) {
-        let kept = adds.iter().map(|add| add.path.as_str()).collect();
-        self.remove_below(&self.run, &kept).await;
+    /// Removes what all attempts of the run left, after its one commit, which took `kept`.
+    pub async fn remove_others(&self, kept: &HashSet<&str>) {
+        self.remove_below(&self.run, kept).await;
     }
 
-    async fn remove_below(&self, folder: &Path, kept: &HashSet<&str>) {
+    /// Whether nothing is left but what is kept.
+    async fn remove_below(&self, folder: &Path, kept: &HashSet<&str>) -> bool {
         let mut files = self.store.list(Some(folder));
         while let Some(file) = files.next().await {
             let removed = match file {
@@ -143,26 +138,34 @@ impl Folder {
             };
             if let Err(error) = removed {
                 tracing::warn!(%folder, %error, "files that no commit took are left behind");
-                return;
+                return false;
             }
         }
-        self.remove_empty_folders().await;
+        self.remove_empty_folders(folder).await;
+        true
     }
 
     /// Object stores have no folders; a disk has.
-    async fn remove_empty_folders(&self) {
+    async fn remove_empty_folders(&self, folder: &Path) {
         let Some(root) = self.place.folder() else { return };
-        for folder in [&self.path, &self.run] {
-            // Refused where it still holds something, which is what is wanted.
+        // Removing one is refused where it still holds something, which is what is wanted.
+        if let Ok(mut inside) = tokio::fs::read_dir(root.join(folder.as_ref())).await {
+            while let Ok(Some(entry)) = inside.next_entry().await {
+                let _ = tokio::fs::remove_dir(entry.path()).await;
+            }
+        }
+        for folder in [folder, &self.run] {
             let _ = tokio::fs::remove_dir(root.join(folder.as_ref())).await;
         }
     }
 }
 
-/// Removes all that a run has written into the table, where it is certain that no commit took or will take it.
-pub async fn remove_run(place: &Place, store: ObjectStoreRef, run_id: &str) {
-    if let Ok(folder) = Folder::new(place, store, run_id) {
-        folder.remove_below(&folder.run, &HashSet::new()).await;
+/// Removes all that a run has written into the table, where it is certain that no commit took or will take it. False
+/// where something may be left.
+pub async fn remove_run(place: &Place, store: ObjectStoreRef, run_id: &str) -> bool {
+    match Folder::new(place, store, run_id) {
+        Ok(folder) => folder.remove_below(&folder.run, &HashSet::new()).await,
+        Err(_) => false,
     }
 }
 

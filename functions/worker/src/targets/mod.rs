@@ -32,7 +32,7 @@ pub use check::{check, fields};
 pub use either::{Target, open};
 pub use page::{PageRequest, Position, TablePage, read_page};
 pub use sample::{Sample, sample};
-pub use settle::settle;
+pub use settle::{discard, settle};
 pub use target::Committed;
 pub use values::{json, row_text};
 pub use watermark::Watermark;

@@ -31,6 +31,20 @@ pub async fn settle(
     Ok(false)
 }
 
+/// Removes what attempts of a run have staged at the table of `schema`, and beside it, where none of them committed or ever
+/// will. False where something may be left.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the lake cannot be opened.
+pub async fn discard(tenant: &str, schema: &TableSchema, run_id: &str, settings: &Settings) -> Result<bool, RunError> {
+    let mut all = true;
+    for schema in [schema, &rejected::schema(schema)] {
+        let place = Place::new(tenant, schema, settings)?;
+        all &= files::remove_run(&place, place.storage()?, run_id).await;
+    }
+    Ok(all)
+}
+
 async fn decide(place: &Place, schema: &TableSchema, run_id: &str, earlier: &[Earlier]) -> Result<bool, RunError> {
     let facts = Facts::settled(run_id);
     let mut last = None;

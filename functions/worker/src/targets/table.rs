@@ -4,6 +4,7 @@ use super::columns;
 use crate::engine::job::{Lake, Settings, TableSchema};
 use crate::error::{Kind, RunError};
 use deltalake::kernel::transaction::{CommitProperties, TransactionError};
+use deltalake::logstore::ObjectStoreRef;
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
@@ -59,6 +60,14 @@ impl Place {
         Ok(DeltaTableBuilder::from_url(self.url.clone())
             .map_err(|e| self.error("opened", e))?
             .with_storage_options(options))
+    }
+
+    /// Where the table's files lie, whether it is there yet or not.
+    ///
+    /// # Errors
+    /// `Kind::TargetUnavailable` where the lake cannot be opened.
+    pub fn storage(&self) -> Result<ObjectStoreRef, RunError> {
+        Ok(self.builder()?.build_storage().map_err(|e| self.error("opened", e))?.object_store(None))
     }
 
     /// The table at `version`, or at its newest; none where it is not there yet.

@@ -388,7 +388,7 @@ impl Target {
         self.keep = true;
         let mut adds = self.merge.take_adds();
         adds.append(&mut self.staged.written.adds);
-        self.folder.remove_others(&adds).await;
+        self.folder.remove_others(&adds.iter().map(|add| add.path.as_str()).collect()).await;
         facts.committed(version)
     }
 
@@ -404,8 +404,8 @@ impl Target {
             Err(error) if error.kind == Kind::Target => return Ok(nothing),
             Err(error) => return Err(error),
         };
-        let kept = entry.files.iter().map(String::as_str).collect();
-        self.folder.remove_but(&kept).await;
+        // Whoever committed may have died before it removed what others had staged.
+        self.folder.remove_others(&entry.files.iter().map(String::as_str).collect()).await;
         Ok(entry.facts.map_or(nothing, |facts| facts.committed(entry.version)))
     }
 }

@@ -6,10 +6,6 @@ use crate::error::{Error, Result};
 use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus};
 use crate::models::time::Time;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use chrono::Duration;
-
-/// Seconds that a worker holds a run without extending its lease.
-pub const LEASE_SECONDS: i64 = 20;
 
 /// How a worker's claim ended.
 #[derive(Debug)]
@@ -17,7 +13,7 @@ pub enum Claim {
     /// The worker holds the run; `attempt` is its fencing token.
     Taken(Box<Run>),
     /// The run is final.
-    Final,
+    Final(Box<Run>),
     /// Another worker holds it until then.
     Held(Time),
     /// It was removed with its pipeline.
@@ -43,7 +39,7 @@ impl Store {
     /// Where the table does not answer.
     pub async fn claim(&self, tenant: &str, pipeline: &str, id: &str, worker: &str, now: Time) -> Result<Claim> {
         let key = keys::run(tenant, pipeline, id);
-        let lease = Time(now.0 + Duration::seconds(LEASE_SECONDS));
+        let lease = Time(now.0 + self.lease());
         let due = self.overdue(tenant, pipeline, id, lease);
         let mut update = self
             .client()
@@ -72,12 +68,15 @@ impl Store {
         match update.send().await {
             Ok(answer) => {
                 let run: Run = read(answer.attributes.unwrap_or_default())?;
-                self.keep_last_run(&run).await?;
+                if let Err(error) = self.keep_last_run(&run).await {
+                    // It is only shown there, and shown again when the run ends.
+                    tracing::warn!(run = run.id, %error, "the pipeline does not show the run as its last one yet");
+                }
                 Ok(Claim::Taken(Box::new(run)))
             }
             Err(error) if refused(&error) => Ok(match self.find_run(tenant, pipeline, id).await? {
                 None => Claim::Gone,
-                Some(run) if run.status.is_final() => Claim::Final,
+                Some(run) if run.status.is_final() => Claim::Final(Box::new(run)),
                 Some(run) => Claim::Held(run.lease_until.unwrap_or(now)),
             }),
             Err(error) => Err(away(error)),
@@ -89,7 +88,7 @@ impl Store {
     /// # Errors
     /// Where the table does not answer; the lease is then as it was.
     pub async fn heartbeat(&self, run: &Run, progress: &Progress, now: Time) -> Result<Beat> {
-        let lease = Time(now.0 + Duration::seconds(LEASE_SECONDS));
+        let lease = Time(now.0 + self.lease());
         let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, lease);
         let sets = "SET leaseUntil = :lease, progress = :progress, GSI1PK = :pk, GSI1SK = :sk";
         let values = [

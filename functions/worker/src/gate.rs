@@ -1,0 +1,53 @@
+//! The fence before a run's commit: who may not commit any more is stopped here.
+
+use crate::engine::job::CommitGate;
+use crate::engine::progress::Progress;
+use crate::error::{Kind, RunError};
+use crate::report;
+use shared::context::Services;
+use shared::models::run::{Rows, Run};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Moves the run to the stage `committing` with the numbers that it will have come to.
+pub(crate) struct Gate {
+    pub(crate) services: Arc<Services>,
+    pub(crate) run: Run,
+    pub(crate) progress: Arc<Progress>,
+    /// Set once it has.
+    pub(crate) entered: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl CommitGate for Gate {
+    async fn enter(&self) -> Result<(), RunError> {
+        let away = |error: shared::Error| {
+            tracing::warn!(run = self.run.id, %error, "the run cannot start to commit");
+            RunError::new(Kind::Internal, "the store did not answer before the commit; nothing was written")
+        };
+        let spool = self.progress.finish_errors()?;
+        let store = &self.services.store;
+        let errors = report::keep_errors(store, &self.run, spool.as_deref()).await.map_err(away)?;
+        let mut rows = report::rows(&self.progress, report::skipped(&self.progress));
+        let progress = report::progress(&self.progress);
+        let mut errors = errors;
+        // An attempt before this one has committed to some targets, which are not read for again: what it counted, and
+        // the rows that it rejected, are more than what this one has seen.
+        if let Some(before) = self.run.rows.filter(|_| self.run.committing) {
+            if before.failed > rows.failed {
+                errors = None;
+            }
+            rows = Rows {
+                rows_in: rows.rows_in.max(before.rows_in),
+                rows_out: rows.rows_out.max(before.rows_out),
+                failed: rows.failed.max(before.failed),
+                skipped: rows.skipped.max(before.skipped),
+            };
+        }
+        if store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)? {
+            self.entered.store(true, Relaxed);
+            return Ok(());
+        }
+        Err(RunError::new(Kind::Superseded, "the run was cancelled, or is another worker's: nothing was written"))
+    }
+}

@@ -1,0 +1,233 @@
+//! Runs whose workers died, or failed: how often they are tried, and what is left of attempts that came to nothing.
+
+use crate::wait;
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::launch;
+use shared::models::run::{MOST_LOST, Progress, Rows, Run, Trigger};
+use shared::models::time::Time;
+use shared::queue::{Message, Task};
+use shared::store::runs::Claim;
+use std::path::PathBuf;
+use tests::World;
+use tests::s3::S3;
+
+/// A pipeline that copies three people, in a world where nothing runs by itself.
+struct People {
+    world: World,
+    schema: String,
+    pipeline: String,
+}
+
+impl People {
+    async fn new() -> Self {
+        let world = World::new().await;
+        world.file("people.csv", "id,name\n1,Ada\n2,Bob\n3,Cyd\n");
+        let connector = world.connector("people", "people.csv").await;
+        let fields = json!([{"name": "id", "dataType": "integer"}, {"name": "name", "dataType": "text"}]);
+        let schema = world.schema("people", fields).await;
+        let pipeline = world.copy(&connector, &schema).await;
+        Self { world, schema, pipeline }
+    }
+
+    /// A run that no message names.
+    async fn run(&self) -> Run {
+        let services = self.world.stack.services();
+        let stored = services.store.pipeline("acme", &self.pipeline).await.unwrap();
+        let now = services.clock.now();
+        let id = shared::id::new(shared::id::Prefix::Run, now);
+        let run = launch::new_run(&stored, id, Trigger::Manual, "ada", now.into());
+        services.store.create_run(&run, None, None).await.unwrap();
+        run
+    }
+
+    /// A worker takes the run so long ago that its lease is over, and dies.
+    async fn lost(&self, run: &Run, seconds_ago: i64) -> Run {
+        let past = Time(Clock::default().now() - chrono::Duration::seconds(seconds_ago));
+        let store = &self.world.stack.services().store;
+        match store.claim("acme", &self.pipeline, &run.id, "died", past).await.unwrap() {
+            Claim::Taken(run) => *run,
+            other => panic!("nobody else wants it: {other:?}"),
+        }
+    }
+
+    /// A file that an attempt has staged.
+    fn staged(&self, run: &Run) -> PathBuf {
+        let folder = self.world.lake().join(&self.schema).join(&run.id).join("0123");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("part-0.parquet"), "rows").unwrap();
+        folder.join("part-0.parquet")
+    }
+
+    async fn send(&self, task: Task, run: &Run) {
+        let message =
+            Message { task, tenant_id: "acme".to_owned(), pipeline_id: self.pipeline.clone(), run_id: run.id.clone() };
+        self.world.stack.services().queue.send(&message, std::time::Duration::ZERO).await.unwrap();
+    }
+
+    /// What the dead-letter function does with a message for the run.
+    async fn bury(&self, run: &Run) {
+        let body = json!({"task": "run", "tenantId": "acme", "pipelineId": self.pipeline, "runId": run.id});
+        let event = json!({"Records": [{"messageId": "1", "body": body.to_string()}]});
+        let answer = self.world.stack.invoke("on_dead_letter", event).await.unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+    }
+
+    async fn finished(&self, run: &Run) -> Value {
+        self.world.api.finished(&self.pipeline, &run.id).await
+    }
+
+    async fn rows(&self) -> usize {
+        self.world.api.rows(&self.schema).await.len()
+    }
+}
+
+#[tokio::test]
+async fn what_an_attempt_that_died_had_staged_goes_with_its_cancelled_run() {
+    let people = People::new().await;
+    let run = people.run().await;
+    people.lost(&run, 60).await;
+    let staged = people.staged(&run);
+    let path = format!("/pipelines/{}/runs/{}", people.pipeline, run.id);
+    people.world.api.post(&format!("{path}/cancel"), &json!({})).await.expect(202);
+    people.send(Task::Run, &run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!((&ended["status"], &ended["attempt"]), (&json!("cancelled"), &json!(2)), "{ended}");
+    wait("what was staged is removed", async || !staged.exists()).await;
+    let folder = people.world.lake().join(&people.schema).join(&run.id);
+    wait("its folder too", async || !folder.exists()).await;
+    assert_eq!(people.rows().await, 0);
+}
+
+#[tokio::test]
+async fn an_attempt_that_finds_the_commit_removes_what_others_had_staged_and_nothing_else() {
+    let people = People::new().await;
+    let run = people.run().await;
+    people.send(Task::Run, &run).await;
+    assert_eq!(people.finished(&run).await["status"], "completed");
+    // As it lay there when the worker died that had committed: not reported, with a file of an attempt before it.
+    let staged = people.staged(&run);
+    let store = &people.world.stack.services().store;
+    let again = people.run().await;
+    let held = people.lost(&again, 60).await;
+    assert!(store.enter_committing(&held, Rows::default(), &Progress::default(), None).await.unwrap());
+    let log = people.world.lake().join(&people.schema).join("_delta_log/00000000000000000001.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    // The commit of the first run is that of the second one, whose id has the same length.
+    std::fs::write(&log, text.replace(&run.id, &again.id)).unwrap();
+    let table = people.world.lake().join(&people.schema);
+    std::fs::rename(table.join(&run.id), table.join(&again.id)).unwrap();
+    let staged = table.join(&again.id).join(staged.strip_prefix(table.join(&run.id)).unwrap());
+    assert!(staged.exists());
+    people.send(Task::Run, &again).await;
+    let ended = people.finished(&again).await;
+    assert_eq!((&ended["status"], &ended["attempt"]), (&json!("completed"), &json!(2)), "{ended}");
+    assert!(!staged.exists(), "what nobody took is still there");
+    assert_eq!(people.rows().await, 3, "what was committed stays");
+}
+
+#[tokio::test]
+async fn a_run_of_which_every_worker_dies_is_given_up_and_says_so() {
+    let people = People::new().await;
+    let run = people.run().await;
+    for lost in 0..MOST_LOST {
+        people.lost(&run, 3000 - i64::from(lost) * 30).await;
+    }
+    let staged = people.staged(&run);
+    people.send(Task::Run, &run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("DELIVERED_TOO_OFTEN")),
+        "{ended}"
+    );
+    assert_eq!((&ended["attempt"], &ended["error"]["retryable"]), (&json!(MOST_LOST + 1), &json!(false)), "{ended}");
+    wait("what was staged is removed", async || !staged.exists()).await;
+    assert_eq!(people.rows().await, 0);
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_run_that_one_worker_lost_is_one_message_of_several_and_ends_nothing() {
+    let people = People::new().await;
+    let run = people.run().await;
+    people.lost(&run, 120).await;
+    people.bury(&run).await;
+    let path = format!("/pipelines/{}/runs/{}", people.pipeline, run.id);
+    assert_eq!(people.world.api.get(&path).await.expect(200).json()["status"], "running");
+    // It is sent again, after the time of a lease; this one is not waited for here.
+    let delayed = people.world.stack.services().queue.depth().await.unwrap().delayed;
+    assert_eq!(delayed, 1);
+    people.send(Task::Run, &run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!((&ended["status"], &ended["attempt"]), (&json!("completed"), &json!(2)), "{ended}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_ends_a_run_whose_workers_all_died_and_what_they_staged_is_removed() {
+    let people = People::new().await;
+    let run = people.run().await;
+    for lost in 0..MOST_LOST {
+        people.lost(&run, 3000 - i64::from(lost) * 30).await;
+    }
+    let staged = people.staged(&run);
+    people.bury(&run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("DELIVERED_TOO_OFTEN")),
+        "{ended}"
+    );
+    wait("what was staged is removed", async || !staged.exists()).await;
+}
+
+#[tokio::test]
+async fn a_run_that_waits_is_found_waiting_by_a_dead_letter_and_fails_with_the_reason() {
+    let people = People::new().await;
+    let run = people.run().await;
+    people.bury(&run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("DELIVERED_TOO_OFTEN")),
+        "{ended}"
+    );
+    assert_eq!(ended["attempt"], 0);
+}
+
+#[tokio::test]
+async fn what_waiting_can_mend_is_tried_again_and_what_it_cannot_is_not() {
+    let world = World::new().await;
+    world.file("people.csv", "id,name\n1,Ada\n");
+    let s3 = S3::start(&world.folder().join("s3")).await;
+    s3.put("files", "people.csv", "id,name\n1,Ada\n");
+    let mut keys = s3.connector("keys", "files", "people.csv");
+    keys["authConfig"]["secretAccessKey"] = json!("a wrong one");
+    let keys = world.api.create("/connectors", &keys).await;
+    // Nobody listens on this port.
+    let away = json!({
+        "name": "away", "type": "postgresql", "config": {"host": "127.0.0.1", "port": 1, "database": "d"},
+        "authMethod": "password", "authConfig": {"username": "u", "password": "p"}
+    });
+    let away = world.api.create("/connectors", &away).await;
+    let (file, nowhere) = (world.connector("file", "people.csv").await, world.connector("nowhere", "none.csv").await);
+    let fields = json!([{"name": "id", "dataType": "integer"}, {"name": "name", "dataType": "text"}]);
+    let schema = world.schema("people", fields).await;
+    let node = |kind: &str, config: Value| json!({"id": kind, "nodeType": kind, "config": config});
+    for (name, connector, source, filter, code, attempts) in [
+        ("a server that is away", &away, json!({"table": "t"}), "id > 0", "SOURCE_UNAVAILABLE", 3),
+        ("a file that is not there", &nowhere, json!({}), "id > 0", "SOURCE_ERROR", 1),
+        ("a wrong key", &keys, json!({}), "id > 0", "SOURCE_ERROR", 1),
+        ("a column that is not there", &file, json!({}), "age > 0", "INVALID_PIPELINE", 1),
+    ] {
+        let body = json!({
+            "name": name, "connectorId": connector, "schemaId": schema,
+            "executionConfig": {"retry": {"maxAttempts": 3, "initialDelaySeconds": 1, "maxDelaySeconds": 1}},
+            "nodes": [node("source", source), node("filter", json!({"condition": filter})), node("target", json!({}))],
+            "edges": [{"source": "source", "target": "filter"}, {"source": "filter", "target": "target"}],
+        });
+        let run = world.run(&world.api.create("/pipelines", &body).await).await;
+        let error = &run["error"];
+        assert_eq!((&run["status"], &error["code"]), (&json!("failed"), &json!(code)), "{name}: {run}");
+        assert_eq!((&run["attempt"], &error["retryable"]), (&json!(attempts), &json!(attempts > 1)), "{name}: {run}");
+    }
+}
