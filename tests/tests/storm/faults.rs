@@ -1,0 +1,177 @@
+//! What is done to a run at a moment of its life, how often, and what was done in the end.
+
+use crate::moments::Moment;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::sync::Mutex;
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fault {
+    /// kill -9 of the worker, which another one follows.
+    KillWorker,
+    /// kill -9 of the stack with the table and the queues, which is started again.
+    KillStack,
+    /// SIGSTOP of the worker until its leases are over, then SIGCONT.
+    Pause,
+    /// The request, or its answer, comes only after the lease is over.
+    Late,
+    /// Too many requests.
+    Throttle,
+    /// Status 500.
+    ServerError,
+    /// The connection is closed without an answer; after the request was done, where the moment is after.
+    Reset,
+    /// No answer ever; after the request was done, where the moment is after.
+    Silence,
+    /// The bucket refuses, so that the attempt fails.
+    Refuse,
+    /// Somebody cancels the run in this moment.
+    Cancel,
+}
+
+impl Fault {
+    const ALL: [Self; 10] = [
+        Self::KillWorker,
+        Self::KillStack,
+        Self::Pause,
+        Self::Late,
+        Self::Throttle,
+        Self::ServerError,
+        Self::Reset,
+        Self::Silence,
+        Self::Refuse,
+        Self::Cancel,
+    ];
+
+    /// Whether it can be at a moment: what was done is not refused afterwards.
+    fn fits(self, moment: Moment) -> bool {
+        match self {
+            Self::Throttle | Self::ServerError => !moment.is_after(),
+            Self::Refuse => matches!(moment, Moment::Opening | Moment::Writing | Moment::Publishing),
+            Self::Cancel => moment != Moment::Received,
+            _ => true,
+        }
+    }
+}
+
+/// How many faults are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Kills of workers at each moment.
+    pub kills: usize,
+    /// Kills of the stack at each moment, and pauses.
+    pub stack_kills: usize,
+    pub pauses: usize,
+    /// Each of the others at each moment.
+    pub others: usize,
+    /// The part of the others that is left out, so that a short storm has a different part each time.
+    pub left_out: f64,
+    /// One in so many who come to a moment meets a fault, while there are some for it.
+    pub one_in: u32,
+}
+
+/// What is still to be done, and what was done.
+pub struct Faults {
+    waiting: Mutex<HashMap<Moment, Vec<Fault>>>,
+    done: Mutex<BTreeMap<(Moment, Fault), usize>>,
+    /// Others that no moment names: doubled messages, ticks with a wrong clock.
+    besides: Mutex<BTreeMap<&'static str, usize>>,
+    random: Mutex<StdRng>,
+    one_in: u32,
+}
+
+impl Faults {
+    /// What `wanted` says, in an order that `seed` gives.
+    pub fn plan(seed: u64, wanted: Wanted) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut waiting = HashMap::new();
+        for moment in Moment::ALL.into_iter().chain(Moment::RARE) {
+            let mut all = Vec::new();
+            for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(moment)) {
+                let count = match fault {
+                    Fault::KillWorker => wanted.kills,
+                    Fault::KillStack => wanted.stack_kills,
+                    Fault::Pause => wanted.pauses,
+                    _ => wanted.others,
+                };
+                let must = matches!(fault, Fault::KillWorker | Fault::Refuse);
+                all.extend((0..count).filter(|_| must || !random.random_bool(wanted.left_out)).map(|_| fault));
+            }
+            all.shuffle(&mut random);
+            waiting.insert(moment, all);
+        }
+        Self {
+            waiting: Mutex::new(waiting),
+            done: Mutex::default(),
+            besides: Mutex::default(),
+            random: Mutex::new(random),
+            one_in: wanted.one_in,
+        }
+    }
+
+    /// The next fault of a moment, for about one in so many who come by; only those that `can` be now.
+    pub fn take(&self, moment: Moment, can: impl Fn(Fault) -> bool) -> Option<Fault> {
+        if !self.random.lock().unwrap().random_ratio(1, self.one_in) {
+            return None;
+        }
+        let mut waiting = self.waiting.lock().unwrap();
+        let of = waiting.get_mut(&moment)?;
+        let place = of.iter().position(|fault| can(*fault))?;
+        let fault = of.swap_remove(place);
+        *self.done.lock().unwrap().entry((moment, fault)).or_default() += 1;
+        Some(fault)
+    }
+
+    /// Whether every kill that every run can meet has been done.
+    pub fn left(&self) -> usize {
+        let waiting = self.waiting.lock().unwrap();
+        Moment::ALL.iter().filter_map(|moment| waiting.get(moment)).map(Vec::len).sum()
+    }
+
+    /// Nothing more is done: what is left is to come to its end.
+    pub fn stop(&self) {
+        self.waiting.lock().unwrap().clear();
+    }
+
+    /// A number below `end`, from the seed.
+    pub fn below(&self, end: u64) -> u64 {
+        self.random.lock().unwrap().random_range(0..end)
+    }
+
+    /// Notes something that no moment names.
+    pub fn note(&self, what: &'static str) {
+        *self.besides.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// How often a fault was done at a moment.
+    pub fn count(&self, moment: Moment, fault: Fault) -> usize {
+        self.done.lock().unwrap().get(&(moment, fault)).copied().unwrap_or_default()
+    }
+
+    /// All that was done, as a table.
+    pub fn table(&self) -> String {
+        let mut text = format!("{:<17}", "");
+        for fault in Fault::ALL {
+            write!(text, "{:>12}", format!("{fault:?}")).unwrap();
+        }
+        let mut sums = [0; Fault::ALL.len()];
+        for moment in Moment::ALL.into_iter().chain(Moment::RARE) {
+            write!(text, "\n{moment:<17}").unwrap();
+            for (fault, sum) in Fault::ALL.into_iter().zip(&mut sums) {
+                let count = self.count(moment, fault);
+                *sum += count;
+                write!(text, "{count:>12}").unwrap();
+            }
+        }
+        write!(text, "\n{:<17}", "in all").unwrap();
+        sums.iter().for_each(|sum| write!(text, "{sum:>12}").unwrap());
+        for (what, count) in self.besides.lock().unwrap().iter() {
+            write!(text, "\n{count:>6} {what}").unwrap();
+        }
+        text
+    }
+}

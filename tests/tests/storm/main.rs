@@ -1,0 +1,64 @@
+//! Storms: the real binaries as processes of their own, killed, paused, cut off and lied to at every step of a run's life,
+//! after which every run is final, every row is in its table once, and nothing is left.
+
+mod bucket;
+mod faults;
+mod functions;
+mod moments;
+mod processes;
+mod proxy;
+mod storm;
+mod verdict;
+
+use faults::Wanted;
+use std::sync::Arc;
+use std::time::Duration;
+use storm::{Form, Storm};
+
+/// `FLOWGATE_STORM=long` makes the long form of it, `FLOWGATE_STORM_SEED` repeats the faults of an earlier one.
+fn form() -> (Form, u64) {
+    let seed = std::env::var("FLOWGATE_STORM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
+    let long = std::env::var("FLOWGATE_STORM").is_ok_and(|form| form == "long");
+    let form = if long {
+        Form {
+            runs: 2_200,
+            workers: 4,
+            tables: 20,
+            at_once: 24,
+            wanted: Wanted { kills: 22, stack_kills: 20, pauses: 20, others: 6, left_out: 0.0, one_in: 10 },
+            patience: Duration::from_secs(300),
+        }
+    } else {
+        Form {
+            runs: 90,
+            workers: 3,
+            tables: 3,
+            at_once: 12,
+            wanted: Wanted { kills: 1, stack_kills: 1, pauses: 1, others: 1, left_out: 0.5, one_in: 3 },
+            patience: Duration::from_secs(90),
+        }
+    };
+    (form, seed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_storm_every_run_is_final_every_row_is_there_once_and_nothing_is_left() {
+    let (form, seed) = form();
+    println!("FLOWGATE_STORM_SEED={seed}: {form:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let storm = Arc::new(Storm::prepare(seed, form, folder.path().to_owned()).await);
+    storm.rage().await;
+    let wrong = verdict::judge(&storm).await;
+    println!("{}\n{}", storm.around.faults.table(), verdict::tally(&storm));
+    if !wrong.is_empty() {
+        let kept = folder.keep();
+        panic!(
+            "FLOWGATE_STORM_SEED={}: {} things are wrong, logs are in {}\n{}",
+            storm.seed,
+            wrong.len(),
+            kept.display(),
+            wrong.join("\n")
+        );
+    }
+}

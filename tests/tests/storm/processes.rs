@@ -1,0 +1,162 @@
+//! The real binaries as processes of their own: one stack, and workers that reach its table and queue through the proxy.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+/// Seconds of a lease in the storm.
+pub const LEASE: u64 = 2;
+
+/// A binary of the workspace.
+fn binary(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.ancestors().nth(2).unwrap().join(name);
+    assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
+    path
+}
+
+/// Where a bucket is, and with which key it opens.
+pub fn bucket_environment(endpoint: &str) -> Vec<(String, String)> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "storm"),
+        ("AWS_SECRET_ACCESS_KEY", "storm"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A running stack.
+pub struct Stack {
+    child: Child,
+    pub api: String,
+    /// What it says that workers must find in their environment.
+    pub exports: HashMap<String, String>,
+}
+
+impl Stack {
+    /// Starts the stack over `data`, with its tables in the bucket at `bucket`.
+    pub fn start(data: &Path, bucket: &str, log: &Path) -> Self {
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut child = Command::new(binary("flowgate"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--concurrent-runs", "0", "--lake", "s3://lake/tables"])
+            .args(["--lease", &LEASE.to_string(), "--log", "warn", "--data-dir"])
+            .arg(data)
+            .envs(bucket_environment(bucket))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut api, mut exports) = (String::new(), HashMap::new());
+        while !exports.contains_key("FLOWGATE_SCRATCH") {
+            let line = lines.next().expect("the stack says how a worker is started").unwrap();
+            if let Some(url) = line.trim().strip_prefix("API ") {
+                api = url.trim().trim_end_matches("/api/v1").to_owned();
+            }
+            if let Some((name, value)) = line.trim().strip_prefix("export ").and_then(|line| line.split_once('=')) {
+                exports.insert(name.to_owned(), value.trim_matches('\'').to_owned());
+            }
+        }
+        // What it prints later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, api, exports }
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A worker, which is started again whenever it is killed.
+pub struct Worker {
+    name: String,
+    folder: PathBuf,
+    environment: Vec<(String, String)>,
+    child: Mutex<Child>,
+    /// Whether something is being done to it.
+    pub busy: AtomicBool,
+    starts: AtomicUsize,
+}
+
+impl Worker {
+    /// Starts a worker that reaches everything at `proxy`, with what the stack said that it must find. Its clock is wrong
+    /// by `ahead` seconds.
+    pub fn start(name: &str, folder: &Path, exports: &HashMap<String, String>, proxy: &str, ahead: i64) -> Self {
+        let mut environment: HashMap<String, String> = exports.clone();
+        environment.extend(bucket_environment(proxy));
+        let own = [
+            ("AWS_ENDPOINT_URL_DYNAMODB", proxy.to_owned()),
+            ("AWS_ENDPOINT_URL_SQS", proxy.to_owned()),
+            ("FLOWGATE_SCRATCH", folder.join(name).display().to_string()),
+            ("FLOWGATE_CLOCK_OFFSET_SECONDS", ahead.to_string()),
+            ("FLOWGATE_LOG", "info".to_owned()),
+        ];
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        let environment: Vec<_> = environment.into_iter().collect();
+        let child = Self::spawn(name, folder, &environment);
+        Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            environment,
+            child: Mutex::new(child),
+            busy: AtomicBool::new(false),
+            starts: AtomicUsize::new(1),
+        }
+    }
+
+    fn spawn(name: &str, folder: &Path, environment: &[(String, String)]) -> Child {
+        let log = File::options().create(true).append(true).open(folder.join(format!("{name}.log"))).unwrap();
+        Command::new(binary("worker"))
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// kill -9, and another one takes its place.
+    pub fn replace(&self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+        *child = Self::spawn(&self.name, &self.folder, &self.environment);
+        self.starts.fetch_add(1, SeqCst);
+    }
+
+    /// Sends a signal such as `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let id = self.child.lock().unwrap().id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
+        assert!(sent.success(), "kill -{signal} {id}");
+    }
+
+    /// Whether it ended by itself, which no worker should.
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.child.lock().unwrap().try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Ok(child) = self.child.get_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The proxy between workers and functions on one side and table, queue and bucket on the other: where faults happen.
+
+use crate::bucket::{self, Buckets};
+use crate::faults::{Fault, Faults};
+use crate::moments::{Call, Moment, Service, contains};
+use crate::processes::{LEASE, Stack, Worker};
+use crate::verdict::POISON;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::time::Duration;
+
+/// Until every lease that was held is over.
+const PAST_THE_LEASE: Duration = Duration::from_millis(LEASE * 1000 + 1500);
+/// What a silent connection is kept for; whoever waits longer waits for ever.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// All that is around the workers.
+pub struct Around {
+    pub faults: Faults,
+    pub buckets: Buckets,
+    pub stack: RwLock<Stack>,
+    pub workers: OnceLock<Vec<Worker>>,
+    pub folder: PathBuf,
+    /// The bucket's address without faults.
+    pub bucket_url: OnceLock<String>,
+    /// Whether the stack is being started again.
+    stack_busy: AtomicBool,
+    /// Which worker took the run with this number last, and which run it is.
+    takers: Mutex<HashMap<u64, Taken>>,
+    /// The runs that were cancelled in a moment that a fault chose.
+    pub cancelled: Mutex<HashSet<String>>,
+    token: OnceLock<String>,
+    /// The reports of ends that were done: the run, and the token that a repetition has too.
+    pub ends: Mutex<Vec<(String, String)>>,
+    client: reqwest::Client,
+}
+
+/// From whom a request comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Worker(usize),
+    /// Whoever has the run whose source is asked for.
+    Source,
+    Functions,
+    /// Somebody who is left alone.
+    Friend,
+}
+
+impl Around {
+    pub fn new(faults: Faults, stack: Stack, buckets: Buckets, folder: PathBuf) -> Self {
+        Self {
+            faults,
+            buckets,
+            stack: RwLock::new(stack),
+            workers: OnceLock::new(),
+            folder,
+            bucket_url: OnceLock::new(),
+            stack_busy: AtomicBool::new(false),
+            takers: Mutex::default(),
+            cancelled: Mutex::default(),
+            token: OnceLock::new(),
+            ends: Mutex::default(),
+            client: reqwest::Client::new(),
+        }
+    }
+
+    /// The stack's address of the table or the queue.
+    pub fn address(&self, of: Service) -> String {
+        let name = if of == Service::Table { "AWS_ENDPOINT_URL_DYNAMODB" } else { "AWS_ENDPOINT_URL_SQS" };
+        self.stack.read().unwrap().exports[name].clone()
+    }
+
+    fn worker(&self, who: Who, call: &Call) -> Option<usize> {
+        match who {
+            Who::Worker(index) => Some(index),
+            Who::Source => self.takers.lock().unwrap().get(&call.source()?).map(|taken| taken.by),
+            _ => None,
+        }
+    }
+
+    /// Does what is planned for a moment, if anything is; answers what becomes of the request.
+    async fn meet(self: &Arc<Self>, who: Who, call: &Call, moment: Option<Moment>) -> Option<Next> {
+        let (index, moment) = (self.worker(who, call)?, moment?);
+        let worker = self.workers.get()?.get(index)?;
+        let free = |fault| match fault {
+            Fault::KillStack => !self.stack_busy.load(SeqCst),
+            Fault::KillWorker | Fault::Pause => !worker.busy.load(SeqCst),
+            _ => true,
+        };
+        let poison = moment == Moment::Reading && call.source() == Some(POISON);
+        let fault = if poison {
+            self.faults.note("kills by the run that no worker survives");
+            Fault::KillWorker
+        } else {
+            self.faults.take(moment, free)?
+        };
+        match fault {
+            Fault::KillWorker => {
+                if !worker.busy.swap(true, SeqCst) {
+                    self.off_thread(move |around| around.workers.get().unwrap()[index].replace()).await;
+                    worker.busy.store(false, SeqCst);
+                }
+                Some(Next::Drop)
+            }
+            Fault::Pause => {
+                if !worker.busy.swap(true, SeqCst) {
+                    worker.signal("STOP");
+                    tokio::time::sleep(PAST_THE_LEASE).await;
+                    worker.signal("CONT");
+                    worker.busy.store(false, SeqCst);
+                }
+                None
+            }
+            Fault::KillStack => {
+                if !self.stack_busy.swap(true, SeqCst) {
+                    self.off_thread(Self::restart_stack).await;
+                    self.stack_busy.store(false, SeqCst);
+                }
+                Some(Next::Drop)
+            }
+            Fault::Late => {
+                tokio::time::sleep(PAST_THE_LEASE).await;
+                None
+            }
+            Fault::Throttle => Some(Next::Answer(throttled(call))),
+            Fault::ServerError => Some(Next::Answer(server_error(call))),
+            Fault::Reset => Some(Next::Drop),
+            Fault::Refuse => Some(Next::Answer(of(bucket::error(StatusCode::FORBIDDEN, "AccessDenied")))),
+            Fault::Cancel => {
+                self.cancel(call).await;
+                None
+            }
+            Fault::Silence => {
+                tokio::time::sleep(SILENCE).await;
+                Some(Next::Drop)
+            }
+        }
+    }
+
+    /// Cancels the run that a request is about, through the stack's own API.
+    async fn cancel(&self, call: &Call) {
+        let taken = match call.source() {
+            Some(number) => self.takers.lock().unwrap().get(&number).cloned(),
+            None => {
+                let run = call.run();
+                self.takers.lock().unwrap().values().find(|taken| Some(&taken.run) == run.as_ref()).cloned()
+            }
+        };
+        // The one that kills its workers is to come to its own end.
+        let taken = taken.filter(|taken| taken.number != POISON);
+        let (Some(Taken { run, pipeline, .. }), Some(token)) = (taken, self.token.get()) else { return };
+        let url = format!("{}/api/v1/pipelines/{pipeline}/runs/{run}/cancel", self.stack.read().unwrap().api);
+        let answer = self.client.post(url).bearer_auth(token).send().await;
+        if answer.is_ok_and(|answer| answer.status() == 202) {
+            self.cancelled.lock().unwrap().insert(run);
+        }
+    }
+
+    /// The token of whoever cancels.
+    pub fn trust(&self, token: &str) {
+        assert!(self.token.set(token.to_owned()).is_ok());
+    }
+
+    async fn off_thread(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) {
+        let around = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&around)).await.unwrap();
+    }
+
+    fn restart_stack(&self) {
+        let mut stack = self.stack.write().unwrap();
+        stack.kill();
+        let bucket = self.bucket_url.get().unwrap();
+        *stack = Stack::start(&self.folder.join("data"), bucket, &self.folder.join("stack.log"));
+    }
+
+    /// Hands a request on.
+    async fn hand_on(&self, call: &Call, request: Request) -> Option<Answer> {
+        if call.service == Service::Bucket {
+            let Request { method, uri, headers, body } = request;
+            let (parts, body) = self.buckets.answer(&method, &uri, &headers, body).into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            return Some(Answer { status: parts.status, headers: parts.headers, body });
+        }
+        if self.stack_busy.load(SeqCst) {
+            return None;
+        }
+        let mut forward = self.client.post(self.address(call.service)).body(request.body);
+        for (name, value) in request.headers.iter().filter(|(name, _)| *name != "host" && *name != "content-length") {
+            forward = forward.header(name, value);
+        }
+        let answer = forward.send().await.ok()?;
+        let (status, mut headers) = (answer.status(), answer.headers().clone());
+        headers.remove("content-length");
+        headers.remove("transfer-encoding");
+        Some(Answer { status, headers, body: answer.bytes().await.ok()? })
+    }
+
+    /// Notes who took a run, and which run was ended.
+    fn note(&self, who: Who, call: &Call, answer: &Answer) {
+        if !answer.status.is_success() || call.service != Service::Table {
+            return;
+        }
+        match call.before() {
+            Some(Moment::Claiming) => {
+                let item: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                let parameters: Value =
+                    serde_json::from_str(item["Attributes"]["parameters"]["S"].as_str().unwrap_or("{}")).unwrap();
+                let number = parameters["part"].as_str().and_then(|part| part.parse().ok());
+                let text = |name: &str| item["Attributes"][name]["S"].as_str().unwrap_or_default().to_owned();
+                if let (Some(number), Who::Worker(by)) = (number, who) {
+                    let taken = Taken { number, by, run: text("id"), pipeline: text("pipelineId") };
+                    self.takers.lock().unwrap().insert(number, taken);
+                }
+            }
+            Some(Moment::Reporting) => {
+                let token = call.body["ClientRequestToken"].as_str().unwrap_or_default().to_owned();
+                let run = call.body["TransactItems"][0]["Update"]["Key"]["SK"]["S"].as_str().unwrap_or_default();
+                self.ends.lock().unwrap().push((run.to_owned(), token));
+            }
+            _ => {}
+        }
+    }
+
+    async fn exchange(self: Arc<Self>, who: Who, request: Request) -> Option<Answer> {
+        let Request { method, uri, headers, body } = &request;
+        let call = Call::read(method, uri, headers, body);
+        match self.meet(who, &call, call.before()).await {
+            Some(Next::Drop) => return None,
+            Some(Next::Answer(answer)) => return Some(answer),
+            None => {}
+        }
+        if who == Who::Functions && self.faults.left() > 0 {
+            // Functions meet any fault of the network at any request.
+            match self.faults.below(40) {
+                0 => return Some(throttled(&call)),
+                1 => return Some(server_error(&call)),
+                2 => return None,
+                3 => {
+                    self.hand_on(&call, request).await;
+                    self.faults.note("answers to functions lost after the request was done");
+                    return None;
+                }
+                _ => {}
+            }
+        }
+        if moment_of_slow_source(&call) {
+            tokio::time::sleep(PAST_THE_LEASE).await;
+        }
+        let again = call.action == "SendMessage" && self.faults.left() > 0 && self.faults.below(5) == 0;
+        let copy = again.then(|| request.copy());
+        let answer = self.hand_on(&call, request).await?;
+        self.note(who, &call, &answer);
+        if let Some(copy) = copy {
+            self.faults.note("messages sent twice, the second one later");
+            let around = Arc::clone(&self);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(around.faults.below(6000))).await;
+                around.hand_on(&Call::read(&copy.method, &copy.uri, &copy.headers, &copy.body), copy).await;
+            });
+        }
+        match self.meet(who, &call, call.after(&answer.body, answer.status.as_u16())).await {
+            Some(_) => None,
+            None => Some(answer),
+        }
+    }
+
+    /// Starts a proxy for `who` and answers its address.
+    pub async fn open(self: &Arc<Self>, who: Who) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.open_on(listener, who);
+        format!("http://{address}")
+    }
+
+    /// The same on a port that is there already.
+    pub fn open_on(self: &Arc<Self>, listener: tokio::net::TcpListener, who: Who) {
+        let router = Router::new().fallback(handle).with_state((Arc::clone(self), who));
+        let router = router.layer(axum::extract::DefaultBodyLimit::disable());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+}
+
+/// A run that a worker took.
+#[derive(Clone)]
+struct Taken {
+    number: u64,
+    by: usize,
+    run: String,
+    pipeline: String,
+}
+
+/// What becomes of a request that a fault meets.
+enum Next {
+    Drop,
+    Answer(Answer),
+}
+
+struct Request {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Request {
+    fn copy(&self) -> Self {
+        let Self { method, uri, headers, body } = self;
+        Self { method: method.clone(), uri: uri.clone(), headers: headers.clone(), body: body.clone() }
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+async fn handle(
+    State((around, who)): State<(Arc<Around>, Who)>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    // A task of its own, so that what was sent arrives also where its sender does not wait for it any more.
+    let exchanged = tokio::spawn(around.exchange(who, Request { method, uri, headers, body })).await;
+    let Some(Answer { status, headers, body }) = exchanged.unwrap() else {
+        // Ends the connection without an answer, and without a word on standard error.
+        std::panic::resume_unwind(Box::new("the connection is closed"));
+    };
+    let mut response = Response::new(Body::from(body));
+    (*response.status_mut(), *response.headers_mut()) = (status, headers);
+    response
+}
+
+/// Some sources are slower than a lease is long.
+fn moment_of_slow_source(call: &Call) -> bool {
+    call.before() == Some(Moment::Planned) && call.source().is_some_and(|number| number % 13 == 3)
+}
+
+fn throttled(call: &Call) -> Answer {
+    let code = match call.service {
+        Service::Bucket => return of(bucket::error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
+        Service::Table if contains(call.action.as_bytes(), "Update") => "ProvisionedThroughputExceededException",
+        _ => "ThrottlingException",
+    };
+    json(StatusCode::BAD_REQUEST, &format!("{{\"__type\":\"com.amazonaws#{code}\",\"message\":\"Rate exceeded\"}}"))
+}
+
+fn server_error(call: &Call) -> Answer {
+    match call.service {
+        Service::Bucket => of(bucket::error(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")),
+        _ => json(StatusCode::INTERNAL_SERVER_ERROR, "{\"__type\":\"InternalServerError\",\"message\":\"again\"}"),
+    }
+}
+
+fn of(response: Response<Body>) -> Answer {
+    let status = response.status();
+    Answer {
+        status,
+        headers: response.headers().clone(),
+        body: Bytes::from_static(b"<Error><Code>SlowDown</Code></Error>"),
+    }
+}
+
+fn json(status: StatusCode, body: &str) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/x-amz-json-1.0".parse().unwrap());
+    Answer { status, headers, body: Bytes::from(body.to_owned()) }
+}
