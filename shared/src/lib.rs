@@ -8,6 +8,7 @@ pub mod config;
 pub mod context;
 pub mod cursor;
 pub mod error;
+pub mod fires;
 pub mod hosts;
 pub mod http;
 pub mod id;

@@ -6,6 +6,9 @@
 //! local time means is decided here.
 
 mod expression;
+mod timetable;
+
+pub use timetable::Timetable;
 
 use chrono::offset::LocalResult;
 use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Timelike, Utc};
@@ -31,6 +34,7 @@ pub struct ScheduleError {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     source: String,
+    fields: Expression,
     /// It fires when one of these does; two where both day fields are restricted.
     either: Vec<cron::Schedule>,
 }
@@ -51,7 +55,7 @@ impl Schedule {
                     .map_err(|e| ScheduleError { position: 1, message: format!("cannot be evaluated: {e}") })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { source: expression.trim().to_owned(), either })
+        Ok(Self { source: expression.trim().to_owned(), fields, either })
     }
 
     /// The expression as it was written, trimmed.

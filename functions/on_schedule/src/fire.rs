@@ -1,99 +1,115 @@
-//! One due pipeline: its fires become runs, each exactly once.
+//! One due pipeline: what becomes of its due times is decided, noted and done, each exactly once.
 
 use shared::context::Services;
-use shared::models::pipeline::{CatchUp, ConcurrencyPolicy, Pipeline, PipelineState};
+use shared::fires::{self, Decision};
+use shared::models::fire::{Fire, FireStatus};
+use shared::models::pipeline::{ConcurrencyPolicy, Pipeline, PipelineState};
 use shared::models::run::{Run, Trigger};
 use shared::models::time::Time;
-use shared::schedule::{Schedule, parse_timezone};
-use shared::store::tick::Fired;
-use shared::{Error, Result, id, launch};
+use shared::store::fires::{Fired, Step};
+use shared::{Error, Result, launch};
 
-/// A fire that is not older than this many seconds when the tick comes was not missed.
-const ON_TIME_SECONDS: i64 = 90;
-/// The most missed fires that are made up for.
-const MOST: usize = 100;
+/// How often it is decided anew where something came in between.
+const TRIES: u32 = 5;
+/// The most runs of one transaction, which holds 100 writes: three a run (its entry, itself, the mark that it is live), the
+/// entries of what was missed and skipped, and the next fire.
+const RUNS_AT_ONCE: usize = 30;
 
-/// Turns the fires of a pipeline that are due by `now` into runs, and moves its next fire.
+/// Turns the due times of a pipeline up to `now` into runs and entries of its ledger, and moves its next fire.
 pub async fn fire(services: &Services, tenant: &str, id: &str, now: Time) -> Result<()> {
-    let pipeline = match services.store.pipeline(tenant, id).await {
-        Ok(pipeline) => pipeline,
-        Err(Error::NotFound { .. }) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let state = services.store.pipeline_state(tenant, id).await?;
-    let Some(first) = state.next_run_at.filter(|at| *at <= now) else { return Ok(()) };
-    let next = pipeline.next_fire(now);
-    let mut due = due_fires(&pipeline, first, now);
-    let policy = pipeline.execution_config.0.concurrency_policy.unwrap_or_default();
-    if !due.is_empty() && policy != ConcurrencyPolicy::Allow {
-        let live = services.store.live_runs(tenant, id).await?;
-        match policy {
-            ConcurrencyPolicy::Forbid if !live.is_empty() => {
-                tracing::info!(pipeline = id, live = live.join(","), "a fire is skipped: a run is not finished yet");
-                due.clear();
-            }
-            ConcurrencyPolicy::Replace => launch::stop_all(services, tenant, id, &live).await?,
-            _ => {}
+    for _ in 0..TRIES {
+        if attempt(services, tenant, id, now).await? {
+            return Ok(());
         }
-        // Of several fires that are made up for, only one can be alone.
-        due = due.split_off(due.len().saturating_sub(1));
     }
-    put(services, &pipeline, &state, next, &due, now).await
+    Err(Error::conflict("BUSY", "it is changed by others all the time"))
 }
 
+/// False where something came in between.
+async fn attempt(services: &Services, tenant: &str, id: &str, now: Time) -> Result<bool> {
+    // The state comes first: whatever changes after it moves the next fire, and then nothing is written.
+    let state = services.store.pipeline_state(tenant, id).await?;
+    let Some(first) = state.next_run_at.filter(|at| *at <= now) else { return Ok(true) };
+    let pipeline = match services.store.pipeline(tenant, id).await {
+        Ok(pipeline) => pipeline,
+        Err(Error::NotFound { .. }) => return forget(services, tenant, id, &state).await,
+        Err(error) => return Err(error),
+    };
+    let timetable = match fires::timetable(&pipeline) {
+        Ok(timetable) => timetable,
+        Err((reason, why)) => {
+            tracing::error!(pipeline = id, why, "a due time cannot be fired, and none will come after it");
+            return put(services, &pipeline, &state, &fires::give_up(first, reason, why, now), now).await;
+        }
+    };
+    let policy = pipeline.execution_config.0.concurrency_policy.unwrap_or_default();
+    let live = match policy {
+        ConcurrencyPolicy::Allow => Vec::new(),
+        _ => services.store.live_runs(tenant, id).await?,
+    };
+    let decision = fires::decide(&pipeline, &timetable, first, now, &live);
+    if policy == ConcurrencyPolicy::Replace && decision.starts() && !live.is_empty() {
+        // A tick that is late must not stop what another one has started for the same due time.
+        let again = services.store.pipeline_state(tenant, id).await?;
+        if (again.next_run_at, again.turn) != (state.next_run_at, state.turn) {
+            return Ok(false);
+        }
+        launch::stop_all(services, tenant, id, &live).await?;
+    }
+    put(services, &pipeline, &state, &decision, now).await
+}
+
+/// What is due although its pipeline is gone is due no more.
+async fn forget(services: &Services, tenant: &str, id: &str, state: &PipelineState) -> Result<bool> {
+    tracing::warn!(pipeline = id, "it is due, but its definition is gone: it is due no more");
+    let step = Step { next: None, entries: &[], runs: &[], alone: false };
+    Ok(services.store.fire(tenant, id, state, step).await? == Fired::Now)
+}
+
+/// Writes what was decided, the oldest first. The next fire moves step by step, so that what is cut off in between is due
+/// again.
 async fn put(
     services: &Services,
     pipeline: &Pipeline,
     state: &PipelineState,
-    next: Option<Time>,
-    due: &[Time],
+    decision: &Decision,
     now: Time,
-) -> Result<()> {
-    let runs: Vec<Run> = due.iter().map(|at| run(pipeline, *at, now)).collect();
-    // A transaction holds 100 writes: two a run and one for the next fire. Older fires go first, and the next fire
-    // moves step by step, so that whatever is cut off in between is due again.
+) -> Result<bool> {
+    let policy = pipeline.execution_config.0.concurrency_policy.unwrap_or_default();
+    let alone = policy != ConcurrencyPolicy::Allow && decision.starts();
     let mut state = state.clone();
-    let chunks: Vec<&[Run]> = if runs.is_empty() { vec![&[]] } else { runs.chunks(40).collect() };
-    for (i, chunk) in chunks.iter().enumerate() {
-        let step = match chunks.get(i + 1).and_then(|c| c.first()) {
-            Some(run) => run.scheduled_for,
-            None => next,
+    let mut chunks = decision.entries.chunks(RUNS_AT_ONCE).peekable();
+    while let Some(entries) = chunks.next() {
+        let next = match chunks.peek().and_then(|later| later.first()) {
+            Some(later) => Some(later.at),
+            None => decision.next,
         };
-        match services.store.fire(&pipeline.tenant_id, &pipeline.id, &state, step, chunk).await? {
-            Fired::Before => return Ok(()),
-            Fired::Now => state.next_run_at = step,
+        let runs: Vec<Run> = entries.iter().filter_map(|entry| run(pipeline, entry, now)).collect();
+        let step = Step { next, entries, runs: &runs, alone };
+        if services.store.fire(&pipeline.tenant_id, &pipeline.id, &state, step).await? == Fired::Before {
+            return Ok(false);
         }
-        for run in *chunk {
+        state.next_run_at = next;
+        report(&pipeline.id, entries);
+        for run in &runs {
             launch::send(services, run).await;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-fn run(pipeline: &Pipeline, at: Time, now: Time) -> Run {
-    let id = id::scheduled_run(&pipeline.tenant_id, &pipeline.id, at.0);
+/// The run that an entry starts.
+fn run(pipeline: &Pipeline, entry: &Fire, now: Time) -> Option<Run> {
+    let id = entry.run_id.clone()?;
     let mut run = launch::new_run(pipeline, id, Trigger::Schedule, "schedule", now);
-    run.scheduled_for = Some(at);
-    run
+    run.scheduled_for = Some(entry.at);
+    Some(run)
 }
 
-/// The fires from `first` to `now` that become runs, the oldest first.
-fn due_fires(pipeline: &Pipeline, first: Time, now: Time) -> Vec<Time> {
-    let mut all = vec![first];
-    let zone = parse_timezone(&pipeline.timezone).ok();
-    let schedule = pipeline.schedule.as_deref().and_then(|s| Schedule::parse(s).ok());
-    if let (Some(schedule), Some(zone)) = (schedule, zone) {
-        for at in schedule.fires(first.0, zone).map(Time).take_while(|at| *at <= now) {
-            all.push(at);
-            if all.len() > MOST {
-                all.remove(0);
-            }
-        }
-    }
-    let on_time = |at: &Time| now.since(*at) <= ON_TIME_SECONDS * 1000;
-    match pipeline.execution_config.0.catch_up.unwrap_or_default() {
-        CatchUp::All => all,
-        CatchUp::Latest => all.split_off(all.len() - 1),
-        CatchUp::None => all.into_iter().filter(on_time).collect(),
+/// Due times without a run are told in the log too.
+fn report(pipeline: &str, entries: &[Fire]) {
+    for entry in entries.iter().filter(|e| matches!(e.status, FireStatus::Skipped | FireStatus::Missed)) {
+        let why = entry.detail.as_deref().unwrap_or_default();
+        tracing::info!(pipeline, at = entry.at.text(), count = entry.count, why, "due times without a run");
     }
 }

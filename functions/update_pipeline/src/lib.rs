@@ -49,8 +49,7 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     };
     let mut new = changed(&old, patch, context.now().into());
     new.tables = JsonText(tables);
-    let next = new.next_fire(new.updated_at);
-    context.store.update_pipeline(&old, &new, next).await?;
+    context.store.update_pipeline(&old, &new).await?;
     let etag = new.etag();
     Response::resource(StatusCode::OK, &etag, &context.store.pipeline_view(new).await?)
 }

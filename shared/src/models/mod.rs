@@ -1,6 +1,7 @@
 //! What the API and the worker speak about.
 
 pub mod connector;
+pub mod fire;
 pub mod node;
 pub mod pipeline;
 pub mod run;

@@ -270,6 +270,9 @@ pub struct PipelineState {
     pub last_run_id: Option<String>,
     pub last_run_at: Option<Time>,
     pub last_run_status: Option<RunStatus>,
+    /// Every due time up to this one is in the ledger of fires.
+    #[serde(default)]
+    pub fires_until: Option<Time>,
     /// Raised by each run that had to be alone, so that two of them meet.
     #[serde(default)]
     pub turn: u64,

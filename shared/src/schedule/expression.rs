@@ -2,6 +2,7 @@
 
 use super::ScheduleError;
 use crate::error::nearest;
+use chrono::{Datelike, NaiveDate};
 
 /// Longest expression that is read, in characters; every value of every field written out is shorter.
 const LONGEST: usize = 600;
@@ -16,6 +17,21 @@ pub(super) struct Expression {
     pub weekdays: Values,
 }
 
+impl Expression {
+    /// Whether it fires on that day; where both day fields are restricted, either may match.
+    pub fn names_day(&self, date: NaiveDate) -> bool {
+        let day = self.days.contains(date.day());
+        let weekday = self.weekdays.contains(date.weekday().num_days_from_sunday());
+        let names = if self.days.restricted && self.weekdays.restricted { day || weekday } else { day && weekday };
+        names && self.months.contains(date.month())
+    }
+
+    /// How many local times it names on a day on which it fires.
+    pub fn times_a_day(&self) -> u64 {
+        u64::from(self.minutes.bits.count_ones()) * u64::from(self.hours.bits.count_ones())
+    }
+}
+
 /// The values of one field, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Values {
@@ -25,6 +41,10 @@ pub(super) struct Values {
 }
 
 impl Values {
+    fn contains(self, value: u32) -> bool {
+        self.bits >> value & 1 == 1
+    }
+
     /// The values in ascending order.
     pub fn iter(self) -> impl Iterator<Item = u32> {
         (0..64u32).filter(move |v| self.bits >> v & 1 == 1)

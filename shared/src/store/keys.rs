@@ -7,6 +7,8 @@
 //! | get_pipeline, every read below one | one pipeline | GetItem `T#<tenant>#PIPELINE`, `<pipeline>` |
 //! | get_pipeline_version | an old version | GetItem `T#<tenant>#P#<pipeline>`, `V#<version>` |
 //! | list_runs | a pipeline's runs, newest first | Query `T#<tenant>#P#<pipeline>`, `R#…`, backwards |
+//! | on_schedule, update_pipeline | to note what became of due times | Put `T#<tenant>#P#<pipeline>`, `F#<time>` where the next fire is moved |
+//! | list_fires | a pipeline's past fires, oldest first | Query `T#<tenant>#P#<pipeline>`, `F#<from>` to `F#<to>`, and the one before |
 //! | run_pipeline, on_schedule | a pipeline's live runs | Query `T#<tenant>#P#<pipeline>`, `L#…` |
 //! | list_run_errors | a run's rejected rows, in chunks | Query `T#<tenant>#R#<run>`, `E#<attempt>#…` |
 //! | list_connectors, list_schemas | a tenant's, newest first | Query `T#<tenant>#CONNECTOR` or `…#SCHEMA`, backwards |
@@ -82,6 +84,8 @@ pub const VERSIONS: &str = "V#";
 pub const RUNS: &str = "R#";
 /// The start of the sort keys of live runs.
 pub const LIVE: &str = "L#";
+/// The start of the sort keys of the ledger of fires.
+pub const FIRES: &str = "F#";
 /// An immutable version of a pipeline.
 pub fn version(tenant: &str, pipeline: &str, version: u32) -> Key {
     Key::new(under_pipeline(tenant, pipeline), format!("{VERSIONS}{version:010}"))
@@ -89,6 +93,11 @@ pub fn version(tenant: &str, pipeline: &str, version: u32) -> Key {
 /// A run.
 pub fn run(tenant: &str, pipeline: &str, run: &str) -> Key {
     Key::new(under_pipeline(tenant, pipeline), format!("{RUNS}{run}"))
+}
+/// The entry of the ledger of fires that begins at `time` (RFC 3339 in UTC with milliseconds). Like the runs that it names
+/// it stays until the pipeline is deleted.
+pub fn fire(tenant: &str, pipeline: &str, time: &str) -> Key {
+    Key::new(under_pipeline(tenant, pipeline), format!("{FIRES}{time}"))
 }
 /// The mark of a run that is not final; it is made and removed in the transactions that make and end the run.
 pub fn live(tenant: &str, pipeline: &str, run: &str) -> Key {

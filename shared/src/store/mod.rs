@@ -2,6 +2,7 @@
 
 pub mod connectors;
 pub mod errors;
+pub mod fires;
 pub mod idempotency;
 pub mod keys;
 pub mod pipelines;
@@ -257,6 +258,17 @@ impl Store {
     /// How many items a partition has whose sort keys begin with `prefix`, counted to 10,000 at most; the flag says
     /// that there may be more.
     pub(crate) async fn count(&self, partition: &str, prefix: &str, status: Option<&str>) -> Result<(u64, bool)> {
+        let from = if prefix.is_empty() { " " } else { prefix };
+        self.count_between(partition, (from, &format!("{prefix}\u{7f}")), status).await
+    }
+
+    /// The same of the sort keys from one to another.
+    pub(crate) async fn count_between(
+        &self,
+        partition: &str,
+        (from, to): (&str, &str),
+        status: Option<&str>,
+    ) -> Result<(u64, bool)> {
         use aws_sdk_dynamodb::types::Select;
         const MOST: u64 = 10_000;
         let (mut total, mut start) = (0, None);
@@ -267,8 +279,8 @@ impl Store {
                 .table_name(&self.table)
                 .key_condition_expression("PK = :pk AND SK BETWEEN :from AND :to")
                 .expression_attribute_values(":pk", s(partition))
-                .expression_attribute_values(":from", s(if prefix.is_empty() { " " } else { prefix }))
-                .expression_attribute_values(":to", s(format!("{prefix}\u{7f}")))
+                .expression_attribute_values(":from", s(from))
+                .expression_attribute_values(":to", s(to))
                 .select(Select::Count)
                 .consistent_read(true)
                 .set_exclusive_start_key(start);

@@ -1,14 +1,16 @@
 //! Pipelines in the table: the current one, its immutable versions, its state, and what it uses.
 
+use super::fires::Step;
 use super::idempotency::{Created, Idempotency, exists};
 use super::keys::{self, Kind};
 use super::resources::{Listed, Slice, changed_meanwhile};
-use super::{Item, Store, Transacted, item, key_item, n, read, s};
+use super::{Item, Store, TRIES, Transacted, item, key_item, n, read, s};
 use crate::error::{Error, Result};
+use crate::fires::{self, Decision};
 use crate::models::connector::{Connector, ConnectorType};
 use crate::models::pipeline::{ConnectorRef, Pipeline, PipelineState, PipelineStatus, PipelineView, SchemaRef};
 use crate::models::time::Time;
-use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use serde::Deserialize;
 use std::collections::HashMap;
 
@@ -59,11 +61,38 @@ impl Store {
         }
     }
 
-    /// Replaces a pipeline; `new` has the next version of `old`. The next fire moves to `next`.
+    /// Replaces a pipeline; `new` has the next version of `old`. Where it changes when the pipeline fires, the next fire
+    /// moves at once, and due times that it passes are noted as missed.
     ///
     /// # Errors
     /// 412 where it was changed in the meantime, 400 where something that it uses went away.
-    pub async fn update_pipeline(&self, old: &Pipeline, new: &Pipeline, next: Option<Time>) -> Result<()> {
+    pub async fn update_pipeline(&self, old: &Pipeline, new: &Pipeline) -> Result<()> {
+        // A tick that fires in between changes the state.
+        for _ in 0..TRIES {
+            let state = self.pipeline_state(&new.tenant_id, &new.id).await?;
+            let change = fires::change(old, new, &state);
+            let mut writes = self.replacement(old, new)?;
+            let moved = writes.len();
+            if let Some(change) = &change {
+                writes.push(self.change_fires(new, &state, change)?);
+                for entry in &change.entries {
+                    writes.push(self.put_fire(&new.tenant_id, &new.id, entry)?);
+                }
+            }
+            match self.transact(writes).await? {
+                Transacted::Done => return Ok(()),
+                Transacted::Refused(places) if places.iter().any(|p| *p < 2) => {
+                    return Err(changed_meanwhile(Kind::Pipeline));
+                }
+                Transacted::Refused(places) if places.iter().all(|p| *p >= moved) => {}
+                Transacted::Refused(_) => return Err(gone()),
+            }
+        }
+        Err(changed_meanwhile(Kind::Pipeline))
+    }
+
+    /// All that an update writes but the next fire; the pipeline and its version come first.
+    fn replacement(&self, old: &Pipeline, new: &Pipeline) -> Result<Vec<TransactWriteItem>> {
         let tenant = &new.tenant_id;
         let put = Put::builder()
             .table_name(self.table())
@@ -76,7 +105,6 @@ impl Store {
         let mut writes = vec![
             TransactWriteItem::builder().put(put).build(),
             self.put_new(&keys::version(tenant, &new.id, new.version), new)?,
-            self.move_fire(tenant, &new.id, next)?,
         ];
         let (before, after) = (used(old), used(new));
         for &one in after.iter().filter(|u| !before.contains(u)) {
@@ -85,11 +113,7 @@ impl Store {
         for &one in before.iter().filter(|u| !after.contains(u)) {
             writes.extend(self.leave_it(old, one)?);
         }
-        match self.transact(writes).await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(places) if places.iter().any(|p| *p < 3) => Err(changed_meanwhile(Kind::Pipeline)),
-            Transacted::Refused(_) => Err(gone()),
-        }
+        Ok(writes)
     }
 
     /// Removes a pipeline from every list and schedule at once; what lies below it stays until it is purged, which
@@ -214,23 +238,16 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    fn move_fire(&self, tenant: &str, id: &str, next: Option<Time>) -> Result<TransactWriteItem> {
-        let update = Update::builder().table_name(self.table()).set_key(Some(key_item(&keys::state(tenant, id))));
-        let update = match next {
-            Some(next) => {
-                let due = self.due(tenant, id, next);
-                let mut update = update
-                    .update_expression("SET nextRunAt = :next, GSI1PK = :pk, GSI1SK = :sk")
-                    .expression_attribute_values(":next", s(next.text()));
-                for (name, value) in [(":pk", "GSI1PK"), (":sk", "GSI1SK")] {
-                    update = update.expression_attribute_values(name, due.get(value).cloned().unwrap_or(s("")));
-                }
-                update
+    fn change_fires(&self, new: &Pipeline, state: &PipelineState, change: &Decision) -> Result<TransactWriteItem> {
+        let step = Step { next: change.next, entries: &change.entries, runs: &[], alone: false };
+        let update = self.move_fires(&new.tenant_id, &new.id, state, step);
+        let update = match state.next_run_at {
+            Some(was) => {
+                update.condition_expression("nextRunAt = :was").expression_attribute_values(":was", s(was.text()))
             }
-            None => update.update_expression("REMOVE nextRunAt, GSI1PK, GSI1SK"),
+            None => update.condition_expression("attribute_exists(PK) AND attribute_not_exists(nextRunAt)"),
         };
-        let update = update.condition_expression("attribute_exists(PK)").build().map_err(Error::internal)?;
-        Ok(TransactWriteItem::builder().update(update).build())
+        Ok(TransactWriteItem::builder().update(update.build().map_err(Error::internal)?).build())
     }
 
     /// Where the index has a pipeline that is due at `at`.

@@ -1,13 +1,12 @@
-//! What is due: the sharded index, the fire of a schedule, and what a deleted pipeline leaves behind.
+//! What is due: the sharded index, and what a deleted pipeline leaves behind.
 
 use super::keys::{self, Key};
 use super::runs::{attribute, resend_delay};
-use super::{Query, Store, Transacted, away, key_item, n, refused, s};
+use super::{Item, Query, Store, away, key_item, n, refused, s};
 use crate::error::{Error, Result};
-use crate::models::pipeline::PipelineState;
 use crate::models::run::Run;
 use crate::models::time::Time;
-use aws_sdk_dynamodb::types::{DeleteRequest, TransactWriteItem, Update, WriteRequest};
+use aws_sdk_dynamodb::types::{DeleteRequest, WriteRequest};
 
 /// A run, or what is left of a pipeline, that is to be looked after.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,122 +17,65 @@ pub struct Overdue {
     pub run: Option<String>,
 }
 
-/// How a fire ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fired {
-    /// The run is there and the next fire is set.
-    Now,
-    /// Another tick did it before, or the pipeline was changed.
-    Before,
+/// A page of what is due, and where the next one begins.
+#[derive(Debug)]
+pub struct Due<T> {
+    pub items: Vec<T>,
+    /// None at the end.
+    pub next: Option<Place>,
 }
 
+/// A place in the index.
+#[derive(Debug)]
+pub struct Place(Item);
+
+/// The most of a page of what is due: what one tick holds in memory of a shard.
+const DUE_PAGE: i32 = 500;
+
 impl Store {
-    /// The pipelines of a shard whose next fire is not after `now`: tenant and id.
+    /// The pipelines of a shard whose next fire is not after `now`, by pages: tenant and id.
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn due_pipelines(&self, shard: u32, now: Time) -> Result<Vec<(String, String)>> {
-        let found = self.indexed(&keys::due_shard(shard), now).await?;
-        Ok(found.iter().filter_map(|k| keys::parse_state(k).map(|(t, p)| (t.to_owned(), p.to_owned()))).collect())
+    pub async fn due_pipelines(&self, shard: u32, now: Time, from: Option<Place>) -> Result<Due<(String, String)>> {
+        let found = self.indexed(&keys::due_shard(shard), now, from).await?;
+        let items = found.items.iter().filter_map(keys::parse_state).map(|(t, p)| (t.to_owned(), p.to_owned()));
+        Ok(Due { items: items.collect(), next: found.next })
     }
 
-    /// The runs of a shard that are to be looked after by `now`.
+    /// The runs of a shard that are to be looked after by `now`, by pages.
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn overdue_runs(&self, shard: u32, now: Time) -> Result<Vec<Overdue>> {
-        let found = self.indexed(&keys::overdue_shard(shard), now).await?;
-        Ok(found
-            .iter()
-            .filter_map(keys::parse_run)
-            .map(|(t, p, r)| Overdue { tenant: t.to_owned(), pipeline: p.to_owned(), run: r.map(str::to_owned) })
-            .collect())
+    pub async fn overdue_runs(&self, shard: u32, now: Time, from: Option<Place>) -> Result<Due<Overdue>> {
+        let found = self.indexed(&keys::overdue_shard(shard), now, from).await?;
+        let items = found.items.iter().filter_map(keys::parse_run).map(|(t, p, r)| Overdue {
+            tenant: t.to_owned(),
+            pipeline: p.to_owned(),
+            run: r.map(str::to_owned),
+        });
+        Ok(Due { items: items.collect(), next: found.next })
     }
 
-    async fn indexed(&self, partition: &str, until: Time) -> Result<Vec<Key>> {
-        let mut found = Vec::new();
-        let mut start = None;
-        loop {
-            let answer = self
-                .client()
-                .query()
-                .table_name(self.table())
-                .index_name("GSI1")
-                .key_condition_expression("GSI1PK = :pk AND GSI1SK <= :until")
-                .expression_attribute_values(":pk", s(partition))
-                .expression_attribute_values(":until", s(keys::due_at(&until.text(), "\u{7f}")))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(away)?;
-            found.extend(answer.items.unwrap_or_default().iter().filter_map(|i| {
-                Some(Key { pk: i.get("PK")?.as_s().ok()?.clone(), sk: i.get("SK")?.as_s().ok()?.clone() })
-            }));
-            match answer.last_evaluated_key {
-                None => return Ok(found),
-                next => start = next,
-            }
-        }
-    }
-
-    /// Moves a pipeline's next fire from what `state` says to `next`, and puts `runs` where they are not there yet:
-    /// all or nothing.
-    ///
-    /// # Errors
-    /// Where the table does not answer.
-    pub async fn fire(
-        &self,
-        tenant: &str,
-        pipeline: &str,
-        state: &PipelineState,
-        next: Option<Time>,
-        runs: &[Run],
-    ) -> Result<Fired> {
-        let mut runs: Vec<&Run> = runs.iter().collect();
-        loop {
-            let mut writes = vec![self.pass_fire(tenant, pipeline, state, next)?];
-            for run in &runs {
-                writes.extend(self.new_run(run)?);
-            }
-            match self.transact(writes).await? {
-                Transacted::Done => return Ok(Fired::Now),
-                Transacted::Refused(places) if places.contains(&0) => return Ok(Fired::Before),
-                // A run that is there already was put by a tick that an update of the schedule overtook.
-                Transacted::Refused(places) => {
-                    let mut place = 0;
-                    runs.retain(|_| {
-                        place += 2;
-                        !places.contains(&(place - 1))
-                    });
-                }
-            }
-        }
-    }
-
-    fn pass_fire(
-        &self,
-        tenant: &str,
-        pipeline: &str,
-        state: &PipelineState,
-        next: Option<Time>,
-    ) -> Result<TransactWriteItem> {
-        let mut update = Update::builder()
+    async fn indexed(&self, partition: &str, until: Time, from: Option<Place>) -> Result<Due<Key>> {
+        let answer = self
+            .client()
+            .query()
             .table_name(self.table())
-            .set_key(Some(key_item(&keys::state(tenant, pipeline))))
-            .condition_expression("nextRunAt = :was")
-            .expression_attribute_values(":was", s(state.next_run_at.map(Time::text).unwrap_or_default()));
-        update = match next {
-            None => update.update_expression("REMOVE nextRunAt, GSI1PK, GSI1SK"),
-            Some(next) => {
-                let due = self.due(tenant, pipeline, next);
-                update
-                    .update_expression("SET nextRunAt = :next, GSI1PK = :pk, GSI1SK = :sk")
-                    .expression_attribute_values(":next", s(next.text()))
-                    .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
-                    .expression_attribute_values(":sk", attribute(&due, "GSI1SK"))
-            }
-        };
-        Ok(TransactWriteItem::builder().update(update.build().map_err(Error::internal)?).build())
+            .index_name("GSI1")
+            .key_condition_expression("GSI1PK = :pk AND GSI1SK <= :until")
+            .expression_attribute_values(":pk", s(partition))
+            .expression_attribute_values(":until", s(keys::due_at(&until.text(), "\u{7f}")))
+            .set_exclusive_start_key(from.map(|place| place.0))
+            .limit(DUE_PAGE)
+            .send()
+            .await
+            .map_err(away)?;
+        let items = answer.items.unwrap_or_default();
+        let items = items
+            .iter()
+            .filter_map(|i| Some(Key { pk: i.get("PK")?.as_s().ok()?.clone(), sk: i.get("SK")?.as_s().ok()?.clone() }));
+        Ok(Due { items: items.collect(), next: answer.last_evaluated_key.map(Place) })
     }
 
     /// Notes that a run was sent again, so that the next time is later. False where it moved on in the meantime.
