@@ -78,6 +78,7 @@ actions! {
     ValidatePipeline "validate_pipeline" WRITE;
     PreviewPipeline "preview_pipeline" WRITE;
     RunPipeline "run_pipeline" WRITE;
+    ListFires "list_fires" READ;
     ListRuns "list_runs" Access::Authenticated;
     GetRun "get_run" READ;
     GetRunProgress "get_run_progress" READ;

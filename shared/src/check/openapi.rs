@@ -12,6 +12,7 @@ use crate::models::connector::{
     AccessKey, AccountKey, ApiKey, AwsS3Config, AzureBlobConfig, Bearer, ConnectorView, DatabaseConfig, GcsConfig,
     LocalFsConfig, Password, RestApiConfig, SasToken, ServiceAccount,
 };
+use crate::models::fire::Fire;
 use crate::models::node::{
     AggregateConfig, BranchConfig, DeduplicateConfig, FilterConfig, JoinConfig, PivotConfig, SortConfig, SourceConfig,
     SqlConfig, TargetConfig, TransformConfig, UnionConfig, UnpivotConfig, ValidateConfig,
@@ -28,7 +29,7 @@ const PATH: &str = "/components/schemas";
 /// Components by name; references between them are `#/components/schemas/…`.
 ///
 /// Bodies: `PipelineInput`, `PipelineUpdate`, `ConnectorInput`, `ConnectorUpdate`, `SchemaInput`, `SchemaUpdate`, `RunInput`,
-/// `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, their `…Page`s, `Preview` and
+/// `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, `Fire`, their `…Page`s, `Preview` and
 /// `Problem`.
 pub fn schemas() -> Map<String, Value> {
     let mut all = bodies();
@@ -43,7 +44,7 @@ pub fn schemas() -> Map<String, Value> {
     change(&mut all, "ConnectorInput", "ConnectorUpdate", connector::READ_ONLY);
     change(&mut all, "SchemaInput", "SchemaUpdate", schema::READ_ONLY);
     resent_graph(&mut all);
-    for name in ["Pipeline", "Connector", "Schema", "Run", "RowError"] {
+    for name in ["Pipeline", "Connector", "Schema", "Run", "RowError", "Fire"] {
         all.insert(format!("{name}Page"), page(name));
     }
     all.extend(by_hand());
@@ -103,6 +104,7 @@ fn answers() -> Map<String, Value> {
     of.subschema_for::<RunView>();
     of.subschema_for::<ProgressView>();
     of.subschema_for::<RowError>();
+    of.subschema_for::<Fire>();
     of.subschema_for::<NodeTypeView>();
     of.subschema_for::<ConnectorTypeView>();
     of.take_definitions(true)

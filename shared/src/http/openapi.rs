@@ -96,6 +96,7 @@ fn described(action: Action) -> Option<Operation> {
         Action::ValidatePipeline => trials::validate(),
         Action::PreviewPipeline => trials::preview(),
         Action::RunPipeline => runs::start(),
+        Action::ListFires => pipelines::fires(),
         Action::ListRuns => runs::list(),
         Action::GetRun => runs::get(),
         Action::GetRunProgress => runs::progress(),

@@ -16,6 +16,7 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("POST", "/api/v1/pipelines/{id}/validate", ValidatePipeline),
     ("POST", "/api/v1/pipelines/{id}/preview", PreviewPipeline),
     ("POST", "/api/v1/pipelines/{id}/run", RunPipeline),
+    ("GET", "/api/v1/pipelines/{id}/fires", ListFires),
     ("GET", "/api/v1/pipelines/{id}/runs", ListRuns),
     ("GET", "/api/v1/pipelines/{id}/runs/{runId}", GetRun),
     ("GET", "/api/v1/pipelines/{id}/runs/{runId}/progress", GetRunProgress),

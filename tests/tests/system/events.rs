@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tests::{World, named};
 
 /// What a user expects who keeps what the events name, and sends one of them.
-const EXPECTED: [(&str, u64); 31] = [
+const EXPECTED: [(&str, u64); 32] = [
     ("cancel_run", 202),
     ("create_connector", 201),
     ("create_pipeline", 201),
@@ -29,6 +29,7 @@ const EXPECTED: [(&str, u64); 31] = [
     ("get_schema", 200),
     ("list_connector_types", 200),
     ("list_connectors", 200),
+    ("list_fires", 200),
     ("list_node_types", 200),
     ("list_pipeline_versions", 200),
     ("list_pipelines", 200),

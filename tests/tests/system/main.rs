@@ -5,9 +5,12 @@ mod api_source;
 mod attempts;
 mod databases;
 mod events;
+mod fires;
 mod lake;
 mod lists;
 mod nodes;
+#[path = "../../../shared/tests/oracle/mod.rs"]
+mod oracle;
 mod pipelines;
 mod preview;
 mod processes;

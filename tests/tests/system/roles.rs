@@ -86,6 +86,7 @@ async fn another_tenants_ids_do_not_exist() {
     for path in [
         format!("/pipelines/{pipeline}"),
         format!("/pipelines/{pipeline}/versions"),
+        format!("/pipelines/{pipeline}/fires"),
         runs.clone(),
         format!("{runs}/{run}"),
         format!("{runs}/{run}/progress"),

@@ -41,7 +41,7 @@ impl Tag {
             Self::Runs => "Runs of pipelines: their state, progress and rejected rows.",
             Self::Connectors => "Where data lies and how to get at it.",
             Self::Schemas => "The definitions of target tables, and the rows in them.",
-            Self::Schedules => "Cron expressions, tried out.",
+            Self::Schedules => "Cron expressions, tried out, and what became of the due times of pipelines.",
             Self::Types => "What nodes and connectors there are, for editors.",
             Self::Service => "The service itself.",
         }

@@ -53,6 +53,7 @@ pub(super) fn components() -> Map<String, Value> {
                 body answers 422, one that is still in flight may answer 409 `BUSY`. Bound to the tenant, the caller and the path.";
     let if_match = "Changes it only where this names its ETag, or is `*`; otherwise 412.";
     let query = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "query", "description": description, "schema": schema});
+    let time = |example: &str| json!({"type": "string", "format": "date-time", "examples": [example]});
     let deleted = json!({
         "name": "id",
         "in": "query",
@@ -112,6 +113,22 @@ pub(super) fn components() -> Map<String, Value> {
                 "rejected",
                 "Whether the rows are those that were rejected and kept beside the table (`onError: deadLetter`).",
                 json!({"type": "boolean", "default": false}),
+            ),
+        ),
+        (
+            "From",
+            query(
+                "from",
+                "The earliest due time; a day before now, or before `to` where that is earlier.",
+                time("2026-01-15T00:00:00Z"),
+            ),
+        ),
+        (
+            "To",
+            query(
+                "to",
+                "The latest due time; a day after now, or after `from` where that is later.",
+                time("2026-01-16T00:00:00Z"),
             ),
         ),
         ("Status", query("status", "Only runs with this status.", reference("schemas", "RunStatus"))),

@@ -84,3 +84,14 @@ fn example() -> Value {
         "edges": [{"source": "read", "target": "adults"}, {"source": "adults", "target": "write"}]
     })
 }
+
+pub(super) fn fires() -> Operation {
+    let description = "What became of the due times of the pipeline's schedule, and which are to come, the oldest first. Past ones come from \
+                       a ledger: `fired` and `caughtUp` name their run, `skipped` and `missed` say why there is none; an entry with \
+                       `until` stands for `count` due times in a row, and is among those of a range that it reaches into. `due` ones \
+                       wait for the next tick, `coming` ones are computed. Without `from` and `to` it shows a day before now and a day after.";
+    Operation {
+        query: &["From", "To", "Limit", "Cursor", "IncludeTotal"],
+        ..Operation::read(Tag::Schedules, "List a pipeline's fires", description, Answer::Plain("FirePage"))
+    }
+}
