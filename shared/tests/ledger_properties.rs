@@ -182,7 +182,7 @@ fn over_fifty_years_every_due_time_is_in_the_ledger_once() {
     // Where clocks change, at quarters of an hour, as all of these zones do since 1976.
     let schedules = ["15,45 0-3,23 * * *", "30 2 * * *", "0 0 13 * FRI", "*/15 1,2 * 3,4,9-11 SUN", "0 */6 * * *"];
     for (i, zone) in ZONES.into_iter().enumerate() {
-        for (j, schedule) in schedules.into_iter().enumerate().filter(|(j, _)| (i + j) % 3 == 0 || *j == 0) {
+        for (j, schedule) in schedules.into_iter().enumerate().filter(|(j, _)| (i + j).is_multiple_of(3) || *j == 0) {
             let seed = first_seed() + (i * 10 + j) as u64;
             println!("FLOWGATE_SEED={seed}: {schedule} in {zone}");
             let mut random = Random(seed);
@@ -270,7 +270,9 @@ fn changes_and_pauses_lose_no_due_time_and_repeat_none() {
                 now += Duration::seconds(random.below(30_000));
                 world.tick(Time::from(now), &mut random);
             }
-            now += Duration::seconds(random.below(30_000));
+            // A change soon after a tick, by a clock that is behind, meets what that tick has decided on.
+            let most = if random.one_in(2) { 60 } else { 30_000 };
+            now += Duration::seconds(random.below(most));
             let before = world.state.fires_until;
             let Some(from) = changed(&mut world, now, &mut random) else { continue };
             let zone: Tz = definition.timezone.parse().unwrap();

@@ -18,28 +18,31 @@ const RUNS_AT_ONCE: usize = 30;
 /// Turns the due times of a pipeline up to `now` into runs and entries of its ledger, and moves its next fire.
 pub async fn fire(services: &Services, tenant: &str, id: &str, now: Time) -> Result<()> {
     for _ in 0..TRIES {
-        if attempt(services, tenant, id, now).await? {
+        // The state comes first: whatever changes after it moves the next fire, and then nothing is written.
+        let state = services.store.pipeline_state(tenant, id).await?;
+        if fire_from(services, tenant, id, &state, now).await? {
             return Ok(());
         }
     }
     Err(Error::conflict("BUSY", "it is changed by others all the time"))
 }
 
-/// False where something came in between.
-async fn attempt(services: &Services, tenant: &str, id: &str, now: Time) -> Result<bool> {
-    // The state comes first: whatever changes after it moves the next fire, and then nothing is written.
-    let state = services.store.pipeline_state(tenant, id).await?;
+/// The same from a state that was read before; false where something came in between, and then nothing is changed.
+///
+/// # Errors
+/// Where the table does not answer.
+pub async fn fire_from(services: &Services, tenant: &str, id: &str, state: &PipelineState, now: Time) -> Result<bool> {
     let Some(first) = state.next_run_at.filter(|at| *at <= now) else { return Ok(true) };
     let pipeline = match services.store.pipeline(tenant, id).await {
         Ok(pipeline) => pipeline,
-        Err(Error::NotFound { .. }) => return forget(services, tenant, id, &state).await,
+        Err(Error::NotFound { .. }) => return forget(services, tenant, id, state).await,
         Err(error) => return Err(error),
     };
     let timetable = match fires::timetable(&pipeline) {
         Ok(timetable) => timetable,
         Err((reason, why)) => {
             tracing::error!(pipeline = id, why, "a due time cannot be fired, and none will come after it");
-            return put(services, &pipeline, &state, &fires::give_up(first, reason, why, now), now).await;
+            return put(services, &pipeline, state, &fires::give_up(first, reason, why, now), now).await;
         }
     };
     let policy = pipeline.execution_config.0.concurrency_policy.unwrap_or_default();
@@ -56,7 +59,7 @@ async fn attempt(services: &Services, tenant: &str, id: &str, now: Time) -> Resu
         }
         launch::stop_all(services, tenant, id, &live).await?;
     }
-    put(services, &pipeline, &state, &decision, now).await
+    put(services, &pipeline, state, &decision, now).await
 }
 
 /// What is due although its pipeline is gone is due no more.

@@ -3,6 +3,8 @@
 mod fire;
 mod overdue;
 
+pub use fire::fire_from;
+
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use shared::Result;
@@ -71,14 +73,15 @@ async fn fire_due(services: &Services, shard: u32, now: Time, until: Instant) ->
     let mut from = None;
     loop {
         let due = services.store.due_pipelines(shard, now, from).await?;
-        let fires = due.items.into_iter().map(|(tenant, pipeline)| async move {
+        let items = due.items.into_iter().take_while(|_| Instant::now() < until);
+        let fires = items.map(|(tenant, pipeline)| async move {
             if let Err(error) = fire::fire(services, &tenant, &pipeline, now).await {
                 tracing::error!(pipeline, %error, "the pipeline could not be fired; the next tick will try again");
             }
         });
         stream::iter(fires).buffer_unordered(AT_ONCE).collect::<()>().await;
         from = due.next;
-        if from.is_none() || is_too_late(until, shard, "pipelines") {
+        if is_too_late(until, shard, "pipelines") || from.is_none() {
             return Ok(());
         }
     }
@@ -88,14 +91,15 @@ async fn look_after_overdue(services: &Services, shard: u32, now: Time, until: I
     let mut from = None;
     loop {
         let overdue = services.store.overdue_runs(shard, now, from).await?;
-        let looks = overdue.items.into_iter().map(|overdue| async move {
+        let items = overdue.items.into_iter().take_while(|_| Instant::now() < until);
+        let looks = items.map(|overdue| async move {
             if let Err(error) = overdue::look_after(services, &overdue, now).await {
                 tracing::error!(?overdue, %error, "could not be looked after; the next tick will try again");
             }
         });
         stream::iter(looks).buffer_unordered(AT_ONCE).collect::<()>().await;
         from = overdue.next;
-        if from.is_none() || is_too_late(until, shard, "runs") {
+        if is_too_late(until, shard, "runs") || from.is_none() {
             return Ok(());
         }
     }

@@ -14,11 +14,11 @@ use shared::store::runs::{End, Ender};
 use std::collections::BTreeSet;
 use tests::World;
 
-fn at(text: &str) -> DateTime<Utc> {
+pub fn at(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
 }
 
-async fn world_at(clock: &Clock, worker: bool) -> World {
+pub async fn world_at(clock: &Clock, worker: bool) -> World {
     let clock = clock.clone();
     World::with(move |o| {
         o.worker = worker;
@@ -40,7 +40,7 @@ async fn scheduled(world: &World, all: &[(&str, &str, Value)]) -> Vec<String> {
     ids
 }
 
-async fn every_ten_minutes(world: &World, config: Value) -> String {
+pub async fn every_ten_minutes(world: &World, config: Value) -> String {
     scheduled(world, &[("*/10 * * * *", "UTC", config)]).await.remove(0)
 }
 
@@ -196,6 +196,25 @@ async fn replace_stops_what_is_live_and_starts_the_newest() {
 }
 
 #[tokio::test]
+async fn a_tick_that_was_overtaken_stops_nothing_and_starts_nothing() {
+    for policy in ["allow", "forbid", "replace"] {
+        let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
+        let world = world_at(&clock, false).await;
+        let id = every_ten_minutes(&world, json!({"concurrencyPolicy": policy})).await;
+        let (services, now) = (world.stack.services(), Time(at("2026-01-15T09:10:01Z")));
+        clock.advance(Duration::minutes(6));
+        // It has read the state; then another tick comes to its end.
+        let state = services.store.pipeline_state("acme", &id).await.unwrap();
+        world.stack.tick().await.unwrap();
+        let live = services.store.live_runs("acme", &id).await.unwrap();
+        assert_eq!(live.len(), 1, "{policy}");
+        assert!(!on_schedule::fire_from(services, "acme", &id, &state, now).await.unwrap(), "{policy}");
+        assert_eq!(services.store.live_runs("acme", &id).await.unwrap(), live, "{policy}");
+        assert_eq!(past(&world, &id).await, ["09:10 fired"], "{policy}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_must_be_alone_and_a_fire_that_must_be_meet() {
     let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
     let world = world_at(&clock, false).await;
@@ -324,29 +343,33 @@ async fn random_ticks_on_the_real_table_put_every_due_time_into_the_ledger_once(
     world.stack.tick().await.unwrap();
     let mut all = 0;
     for (id, (schedule, zone, config)) in ids.iter().zip(&wanted) {
+        println!("{schedule} in {zone} with {config}");
         let due = walk(schedule, *zone, start, clock.now(), 1);
         let query = format!("from={}&to={}", Time::from(start).text(), Time(clock.now()).text());
         let entries = walked(&world, id, &query, 7).await;
-        let mut rest = due.as_slice();
-        for entry in &entries {
-            let (own, later) = rest.split_at(usize::try_from(entry["count"].as_u64().unwrap()).unwrap());
-            let last = if entry["until"].is_null() { &entry["at"] } else { &entry["until"] };
-            assert_eq!(entry["at"], json!(own[0]), "{schedule} in {zone}: {entry:#}");
-            assert_eq!(*last, json!(own[own.len() - 1]), "{schedule} in {zone}: {entry:#}");
-            rest = later;
-        }
-        assert_eq!(rest, [], "{schedule} in {zone} with {config}");
-        let named: BTreeSet<&str> = entries.iter().filter_map(|e| e["runId"].as_str()).collect();
-        let runs = runs(&world, id).await;
-        assert_eq!(named, runs.iter().map(String::as_str).collect(), "runs and entries");
+        stand_for(&entries, &due);
+        let named: BTreeSet<String> = entries.iter().filter_map(|e| e["runId"].as_str().map(str::to_owned)).collect();
+        assert_eq!(named, runs(&world, id).await, "entries and runs");
         all += due.len();
     }
     println!("{all} due times of {} pipelines in 200 ticks", ids.len());
     assert!(all > 100, "{all} due times");
 }
 
-async fn runs(world: &World, id: &str) -> Vec<String> {
-    let (mut all, mut cursor) = (Vec::new(), String::new());
+/// Entries stand for all that was due, once and in order.
+fn stand_for(entries: &[Value], due: &[Time]) {
+    let mut rest = due;
+    for entry in entries {
+        let (own, later) = rest.split_at(usize::try_from(entry["count"].as_u64().unwrap()).unwrap());
+        let last = if entry["until"].is_null() { &entry["at"] } else { &entry["until"] };
+        assert_eq!((&entry["at"], last), (&json!(own[0]), &json!(own[own.len() - 1])), "{entry:#}");
+        rest = later;
+    }
+    assert_eq!(rest, [], "not in the ledger");
+}
+
+async fn runs(world: &World, id: &str) -> BTreeSet<String> {
+    let (mut all, mut cursor) = (BTreeSet::new(), String::new());
     loop {
         let page = world.api.get(&format!("/pipelines/{id}/runs?limit=100{cursor}")).await.expect(200).json();
         all.extend(page["data"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()));

@@ -2,6 +2,7 @@
 
 use super::{document, json, validator};
 use crate::models::connector::ConnectorView;
+use crate::models::fire::Fire;
 use crate::models::pipeline::PipelineView;
 use crate::models::run::{ProgressView, RunView};
 use crate::models::schema::SchemaView;
@@ -72,6 +73,17 @@ fn a_run_and_its_progress_as_they_are_answered_fit_the_document() {
         "etaSeconds": null, "durationMs": 12
     });
     assert_eq!(faults_of::<ProgressView>("RunProgress", progress), Vec::<String>::new());
+}
+
+#[test]
+fn the_fires_that_the_document_shows_fit_it() {
+    let examples = document()["components"]["schemas"]["Fire"]["examples"].clone();
+    assert_eq!(examples.as_array().map(Vec::len), Some(3));
+    for example in examples.as_array().unwrap() {
+        assert_eq!(faults_of::<Fire>("Fire", example.clone()), Vec::<String>::new());
+        let read: Fire = serde_json::from_value(example.clone()).unwrap();
+        assert_eq!(json!(read), *example);
+    }
 }
 
 #[test]
