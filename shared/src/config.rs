@@ -170,6 +170,18 @@ impl Config {
 }
 
 /// Shards of the index of what is due, where the deployment does not say.
+///
+/// How many are needed follows from what one partition of DynamoDB takes, 1,000 write units a second: a fire takes an entry
+/// of the index out of its shard and puts one in, so a shard fires 500 pipelines a second at most, and an index that cannot
+/// keep up throttles the table. A call of the tick works a shard for 20 s, so it fires 10,000 at most: a million due at the
+/// same minute want 100 shards to be done in one call each. With 50 the next minute's calls do the second half, 80 s after
+/// they were due; with fewer some are older than the 90 s after which they count as missed.
+///
+/// Two other bounds are not moved by shards: a fire writes 8 units to the table and 3 to the index (items below 1 KB, doubled
+/// by the transaction), so a million are 8 million units, for which a table's quota and warm throughput must be raised; and
+/// the states of one tenant's pipelines share a partition, which takes 500 fires a second until DynamoDB has split it.
+///
+/// More shards than before strand nothing, since all of the old ones are still asked; fewer would.
 pub const DEFAULT_SHARDS: u32 = 8;
 
 /// Seconds that a worker holds a run without a heartbeat, where the deployment does not say.

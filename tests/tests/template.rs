@@ -263,6 +263,20 @@ fn a_run_comes_back_in_twenty_seconds_and_is_given_up_after_twenty_times() {
 }
 
 #[test]
+fn all_count_the_same_shards_and_all_shards_are_worked_at_once() {
+    let template = template("template.yaml");
+    let own = &template["Globals"]["Function"]["Environment"]["Variables"]["FLOWGATE_SHARDS"];
+    assert_eq!(texts(own), ["Shards"]);
+    assert_eq!(template["Parameters"]["Shards"]["Default"].as_u64(), Some(shared::config::DEFAULT_SHARDS.into()));
+    let worker = self::template("infra/worker.yaml");
+    let task = &worker["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]["Environment"];
+    let shards = task.as_sequence().into_iter().flatten().find(|v| v["Name"] == "FLOWGATE_SHARDS");
+    assert_eq!(shards.map(|v| texts(&v["Value"])), Some(vec!["Shards".to_owned()]));
+    let shard = &template["Resources"]["OnSchedule"]["Properties"]["Events"]["Shard"]["Properties"];
+    assert_eq!(texts(&shard["ScalingConfig"]["MaximumConcurrency"]), ["Shards"]);
+}
+
+#[test]
 fn there_is_one_event_for_each_function() {
     let known: BTreeSet<String> = lambdas().into_iter().map(|f| format!("{}.json", f.binary)).collect();
     let found: BTreeSet<String> = fs::read_dir(root().join("tests/events"))

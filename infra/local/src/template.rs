@@ -118,7 +118,7 @@ impl Template {
                 Some("AWS::SQS::Queue") => queue(id, properties).map(|queue| template.queues.push(queue)),
                 Some("AWS::Serverless::Function") => {
                     template.read_variables(properties);
-                    template.read_function(resource)
+                    template.read_function(resource, &document["Parameters"])
                 }
                 _ => Ok(()),
             };
@@ -141,19 +141,19 @@ impl Template {
         }
     }
 
-    fn read_function(&mut self, resource: &Value) -> Result<(), String> {
+    fn read_function(&mut self, resource: &Value, parameters: &Value) -> Result<(), String> {
         let properties = &resource["Properties"];
         let folder = properties["CodeUri"].as_str().and_then(|uri| uri.strip_prefix("functions/"));
         let function = folder
             .or(resource["Metadata"]["Binary"].as_str())
             .ok_or("it has neither a CodeUri below functions/ nor a Binary in its Metadata")?;
         for (name, event) in properties["Events"].as_object().into_iter().flatten() {
-            self.read_event(function, event).map_err(|reason| format!("event {name}: {reason}"))?;
+            self.read_event(function, event, parameters).map_err(|reason| format!("event {name}: {reason}"))?;
         }
         Ok(())
     }
 
-    fn read_event(&mut self, function: &str, event: &Value) -> Result<(), String> {
+    fn read_event(&mut self, function: &str, event: &Value, parameters: &Value) -> Result<(), String> {
         let properties = &event["Properties"];
         let on = match event["Type"].as_str() {
             Some("HttpApi") => {
@@ -164,8 +164,9 @@ impl Template {
             Some("SQS") => On::Queue {
                 queue: referenced(&properties["Queue"]).ok_or("its Queue is not a queue of this template")?,
                 batch: properties["BatchSize"].as_u64().unwrap_or(10).clamp(1, 10) as usize,
-                concurrency: properties["ScalingConfig"]["MaximumConcurrency"].as_u64().unwrap_or(1).clamp(1, 64)
-                    as usize,
+                concurrency: number(&properties["ScalingConfig"]["MaximumConcurrency"], parameters)
+                    .unwrap_or(1)
+                    .clamp(1, 64) as usize,
             },
             other => return Err(format!("the local stack knows HttpApi, Schedule and SQS, not {other:?}")),
         };
@@ -224,6 +225,11 @@ fn plain(value: yaml::Value) -> Value {
             json!({ name: plain(tagged.value) })
         }
     }
+}
+
+/// A number, or the default of the parameter that `!Ref X` names.
+fn number(value: &Value, parameters: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| parameters[value["Ref"].as_str()?]["Default"].as_u64())
 }
 
 /// The logical id that `!Ref X`, `!GetAtt X.Y` or their long forms name.

@@ -6,6 +6,7 @@ mod attempts;
 mod databases;
 mod events;
 mod fires;
+mod growth;
 mod lake;
 mod lists;
 mod nodes;
