@@ -2,6 +2,7 @@
 //! after which every run is final, every row is in its table once, and nothing is left.
 
 mod bucket;
+mod disk;
 mod faults;
 mod functions;
 mod moments;

@@ -9,6 +9,7 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, ObjectStoreError};
+use std::io::ErrorKind;
 use std::sync::Once;
 use url::Url;
 
@@ -156,6 +157,9 @@ impl Place {
         let say = |kind, why: &str| {
             RunError::new(kind, format!("the table of the schema {schema:?} could not be {done}: {why}"))
         };
+        if is_full(&error) {
+            return say(Kind::TargetUnavailable, "no room is left on the disk of the lake");
+        }
         match &error {
             DeltaTableError::ObjectStore { source }
             | DeltaTableError::Transaction { source: TransactionError::ObjectStore { source } } => match source {
@@ -180,6 +184,19 @@ impl Place {
             _ => say(Kind::TargetUnavailable, "the table's format library gave up; the worker's log says why"),
         }
     }
+}
+
+/// Whether a disk had no room, wherever that lies in what was reported.
+fn is_full(error: &DeltaTableError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        let kind = e.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = e.source();
+    }
+    false
 }
 
 /// Whether there is no table, as opposed to one that cannot be read.
