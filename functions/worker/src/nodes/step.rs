@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, FunctionalDependencies, Result, plan_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::conjunction;
@@ -43,9 +43,22 @@ pub trait Step: fmt::Debug + Send + Sync {
 /// `input` followed by `step`.
 pub fn follow(input: LogicalPlan, step: Arc<dyn Step>) -> LogicalPlan {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let schema = step.schema().unwrap_or_else(|| input.schema()).clone();
+    let schema = without_keys(step.schema().unwrap_or_else(|| input.schema()));
     let node = StepNode { id: NEXT.fetch_add(1, Relaxed), input, schema, step, behind: Vec::new() };
     LogicalPlan::Extension(Extension { node: Arc::new(node) })
+}
+
+/// The schema without what is known of its keys, by which the optimizer takes whole inputs out of joins: their rows would
+/// not be counted.
+fn without_keys(schema: &DFSchemaRef) -> DFSchemaRef {
+    let none = FunctionalDependencies::empty();
+    if *schema.functional_dependencies() == none {
+        return schema.clone();
+    }
+    match schema.as_ref().clone().with_functional_dependencies(none) {
+        Ok(plain) => Arc::new(plain),
+        Err(_) => schema.clone(),
+    }
 }
 
 /// A [`Step`] in a logical plan. Two of them are equal only where they are the same one.
@@ -116,7 +129,7 @@ impl UserDefinedLogicalNodeCore for StepNode {
             return plan_err!("{} has one input", self.step.name());
         };
         let (input, behind) = self.pulled(input, behind);
-        let schema = self.step.schema().unwrap_or_else(|| input.schema()).clone();
+        let schema = without_keys(self.step.schema().unwrap_or_else(|| input.schema()));
         Ok(Self { id: self.id, input, schema, step: self.step.clone(), behind })
     }
     fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {

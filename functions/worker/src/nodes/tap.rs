@@ -286,7 +286,8 @@ impl ExecutionPlan for TapExec {
         vec![&self.input]
     }
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        // Sorts that others ask for are put below what keeps an order, also where it asks for another one itself.
+        vec![!self.tap.ordered]
     }
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
         vec![false]

@@ -111,6 +111,39 @@ async fn a_join_with_an_empty_side_still_counts_all_rows_of_the_other() {
 }
 
 #[tokio::test]
+async fn a_join_that_needs_nothing_of_one_side_still_counts_its_rows() {
+    let nodes = json!([
+        {"id": "a", "nodeType": "source", "config": {"path": "a.csv"}},
+        {"id": "groups", "nodeType": "aggregate",
+            "config": {"groupBy": ["k"], "measures": [{"fn": "count", "field": "*", "as": "n"}]}},
+        {"id": "b", "nodeType": "source", "config": {"path": "b.csv"}},
+        {"id": "both", "nodeType": "join", "config": {"type": "left", "on": [{"left": "k", "right": "k"}]}},
+        {"id": "target", "nodeType": "target", "config": {}}
+    ]);
+    let edges = [
+        ("a", "groups", None),
+        ("b", "both", Some("left")),
+        ("groups", "both", Some("right")),
+        ("both", "target", None),
+    ];
+    let bench = Bench::new(fields(&[("id", "integer")]), nodes, &edges);
+    let ran = bench.file("a.csv", "k\n1\n1\n2\n").file("b.csv", "id,k\n7,1\n8,3\n").run().await;
+    assert_eq!(ran.rows(), [json!({"id": 7}), json!({"id": 8})]);
+    assert_eq!((ran.counts("groups"), ran.counts("both")), ([3, 2, 0, 0, 0], [4, 2, 0, 0, 0]));
+}
+
+#[tokio::test]
+async fn lists_in_the_order_of_the_source_are_made_of_sorted_rows() {
+    let sort = json!({"nodeType": "sort", "config": {"by": [{"field": "v"}, {"field": "k"}], "limit": 3}});
+    let measures = json!([{"fn": "array_agg", "field": "k", "as": "all"}]);
+    let list = json!({"nodeType": "aggregate", "config": {"groupBy": ["v"], "measures": measures}});
+    let columns = fields(&[("v", "integer"), ("all", "json")]);
+    let rows = Bench::chain(columns, "v,k\n1,b\n1,a\n2,c\n2,d\n", &[sort, list]).rows().await;
+    assert_eq!(rows.iter().map(|row| row["v"].clone()).collect::<Vec<_>>(), [json!(1), json!(2)]);
+    assert!(rows[0]["all"].to_string().contains('b'), "{rows:?}");
+}
+
+#[tokio::test]
 async fn nested_joins_with_an_empty_side_count_all_rows_too() {
     let nodes = json!([
         {"id": "a", "nodeType": "source", "config": {"path": "a.csv"}},
