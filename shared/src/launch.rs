@@ -36,11 +36,13 @@ pub fn new_run(pipeline: &Pipeline, id: String, trigger: Trigger, by: &str, now:
         cancel_requested: false,
         lease_until: None,
         worker: None,
+        attempts: Vec::new(),
         resends: 0,
         timeout_seconds: execution.timeout_seconds(),
         max_attempts: execution.max_attempts(),
         errors_attempt: None,
         progress: None,
+        rolled_back: None,
     }
 }
 

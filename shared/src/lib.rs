@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod caller;
+pub mod canonical;
 pub mod check;
 pub mod clock;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod models;
 pub mod pipelines;
 pub mod protection;
 pub mod queue;
+pub mod receipt;
 pub mod roles;
 pub mod runtime;
 pub mod schedule;

@@ -83,6 +83,7 @@ actions! {
     GetRun "get_run" READ;
     GetRunProgress "get_run_progress" READ;
     ListRunErrors "list_run_errors" READ;
+    GetRunReceipt "get_run_receipt" READ;
     CancelRun "cancel_run" WRITE;
     RetryRun "retry_run" WRITE;
     ListConnectors "list_connectors" READ;

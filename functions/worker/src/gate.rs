@@ -44,6 +44,7 @@ impl CommitGate for Gate {
                 skipped: rows.skipped.max(before.skipped),
             };
         }
+        store.keep_reading(&self.run, &report::reading(&self.progress, self.run.attempt)).await.map_err(away)?;
         if store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)? {
             self.entered.store(true, Relaxed);
             return Ok(());

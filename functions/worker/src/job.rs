@@ -9,6 +9,7 @@ use shared::models::pipeline::{Edge, Node, Pipeline};
 use shared::models::run::{Run, RunStatus};
 use shared::models::schema::Schema;
 use shared::store::keys;
+use shared::{canonical, receipt};
 use std::collections::HashMap;
 
 /// The most retries of retries that are looked at.
@@ -32,6 +33,8 @@ pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError>
     Ok(Job {
         tenant_id: run.tenant_id.clone(),
         run_id: run.id.clone(),
+        attempt: run.attempt,
+        definition_hash: canonical::hash(&receipt::definition(&pipeline)),
         earlier,
         nodes,
         edges,
@@ -68,6 +71,8 @@ pub(crate) async fn trial(
     let job = Job {
         tenant_id: pipeline.tenant_id.clone(),
         run_id: String::new(),
+        attempt: 0,
+        definition_hash: String::new(),
         earlier: Vec::new(),
         nodes,
         edges,
@@ -107,9 +112,9 @@ async fn tables(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, 
     Ok(found)
 }
 
-/// The tables of the lake that the targets of a pipeline write, each once.
-pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<TableSchema>, RunError> {
-    let mut ids: Vec<&str> = Vec::new();
+/// The tables of the lake that the targets of a pipeline write, each once, with the ids of the nodes.
+pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<(String, TableSchema)>, RunError> {
+    let mut ids: Vec<(&str, &str)> = Vec::new();
     let (nodes, _) = graph(pipeline);
     for node in nodes.iter().filter(|node| node.node_type == NodeType::Target) {
         let text = |key: &str| node.config.get(key).and_then(Value::as_str);
@@ -117,35 +122,35 @@ pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<
             continue;
         }
         let id = text("table").and_then(|name| pipeline.tables.0.get(name)).unwrap_or(&pipeline.schema_id);
-        if !ids.contains(&id.as_str()) {
-            ids.push(id);
+        if ids.iter().all(|(_, known)| known != id) {
+            ids.push((&node.id, id));
         }
     }
     let mut schemas = Vec::with_capacity(ids.len());
-    for id in ids {
-        schemas.push(table_schema(worker, &pipeline.tenant_id, id).await?);
+    for (node, id) in ids {
+        schemas.push((node.to_owned(), table_schema(worker, &pipeline.tenant_id, id).await?));
     }
     Ok(schemas)
 }
 
-/// The databases that a pipeline's targets write, each with its target's config.
+/// The databases that a pipeline's targets write, each with its target's node and config.
 pub(crate) async fn databases(
     worker: &Worker,
     pipeline: &Pipeline,
-) -> Result<Vec<(Connector, TargetConfig)>, RunError> {
+) -> Result<Vec<(String, Connector, TargetConfig)>, RunError> {
     let targets = pipeline.nodes.0.iter().filter(|node| node.node_type == NodeType::Target);
     let configs = targets.filter_map(|node| match node.typed() {
-        Ok(NodeConfig::Target(config)) if config.connector_id.is_some() => Some(config),
+        Ok(NodeConfig::Target(config)) if config.connector_id.is_some() => Some((node.id.clone(), config)),
         _ => None,
     });
-    let configs: Vec<TargetConfig> = configs.collect();
+    let configs: Vec<(String, TargetConfig)> = configs.collect();
     if configs.is_empty() {
         return Ok(Vec::new());
     }
     let connectors = connectors(worker, pipeline).await?;
-    let found = configs.into_iter().filter_map(|config| {
+    let found = configs.into_iter().filter_map(|(node, config)| {
         let connector = connectors.get(config.connector_id.as_deref()?)?.clone();
-        Some((connector, config))
+        Some((node, connector, config))
     });
     Ok(found.collect())
 }

@@ -12,6 +12,7 @@ mod leftovers;
 mod life;
 pub mod nodes;
 mod purge;
+mod receipt;
 mod report;
 pub mod sources;
 pub mod start;

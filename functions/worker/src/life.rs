@@ -5,16 +5,18 @@ use crate::engine::progress::Progress;
 use crate::error::{Kind, RunError};
 use crate::gate::Gate;
 use crate::heartbeat::{self, Reason, Stop};
-use crate::{claim, engine, job, leftovers, report, targets};
+use crate::{claim, engine, job, leftovers, receipt, report, targets};
 use rand::RngExt;
 use shared::Result;
 use shared::context::Services;
 use shared::models::pipeline::Retry;
+use shared::models::receipt::Target;
 use shared::models::run::{MOST_LOST, Rows, Run, RunStatus};
-use shared::models::time::Time;
+use shared::models::time::{JsonText, Time};
 use shared::protection::Protection;
 use shared::queue::Task;
 use shared::secrets::Opener;
+use shared::store::receipts::Kept;
 use shared::store::runs::{End, Ender};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -127,8 +129,17 @@ struct Attempt {
     stop: Stop,
     spool: PathBuf,
     retry: Retry,
+    /// The hash of what was run; none where that could not be read.
+    definition: Option<String>,
     /// Whether it came to its commit.
     committing: Arc<AtomicBool>,
+}
+
+impl Attempt {
+    /// What the run's receipt is made of, with what its tables took.
+    fn kept(&self, targets: Vec<Target>) -> Option<Kept> {
+        Some(Kept { definition_hash: self.definition.clone()?, targets: JsonText(targets) })
+    }
 }
 
 /// Lives a claimed run to its end, or to the end of this attempt.
@@ -166,6 +177,7 @@ async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
     let spool = worker.settings.scratch.join(format!("{}-{}.rejected", run.id, run.attempt));
     let stop = Stop::default();
     let job = job::resolve(worker, run).await;
+    let definition = job.as_ref().ok().map(|j| j.definition_hash.clone());
     let execution = job.as_ref().map(|j| j.execution.clone()).unwrap_or_default();
     let progress = Progress::new(execution.errors(), spool.clone(), worker.services.clock.clone());
     let retry = execution.retry.unwrap_or_default();
@@ -184,7 +196,7 @@ async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
             execute(worker, run, receipt, job, hooks, &stop).await
         }
     };
-    Attempt { result, progress, stop, spool, retry, committing }
+    Attempt { result, progress, stop, spool, retry, definition, committing }
 }
 
 /// Executes beside a heartbeat; a panic of the engine is an error of the run.
@@ -222,8 +234,9 @@ async fn execute(
 async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done> {
     let error = match &attempt.result {
         // An attempt before this one committed; it left what it came to.
-        Ok(_) if !attempt.committing.load(Relaxed) && run.committing && run.rows.is_some() => {
-            return end(worker, run, succeeded(run.rows.unwrap_or_default(), None)).await;
+        Ok(outcome) if !attempt.committing.load(Relaxed) && run.committing && run.rows.is_some() => {
+            let receipt = attempt.kept(outcome.targets.clone());
+            return end(worker, run, End { receipt, ..succeeded(run.rows.unwrap_or_default(), None) }).await;
         }
         Ok(outcome) => {
             let rows = Rows {
@@ -232,7 +245,9 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done>
                 failed: outcome.failed_rows,
                 skipped: outcome.skipped_rows,
             };
-            return end(worker, run, succeeded(rows, Some(report::progress(&attempt.progress)))).await;
+            let receipt = attempt.kept(outcome.targets.clone());
+            let progress = Some(report::progress(&attempt.progress));
+            return end(worker, run, End { receipt, ..succeeded(rows, progress) }).await;
         }
         Err(error) => error,
     };
@@ -255,7 +270,9 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done>
             return fail(worker, run, attempt, &RunError::new(Kind::Timeout, timeout_text(run))).await;
         }
         (_, Kind::Cancelled | Kind::Superseded) if !is_committing(worker, run).await? => {
-            let end_now = End { progress: Some(report::progress(&attempt.progress)), ..End::cancelled() };
+            worker.services.store.keep_reading(run, &report::reading(&attempt.progress, run.attempt)).await?;
+            let (progress, receipt) = (Some(report::progress(&attempt.progress)), attempt.kept(Vec::new()));
+            let end_now = End { progress, receipt, ..End::cancelled() };
             return end_without_rows(worker, run, end_now).await;
         }
         _ => {}
@@ -264,7 +281,8 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done>
         let delay = delay(&attempt.retry, run.failures);
         let again = Time(worker.services.clock.now() + chrono::Duration::from_std(delay).unwrap_or_default() * 2);
         tracing::warn!(run = run.id, %error, delay = delay.as_secs(), "the run failed and will be tried again");
-        if worker.services.store.give_back(run, &report::failure(error), again).await? {
+        let now = worker.services.clock.now().into();
+        if worker.services.store.give_back(run, &report::failure(error), again, now).await? {
             return Ok(Done::Hide(delay));
         }
     }
@@ -286,12 +304,14 @@ async fn fail(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -
     }
     let spool = attempt.progress.finish_errors().unwrap_or_default();
     let errors_attempt = report::keep_errors(&worker.services.store, run, spool.as_deref()).await?;
+    worker.services.store.keep_reading(run, &report::reading(&attempt.progress, run.attempt)).await?;
     let mut rows = report::rows(&attempt.progress, 0);
     rows.rows_out = 0;
     let failed = End {
         rows: Some(rows),
         progress: Some(report::progress(&attempt.progress)),
         errors_attempt,
+        receipt: attempt.kept(Vec::new()),
         ..End::failed(report::failure(error))
     };
     end_without_rows(worker, run, failed).await
@@ -305,7 +325,7 @@ async fn is_committing(worker: &Worker, run: &Run) -> Result<bool> {
 
 fn succeeded(rows: Rows, progress: Option<shared::models::run::Progress>) -> End {
     let status = if rows.failed > 0 { RunStatus::CompletedWithErrors } else { RunStatus::Completed };
-    End { status, rows: Some(rows), error: None, progress, errors_attempt: None }
+    End { rows: Some(rows), progress, ..End::of(status) }
 }
 
 /// Ends a run that may have committed: what the target says decides between completed and failed.
@@ -318,12 +338,12 @@ async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
     let earlier = job::earlier(worker, run).await.map_err(shared::Error::internal)?;
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     // Every table is asked: what is settled at one must not be left open at the next.
-    for schema in &tables {
+    for (_, schema) in &tables {
         let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings).await;
         let into = if settled.map_err(shared::Error::internal)? { &mut there } else { &mut missing };
         into.push(schema.name.clone());
     }
-    for (connector, config) in &job::databases(worker, &version).await.map_err(shared::Error::internal)? {
+    for (_, connector, config) in &job::databases(worker, &version).await.map_err(shared::Error::internal)? {
         let schema = job::table_schema(worker, &run.tenant_id, &version.schema_id).await;
         let schema = schema.map_err(shared::Error::internal)?;
         let settled = targets::database::settle(connector, config, &schema, &run.id, &earlier).await;
@@ -338,7 +358,8 @@ async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
             End { rows, ..End::failed(report::failure(&partly(error, &there, &missing))) }
         }
     };
-    end(worker, run, finish).await
+    let receipt = Some(receipt::kept(&version, receipt::written(worker, run, &version).await?));
+    end(worker, run, End { receipt, ..finish }).await
 }
 
 /// The error of a run whose rows are in some of its tables.

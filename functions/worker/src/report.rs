@@ -5,8 +5,10 @@ use crate::error::RunError;
 use shared::Result;
 use shared::models::node::NodeType;
 use shared::models::run::{self, LogLine, NodeProgress, PartitionDetail, Rows, RuleWarnings, Run, RunFailure};
+use shared::models::time::JsonText;
 use shared::store::Store;
 use shared::store::errors::ErrorWriter;
+use shared::store::receipts::Reading;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -64,6 +66,12 @@ pub(crate) fn skipped(progress: &Progress) -> u64 {
     let targets = progress.nodes();
     let targets = targets.iter().filter(|n| n.node_type == NodeType::Target);
     targets.map(|n| n.filtered.load(Relaxed) + n.deduplicated.load(Relaxed)).sum()
+}
+
+/// What an attempt has read so far, for the receipt.
+pub(crate) fn reading(progress: &Progress, attempt: u32) -> Reading {
+    let nodes = self::progress(progress).nodes;
+    Reading { attempt, inputs: JsonText(progress.inputs.of(attempt)), nodes: JsonText(nodes) }
 }
 
 /// The rows so far: what sources gave and targets took.

@@ -39,7 +39,7 @@ fn http() -> HashMap<&'static str, Function> {
     linked![function:
         cancel_run, create_connector, create_pipeline, create_schema, delete_connector,
         delete_pipeline, delete_schema, get_connector, get_health, get_openapi, get_pipeline,
-        get_pipeline_version, get_run, get_run_progress, get_schema, list_connector_types,
+        get_pipeline_version, get_run, get_run_progress, get_run_receipt, get_schema, list_connector_types,
         list_connectors, list_fires, list_node_types, list_pipeline_versions, list_pipelines, list_run_errors,
         list_runs, list_schemas, not_found, preview_schedule, retry_run, run_pipeline, update_connector, update_pipeline, update_schema,
     ]

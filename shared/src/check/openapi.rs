@@ -18,6 +18,7 @@ use crate::models::node::{
     SqlConfig, TargetConfig, TransformConfig, UnionConfig, UnpivotConfig, ValidateConfig,
 };
 use crate::models::pipeline::PipelineView;
+use crate::models::receipt::Receipt;
 use crate::models::run::{ProgressView, RowError, RunView};
 use crate::models::schema::SchemaView;
 use schemars::SchemaGenerator;
@@ -29,7 +30,7 @@ const PATH: &str = "/components/schemas";
 /// Components by name; references between them are `#/components/schemas/…`.
 ///
 /// Bodies: `PipelineInput`, `PipelineUpdate`, `ConnectorInput`, `ConnectorUpdate`, `SchemaInput`, `SchemaUpdate`, `RunInput`,
-/// `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, `Fire`, their `…Page`s, `Preview` and
+/// `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, `Receipt`, `Fire`, their `…Page`s, `Preview` and
 /// `Problem`.
 pub fn schemas() -> Map<String, Value> {
     let mut all = bodies();
@@ -105,6 +106,7 @@ fn answers() -> Map<String, Value> {
     of.subschema_for::<ProgressView>();
     of.subschema_for::<RowError>();
     of.subschema_for::<Fire>();
+    of.subschema_for::<Receipt>();
     of.subschema_for::<NodeTypeView>();
     of.subschema_for::<ConnectorTypeView>();
     of.take_definitions(true)

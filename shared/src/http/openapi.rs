@@ -101,6 +101,7 @@ fn described(action: Action) -> Option<Operation> {
         Action::GetRun => runs::get(),
         Action::GetRunProgress => runs::progress(),
         Action::ListRunErrors => runs::errors(),
+        Action::GetRunReceipt => runs::receipt(),
         Action::CancelRun => runs::cancel(),
         Action::RetryRun => runs::retry(),
         Action::ListConnectors => connectors::list(),

@@ -21,6 +21,7 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/api/v1/pipelines/{id}/runs/{runId}", GetRun),
     ("GET", "/api/v1/pipelines/{id}/runs/{runId}/progress", GetRunProgress),
     ("GET", "/api/v1/pipelines/{id}/runs/{runId}/errors", ListRunErrors),
+    ("GET", "/api/v1/pipelines/{id}/runs/{runId}/receipt", GetRunReceipt),
     ("POST", "/api/v1/pipelines/{id}/runs/{runId}/cancel", CancelRun),
     ("POST", "/api/v1/pipelines/{id}/runs/{runId}/retry", RetryRun),
     ("GET", "/api/v1/connectors", ListConnectors),

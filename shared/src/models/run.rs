@@ -1,5 +1,6 @@
 //! A run of a pipeline: what is kept of it, and what callers see.
 
+use super::receipt::{AttemptOutcome, RolledBack};
 use super::time::{JsonText, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,21 @@ pub struct Rows {
     pub skipped: u64,
 }
 
+/// One attempt, from the moment in which a worker took the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Taken {
+    pub worker: String,
+    pub started_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+    /// None as long as its worker has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<AttemptOutcome>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<JsonText<RunFailure>>,
+}
+
 /// A run as the table keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -119,6 +135,9 @@ pub struct Run {
     pub lease_until: Option<Time>,
     /// The worker that holds or held it.
     pub worker: Option<String>,
+    /// All attempts so far; the last one is that of `worker`.
+    #[serde(default)]
+    pub attempts: Vec<Taken>,
     /// How often the tick has sent it again.
     #[serde(default)]
     pub resends: u32,
@@ -130,6 +149,9 @@ pub struct Run {
     pub errors_attempt: Option<u32>,
     /// What the worker last reported.
     pub progress: Option<JsonText<Progress>>,
+    /// How its writes were undone.
+    #[serde(default)]
+    pub rolled_back: Option<JsonText<RolledBack>>,
 }
 
 /// What a worker reports while it runs.
@@ -238,6 +260,8 @@ pub struct RunView {
     pub failed_rows: u64,
     pub skipped_rows: u64,
     pub error: Option<RunFailure>,
+    /// How its writes were undone; the status stays what it was.
+    pub rolled_back: Option<RolledBack>,
 }
 
 /// A run's progress as callers see it.
@@ -296,6 +320,7 @@ impl Run {
             failed_rows: rows.map_or(0, |r| r.failed),
             skipped_rows: rows.map_or(0, |r| r.skipped),
             error: self.error.clone().map(|e| e.0),
+            rolled_back: self.rolled_back.clone().map(|how| how.0),
         }
     }
 
@@ -304,6 +329,7 @@ impl Run {
         let mut first = self.clone();
         first.status = RunStatus::Pending;
         (first.attempt, first.started_at, first.finished_at, first.error, first.rows) = (0, None, None, None, None);
+        first.rolled_back = None;
         first.view()
     }
 

@@ -11,6 +11,8 @@
 //! | list_fires | a pipeline's past fires, oldest first | Query `T#<tenant>#P#<pipeline>`, `F#<from>` to `F#<to>`, and the one before |
 //! | run_pipeline, on_schedule | a pipeline's live runs | Query `T#<tenant>#P#<pipeline>`, `L#…` |
 //! | list_run_errors | a run's rejected rows, in chunks | Query `T#<tenant>#R#<run>`, `E#<attempt>#…` |
+//! | get_run_receipt | what attempts of a run have read | Query `T#<tenant>#R#<run>`, `I#<attempt>` |
+//! | get_run_receipt | what a run's worker kept at its end | GetItem `T#<tenant>#R#<run>`, `RECEIPT` |
 //! | list_connectors, list_schemas | a tenant's, newest first | Query `T#<tenant>#CONNECTOR` or `…#SCHEMA`, backwards |
 //! | create_connector, create_schema | whether a name is free | condition on `T#<tenant>#NAME#<kind>`, `<name>` |
 //! | create_pipeline, update_pipeline | the schemas that targets name | BatchGetItem `T#<tenant>#NAME#SCHEMA`, `<name>` |
@@ -118,6 +120,16 @@ pub fn attempt_errors(attempt: u32) -> String {
 /// One chunk of a run's rejected rows.
 pub fn errors(tenant: &str, run: &str, attempt: u32, chunk: u32) -> Key {
     Key::new(under_run(tenant, run), format!("{}{chunk:08}", attempt_errors(attempt)))
+}
+/// The start of the sort keys of what attempts have read.
+pub const READINGS: &str = "I#";
+/// What one attempt has read.
+pub fn reading(tenant: &str, run: &str, attempt: u32) -> Key {
+    Key::new(under_run(tenant, run), format!("{READINGS}{attempt:06}"))
+}
+/// What a run's receipt is made of, from its end on.
+pub fn receipt(tenant: &str, run: &str) -> Key {
+    Key::new(under_run(tenant, run), "RECEIPT")
 }
 /// A taken name.
 pub fn name(tenant: &str, kind: Kind, name: &str) -> Key {

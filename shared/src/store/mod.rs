@@ -6,6 +6,7 @@ pub mod fires;
 pub mod idempotency;
 pub mod keys;
 pub mod pipelines;
+pub mod receipts;
 pub mod resources;
 pub mod runs;
 pub mod schemas;

@@ -19,7 +19,7 @@ use chrono::Duration;
 /// Seconds after which the tick looks after a run that no worker took; doubled with each time it was sent again.
 pub const PENDING_SECONDS: i64 = 60;
 
-fn run_key(run: &Run) -> Key {
+pub(super) fn run_key(run: &Run) -> Key {
     keys::run(&run.tenant_id, &run.pipeline_id, &run.id)
 }
 

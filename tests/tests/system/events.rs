@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tests::{World, named};
 
 /// What a user expects who keeps what the events name, and sends one of them.
-const EXPECTED: [(&str, u64); 32] = [
+const EXPECTED: [(&str, u64); 33] = [
     ("cancel_run", 202),
     ("create_connector", 201),
     ("create_pipeline", 201),
@@ -26,6 +26,7 @@ const EXPECTED: [(&str, u64); 32] = [
     ("get_pipeline_version", 200),
     ("get_run", 200),
     ("get_run_progress", 200),
+    ("get_run_receipt", 200),
     ("get_schema", 200),
     ("list_connector_types", 200),
     ("list_connectors", 200),
@@ -67,7 +68,7 @@ async fn keep(world: &World, event: &str, tenant: &str) {
         return;
     }
     let run = named::keep_pipeline_and_run(store, tenant).await;
-    if event == "retry_run" {
+    if ["retry_run", "get_run_receipt"].contains(&event) {
         let now = Clock::default().now().into();
         assert!(store.end_run(&run, Ender::WhilePending, &End::cancelled(), now).await.unwrap());
     }

@@ -18,6 +18,7 @@ mod processes;
 #[path = "../python/mod.rs"]
 mod python;
 mod readers;
+mod receipts;
 mod roles;
 mod runs;
 mod s3;

@@ -91,6 +91,7 @@ async fn another_tenants_ids_do_not_exist() {
         format!("{runs}/{run}"),
         format!("{runs}/{run}/progress"),
         format!("{runs}/{run}/errors"),
+        format!("{runs}/{run}/receipt"),
         format!("/connectors/{connector}"),
         format!("/schemas/{schema}"),
         format!("/schemas/{schema}/data"),

@@ -79,7 +79,7 @@ async fn a_run_that_may_have_committed_is_not_cancelled_while_it_waits_for_its_n
         node_id: None,
         retryable: true,
     };
-    assert!(store.give_back(&held, &error, now).await.unwrap());
+    assert!(store.give_back(&held, &error, now, now).await.unwrap());
     let path = format!("/pipelines/{}/runs/{}", run.pipeline_id, run.id);
     let refused = world.api.post(&format!("{path}/cancel"), &json!({})).await.expect(409).json();
     assert_eq!(refused["code"], "RUN_COMMITTING", "{refused}");

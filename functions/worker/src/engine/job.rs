@@ -66,6 +66,10 @@ pub struct TableSchema {
 pub struct Job {
     pub tenant_id: String,
     pub run_id: String,
+    /// The attempt at it, from 1.
+    pub attempt: u32,
+    /// The hash of what is run, for the receipt.
+    pub definition_hash: String,
     /// Runs that this one is a retry of, newest first.
     pub earlier: Vec<Earlier>,
     /// Never empty: a pipeline without nodes is resolved to source → target.
@@ -144,6 +148,8 @@ pub struct Outcome {
     pub failed_rows: u64,
     /// Rows that a load mode left out.
     pub skipped_rows: u64,
+    /// What each table took, for the receipt.
+    pub targets: Vec<shared::models::receipt::Target>,
     /// Rejected rows as JSON lines of [`crate::engine::progress::RowError`], to be read and removed by the caller.
     pub errors: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ pub mod exact;
 pub mod expressions;
 mod functions;
 pub mod graph;
+pub mod inputs;
 pub mod job;
 mod lineage;
 mod numbers;

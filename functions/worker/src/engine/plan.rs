@@ -7,12 +7,13 @@ use super::job::{Job, Settings};
 use super::progress::{NodeCounters, Progress};
 use super::session::{self, parallelism};
 use super::survey::Survey;
-use super::{lineage, pivots, story};
+use super::{inputs, lineage, pivots, story};
 use crate::error::RunError;
 use crate::sources::{self, Past, Source, SourceRequest};
 use datafusion::execution::session_state::SessionState;
 use shared::models::node::{NodeConfig, SourceConfig, TransformOp};
 use shared::models::pipeline::Partitioning;
+use shared::models::receipt::Input;
 use shared::models::schema::Field;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -135,7 +136,10 @@ impl<'a> Planner<'a> {
                         .open_source(node, config, &expected, (self.most_rows, self.past.get(&index).cloned()))
                         .await
                     {
-                        Ok(source) => drop(opened.sources.insert(index, source)),
+                        Ok(source) => {
+                            self.note(node, None, config, &source);
+                            opened.sources.insert(index, source);
+                        }
                         Err(fault) => faults.push(fault.at(&node.id)),
                     }
                 }
@@ -184,7 +188,30 @@ impl<'a> Planner<'a> {
             RunError { message: format!("{what}{}", e.message), ..e }
         })?;
         total.store(before, Relaxed);
+        self.note(node, Some(op), config, &source);
         Ok((source, NodeCounters::new(&node.id, &node.name, node.node_type)))
+    }
+
+    /// Notes what was opened for the run's receipt.
+    fn note(&self, node: &GraphNode, op: Option<usize>, config: &SourceConfig, source: &Source) {
+        let id = config.connector_id.as_deref().unwrap_or(&self.job.connector_id);
+        let Some(connector) = self.job.connectors.get(id) else { return };
+        let (files, database, api, pages) = source.reads().parts();
+        let input = Input {
+            node_id: node.id.clone(),
+            op: op.and_then(|op| u32::try_from(op).ok()),
+            attempt: self.job.attempt,
+            connector_id: connector.id.clone(),
+            connector_type: connector.kind,
+            opened_at: self.progress.now(),
+            rows: None,
+            files,
+            database,
+            api,
+        };
+        // The rows of a lookup count as no rows of the run.
+        let rows = op.is_none().then(|| Arc::clone(&node.counters));
+        self.progress.inputs.add(inputs::Opened { input, rows, pages });
     }
 
     async fn open_source(

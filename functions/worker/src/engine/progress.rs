@@ -1,10 +1,12 @@
 //! What is counted while a run runs: rows by node, rejected rows, partitions, and the story in the log.
 
 use super::dead_letters::{DeadLetter, DeadLetters};
+use super::inputs::Inputs;
 use crate::error::{Kind, RunError};
 use serde::{Deserialize, Serialize};
 use shared::models::node::NodeType;
 use shared::models::pipeline::{ErrorHandling, OnError};
+use shared::models::time::Time;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -140,6 +142,8 @@ pub struct Progress {
     nodes: Mutex<Vec<Arc<NodeCounters>>>,
     /// Rows that the sources will give, where it is known or can be estimated; 0 where not.
     pub total_rows: AtomicU64,
+    /// What was opened to be read.
+    pub inputs: Inputs,
     log: Mutex<Vec<LogLine>>,
     partitions: Mutex<Vec<PartitionDetail>>,
     /// File names by source index, to say where a row came from.
@@ -168,6 +172,7 @@ impl Progress {
             errors,
             nodes: Mutex::default(),
             total_rows: AtomicU64::new(0),
+            inputs: Inputs::default(),
             log: Mutex::default(),
             partitions: Mutex::default(),
             files: Mutex::default(),
@@ -177,6 +182,11 @@ impl Progress {
             dead: DeadLetters::new(spool_path.with_extension("rows")),
             spool_path,
         })
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        self.clock.now().into()
     }
 
     /// Counts for a node from now on.

@@ -246,12 +246,14 @@ impl Run<'_> {
         outcome.failed_rows = progress.rejected();
         for target in &mut self.rejected {
             target.commit(session).await?;
+            outcome.targets.extend(target.receipt());
         }
         for open in &mut self.targets {
             let Some(node) = self.graph.nodes.get(open.node) else { continue };
             let begun = Instant::now();
             let ran = !open.target.already_committed();
             let committed = open.target.commit(session).await.map_err(|e| e.at(&node.id))?;
+            outcome.targets.extend(open.target.receipt());
             outcome.rows_out += committed.rows_out;
             outcome.skipped_rows += committed.skipped;
             // A target that had its rows already was not read for again: what was rejected is known from its commit.

@@ -18,6 +18,7 @@ pub mod parse;
 mod place;
 mod queue;
 mod readers;
+mod receipt;
 mod refusals;
 mod rest;
 mod s3;
@@ -36,6 +37,7 @@ use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use place::{Described, Place};
+pub use receipt::Reads;
 use shared::models::connector::ConnectorType;
 use shared::models::node::{FileFormat, FileOptions, SourceConfig};
 use shared::models::pipeline::Partitioning;
@@ -84,6 +86,8 @@ pub struct InputFile {
     /// Bytes, as stored.
     pub size: u64,
     pub etag: Option<String>,
+    /// Where the bucket keeps versions.
+    pub version: Option<String>,
     pub modified: Option<DateTime<Utc>>,
 }
 
@@ -100,6 +104,8 @@ struct Inner {
     /// The user's columns, then the row id.
     schema: SchemaRef,
     files: Arc<[InputFile]>,
+    /// What the run's receipt says of it.
+    reads: Reads,
     reader: Reader,
     /// The index of the source, for row ids.
     index: usize,
@@ -142,7 +148,7 @@ async fn open_source(
         ConnectorType::Postgresql | ConnectorType::Mysql => open_database(request).await?,
         _ => open_files(request, settings).await?,
     };
-    let Opened { files, reader, mut fields, rows } = opened;
+    let Opened { files, reads, reader, mut fields, rows } = opened;
     fields.push(ArrowField::new(ROW_COLUMN, DataType::Int64, true));
     // Partitions that have no piece of a database to read would only be in the way of dividing its rows.
     let most = if matches!(reader, Reader::Database(_)) { files.len() } else { usize::MAX };
@@ -153,6 +159,7 @@ async fn open_source(
         index: progress.add_source(files.iter().map(|f| Arc::from(f.path.as_str())).collect()),
         shown: tally::Shown::register(progress, &files),
         files,
+        reads,
         reader,
         // The first records come in order where one thread reads them.
         parallelism: if request.most_rows.is_some() { 1 } else { request.parallelism.min(most).max(1) },
@@ -165,6 +172,7 @@ async fn open_source(
 /// What is known of a source once it is open.
 struct Opened {
     files: Arc<[InputFile]>,
+    reads: Reads,
     reader: Reader,
     /// The user's columns.
     fields: Vec<ArrowField>,
@@ -183,7 +191,8 @@ async fn open_api(
 ) -> Result<Opened, RunError> {
     let (api, file) = rest::RestSource::open(request, settings, progress).await?;
     let (fields, rows) = (text_fields(&api.layout), api.estimate);
-    Ok(Opened { files: Arc::from([file]), reader: Reader::Rest(Arc::new(api)), fields, rows })
+    let reads = Reads::api(&api, &file.path);
+    Ok(Opened { files: Arc::from([file]), reads, reader: Reader::Rest(Arc::new(api)), fields, rows })
 }
 
 async fn open_database(request: &SourceRequest<'_>) -> Result<Opened, RunError> {
@@ -194,8 +203,9 @@ async fn open_database(request: &SourceRequest<'_>) -> Result<Opened, RunError> 
         partitioning: request.partitioning,
     })
     .await?;
-    let (files, fields, rows) = (database.files().into(), database.fields(), database.rows);
-    Ok(Opened { files, reader: Reader::Database(Arc::new(database)), fields, rows })
+    let (files, fields, rows): (Arc<[InputFile]>, _, _) = (database.files().into(), database.fields(), database.rows);
+    let reads = Reads::database(request, &database, files.len())?;
+    Ok(Opened { files, reads, reader: Reader::Database(Arc::new(database)), fields, rows })
 }
 
 async fn open_files(request: &SourceRequest<'_>, settings: &Settings) -> Result<Opened, RunError> {
@@ -221,7 +231,8 @@ async fn open_files(request: &SourceRequest<'_>, settings: &Settings) -> Result<
         let (fields, rows) = (text_fields(&text.layout), text.estimate);
         (Reader::Text(text), fields, rows)
     };
-    Ok(Opened { files, reader, fields, rows })
+    let reads = Reads::files(&files);
+    Ok(Opened { files, reads, reader, fields, rows })
 }
 
 impl Source {

@@ -368,7 +368,13 @@ fn local_names(full: &Path) -> Option<Vec<String>> {
 }
 
 fn input_file(meta: ObjectMeta) -> InputFile {
-    InputFile { path: meta.location.to_string(), size: meta.size, etag: meta.e_tag, modified: Some(meta.last_modified) }
+    InputFile {
+        path: meta.location.to_string(),
+        size: meta.size,
+        etag: meta.e_tag,
+        version: meta.version,
+        modified: Some(meta.last_modified),
+    }
 }
 
 pub fn read_config<T: serde::de::DeserializeOwned>(connector: &Connector) -> Result<T, RunError> {

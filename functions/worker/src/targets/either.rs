@@ -10,6 +10,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use shared::models::node::TargetConfig;
+use shared::models::receipt;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -89,6 +90,14 @@ impl Target {
         match self {
             Self::Lake(target) => target.commit(session).await,
             Self::Database(target) => target.commit().await,
+        }
+    }
+
+    /// What it tells the run's receipt; none before its commit.
+    pub fn receipt(&self) -> Option<receipt::Target> {
+        match self {
+            Self::Lake(target) => target.receipt(),
+            Self::Database(target) => target.receipt(),
         }
     }
 

@@ -4,11 +4,13 @@ use super::table::{COMMITTED, Place, state};
 use super::target::Committed;
 use super::watermark::Moved;
 use crate::error::{Kind, RunError};
+use bytes::Bytes;
 use deltalake::DeltaTable;
 use deltalake::kernel::Action;
 use deltalake::logstore::get_actions;
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
+use shared::canonical;
 use shared::models::node::LoadMode;
 
 /// The key of [`Facts`] in `commitInfo`.
@@ -28,6 +30,12 @@ pub struct Facts {
     /// Rows that the run as a whole had rejected when it committed.
     #[serde(default)]
     pub rejected_rows: u64,
+    /// The attempt that committed; 0 where it is not known.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The table's version when the attempt opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_version: Option<u64>,
     /// How the run moved the watermark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Moved>,
@@ -47,6 +55,8 @@ impl Facts {
             rows_out: 0,
             skipped_rows: 0,
             rejected_rows: 0,
+            attempt: 0,
+            read_version: None,
             watermark: None,
         }
     }
@@ -58,6 +68,13 @@ pub struct Entry {
     pub version: u64,
     /// The files that it added.
     pub files: Vec<String>,
+    /// The files that it removed.
+    pub removed: Vec<String>,
+    /// Bytes and rows of the added files.
+    pub bytes: u64,
+    pub records: u64,
+    /// `sha256:…` of the entry's bytes.
+    pub hash: String,
     pub facts: Option<Facts>,
 }
 
@@ -80,8 +97,7 @@ pub async fn find(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Ent
         if !contains(&bytes, run_id.as_bytes()) {
             continue;
         }
-        let actions = get_actions(version, &bytes).map_err(|e| place.error("read", e))?;
-        if let Some(entry) = entry_of(version, actions, run_id) {
+        if let Some(entry) = entry_of(place, version, &bytes, run_id)? {
             return Ok(entry);
         }
     }
@@ -94,24 +110,60 @@ pub async fn find(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Ent
     ))
 }
 
+/// The commit that made `version`, if it has the rows of `run_id`.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the log cannot be read.
+pub async fn read(place: &Place, table: &DeltaTable, version: u64, run_id: &str) -> Result<Option<Entry>, RunError> {
+    match table.log_store().read_commit_entry(version).await.map_err(|e| place.error("read", e))? {
+        Some(bytes) => entry_of(place, version, &bytes, run_id),
+        None => Ok(None),
+    }
+}
+
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len().max(1)).any(|window| window == part)
 }
 
-fn entry_of(version: u64, actions: Vec<Action>, run_id: &str) -> Option<Entry> {
+fn entry_of(place: &Place, version: u64, bytes: &Bytes, run_id: &str) -> Result<Option<Entry>, RunError> {
+    let actions = get_actions(version, bytes).map_err(|e| place.error("read", e))?;
     let ours = |a: &Action| matches!(a, Action::Txn(txn) if txn.app_id == run_id && txn.version == COMMITTED);
     if !actions.iter().any(ours) {
-        return None;
+        return Ok(None);
     }
-    let mut entry = Entry { version, files: Vec::new(), facts: None };
+    let mut entry = Entry {
+        version,
+        files: Vec::new(),
+        removed: Vec::new(),
+        bytes: 0,
+        records: 0,
+        hash: canonical::hash_of(bytes),
+        facts: None,
+    };
     for action in actions {
         match action {
-            Action::Add(add) => entry.files.push(add.path),
+            Action::Add(add) => {
+                entry.bytes += u64::try_from(add.size).unwrap_or(0);
+                entry.records += records(add.stats.as_deref());
+                entry.files.push(add.path);
+            }
+            Action::Remove(remove) => entry.removed.push(remove.path),
             Action::CommitInfo(info) => {
                 entry.facts = info.info.get(FACTS).and_then(|facts| serde_json::from_value(facts.clone()).ok());
             }
             _ => {}
         }
     }
-    Some(entry)
+    Ok(Some(entry))
+}
+
+/// The rows of a file, by its statistics.
+pub fn records(stats: Option<&str>) -> u64 {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Stats {
+        #[serde(default)]
+        num_records: u64,
+    }
+    stats.and_then(|text| serde_json::from_str::<Stats>(text).ok()).map_or(0, |stats| stats.num_records)
 }

@@ -61,6 +61,11 @@ pub fn schema(schema: &TableSchema) -> TableSchema {
     }
 }
 
+/// Whether a schema of this id is that of rejected rows.
+pub fn is_one(schema_id: &str) -> bool {
+    schema_id.ends_with("_rejected")
+}
+
 /// Which rejected rows are kept beside which table.
 pub struct Kept<'a> {
     pub job: &'a Job,

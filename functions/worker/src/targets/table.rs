@@ -25,6 +25,8 @@ pub struct Place {
     lake: Lake,
     /// The schema's name, for messages.
     pub schema: String,
+    /// The folder below the lake's root.
+    pub location: String,
 }
 
 impl Place {
@@ -40,10 +42,11 @@ impl Place {
                 return Err(RunError::new(Kind::Internal, format!("{id:?} cannot name a folder of the lake")));
             }
         }
-        let text = format!("{}/{tenant}/{}", settings.lake.url.trim_end_matches('/'), schema.id);
+        let location = format!("{tenant}/{}", schema.id);
+        let text = format!("{}/{location}", settings.lake.url.trim_end_matches('/'));
         let url = Url::parse(&text)
             .map_err(|e| RunError::new(Kind::Internal, format!("the lake's address is not a URL: {e}")))?;
-        Ok(Self { url, lake: settings.lake.clone(), schema: schema.name.clone() })
+        Ok(Self { url, lake: settings.lake.clone(), schema: schema.name.clone(), location })
     }
 
     /// The folder, where the lake is one.
@@ -223,6 +226,19 @@ pub fn state(table: &DeltaTable) -> Result<&DeltaTableState, RunError> {
 /// `Kind::TargetUnavailable` where the log cannot be read.
 pub async fn transaction(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Option<i64>, RunError> {
     state(table)?.transaction_version(table.log_store().as_ref(), run_id).await.map_err(|e| place.error("read", e))
+}
+
+/// What the `txn` action of the commit that undid the rows of `run_id` is called.
+pub fn rollback_id(run_id: &str) -> String {
+    format!("{run_id}_rollback")
+}
+
+/// Whether the rows of `run_id`, which were in, were taken out again.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the log cannot be read.
+pub async fn rolled_back(place: &Place, table: &DeltaTable, run_id: &str) -> Result<bool, RunError> {
+    Ok(transaction(place, table, &rollback_id(run_id)).await?.is_some())
 }
 
 /// Whether another commit came first, so that nothing of ours was written.

@@ -7,7 +7,7 @@ use super::earlier::Look;
 use super::files::Folder;
 use super::increment::Increment;
 use super::keys::upsert_keys;
-use super::log::{self, Facts};
+use super::log::{self, Entry, Facts};
 use super::merge::{Incoming, Merge};
 use super::stage::{Reporter, Staged, Staging};
 use super::table::{Place, state};
@@ -29,6 +29,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// How often a commit is read back for the receipt.
+const READ_BACK: u32 = 4;
+
 /// What a commit came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -46,8 +49,11 @@ pub struct Committed {
 /// One target node of one run.
 pub struct Target {
     pub(super) place: Place,
-    node: String,
+    pub(super) node: String,
     pub(super) run_id: String,
+    attempt: u32,
+    /// The table's version when it was opened.
+    read_version: u64,
     pub(super) mode: LoadMode,
     allow_empty: bool,
     /// The keys of an upsert; empty for the other load modes.
@@ -69,6 +75,8 @@ pub struct Target {
     progress: Option<Arc<Progress>>,
     /// The run in `txn` of the commit that already has the rows.
     pub(super) done_by: Option<String>,
+    /// That commit, once it was read back from the log.
+    pub(super) entry: Option<Entry>,
     /// The files of the earlier run that this one replaces, once they were looked up.
     pub(super) replaced: Option<Vec<String>>,
     /// Whether what was staged is in a commit, or in one that was sent and whose end is not known: it must stay.
@@ -98,6 +106,8 @@ async fn open_at(job: &Job, node: &str, config: &TargetConfig, settings: &Settin
         place,
         node: node.to_owned(),
         run_id: job.run_id.clone(),
+        attempt: job.attempt,
+        read_version: state(&table)?.version(),
         mode,
         allow_empty: config.allow_empty.unwrap_or(false),
         keys,
@@ -113,6 +123,7 @@ async fn open_at(job: &Job, node: &str, config: &TargetConfig, settings: &Settin
         whole: None,
         progress: None,
         done_by: None,
+        entry: None,
         replaced: None,
         keep: false,
     };
@@ -319,6 +330,8 @@ impl Target {
             load_mode: Some(self.mode),
             rows_out: self.staged.written.rows,
             skipped_rows: self.staged.superseded,
+            attempt: self.attempt,
+            read_version: Some(self.read_version),
             rejected_rows: self.progress.as_ref().map_or(0, |progress| progress.rejected()),
             watermark: self.increment.as_ref().map(Increment::moved),
             ..Facts::settled(&self.run_id)
@@ -389,7 +402,22 @@ impl Target {
         let mut adds = self.merge.take_adds();
         adds.append(&mut self.staged.written.adds);
         self.folder.remove_others(&adds.iter().map(|add| add.path.as_str()).collect()).await;
+        self.entry = self.read_back(version).await;
         facts.committed(version)
+    }
+
+    /// The commit of this attempt, as the log has it. It is in: that it cannot be read is no error of the run.
+    async fn read_back(&self, version: u64) -> Option<Entry> {
+        for attempt in 0..READ_BACK {
+            if attempt > 0 {
+                commit::pause(attempt).await;
+            }
+            match log::read(&self.place, &self.table, version, &self.run_id).await {
+                Ok(entry) => return entry,
+                Err(error) => tracing::warn!(run = self.run_id, version, %error, "a commit cannot be read back"),
+            }
+        }
+        None
     }
 
     /// The commit was there already: an earlier run's, another attempt's, or this one's after all.
@@ -406,6 +434,8 @@ impl Target {
         };
         // Whoever committed may have died before it removed what others had staged.
         self.folder.remove_others(&entry.files.iter().map(String::as_str).collect()).await;
-        Ok(entry.facts.map_or(nothing, |facts| facts.committed(entry.version)))
+        let committed = entry.facts.as_ref().map_or(nothing, |facts| facts.committed(entry.version));
+        self.entry = Some(entry);
+        Ok(committed)
     }
 }

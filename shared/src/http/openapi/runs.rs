@@ -54,6 +54,16 @@ pub(super) fn errors() -> Operation {
     }
 }
 
+pub(super) fn receipt() -> Operation {
+    let description = "What the run read and wrote, and who worked on it: the hash of its definition, its inputs, the versions of its \
+                       tables with the transaction that wrote them, rows by node, and all attempts. `flowgate verify-receipt` holds it \
+                       against the tables' logs.";
+    Operation {
+        conflicts: &[("RUN_NOT_FINAL", "the run has not ended yet")],
+        ..Operation::read(Tag::Runs, "Get a run's receipt", description, Answer::One("Receipt"))
+    }
+}
+
 pub(super) fn cancel() -> Operation {
     let description =
         "Ends a pending run at once, and a running one through its worker, within seconds. Nothing of it is written.";

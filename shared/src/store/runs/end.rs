@@ -1,6 +1,8 @@
 //! How a run ends, once and for all, and what its pipeline then shows.
 
+use super::super::receipts::Kept;
 use super::super::{Store, Transacted, away, key_item, keys, n, refused, s};
+use super::hold::ended;
 use super::{json, run_key};
 use crate::error::{Error, Result};
 use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus};
@@ -29,16 +31,22 @@ pub struct End {
     pub error: Option<RunFailure>,
     pub progress: Option<Progress>,
     pub errors_attempt: Option<u32>,
+    /// What its receipt is made of, where a worker ends it.
+    pub receipt: Option<Kept>,
 }
 
 impl End {
     /// The end of a run that did not succeed.
     pub fn failed(error: RunFailure) -> Self {
-        Self { status: RunStatus::Failed, rows: None, error: Some(error), progress: None, errors_attempt: None }
+        Self { error: Some(error), ..Self::of(RunStatus::Failed) }
     }
     /// The end of a run that was cancelled.
     pub fn cancelled() -> Self {
-        Self { status: RunStatus::Cancelled, rows: None, error: None, progress: None, errors_attempt: None }
+        Self::of(RunStatus::Cancelled)
+    }
+    /// The end of a run with this status, of which nothing else is known.
+    pub fn of(status: RunStatus) -> Self {
+        Self { status, rows: None, error: None, progress: None, errors_attempt: None, receipt: None }
     }
 }
 
@@ -55,6 +63,9 @@ impl Store {
                 self.final_write(run, ender, end, now)?,
                 self.remove(&keys::live(&run.tenant_id, &run.pipeline_id, &run.id))?,
             ];
+            if let Some(kept) = &end.receipt {
+                writes.push(self.put_receipt(run, kept)?);
+            }
             if show {
                 writes.push(self.show_last_run(run, end.status, now)?);
             }
@@ -69,7 +80,7 @@ impl Store {
     }
 
     fn final_write(&self, run: &Run, ender: Ender, end: &End, now: Time) -> Result<TransactWriteItem> {
-        let mut sets = vec!["#status = :final", "finishedAt = :now"];
+        let mut sets = vec!["#status = :final".to_owned(), "finishedAt = :now".to_owned()];
         let mut update = Update::builder()
             .table_name(self.table())
             .set_key(Some(key_item(&run_key(run))))
@@ -77,22 +88,22 @@ impl Store {
             .expression_attribute_values(":final", s(end.status.name()))
             .expression_attribute_values(":now", s(now.text()));
         if let Some(rows) = end.rows {
-            sets.push("#rows = :rows");
+            sets.push("#rows = :rows".to_owned());
             let rows = serde_dynamo::to_attribute_value(rows).map_err(Error::internal)?;
             update = update.expression_attribute_names("#rows", "rows").expression_attribute_values(":rows", rows);
         }
         if let Some(error) = &end.error {
-            sets.push("#error = :error");
+            sets.push("#error = :error".to_owned());
             update = update
                 .expression_attribute_names("#error", "error")
                 .expression_attribute_values(":error", json(error)?);
         }
         if let Some(progress) = &end.progress {
-            sets.push("progress = :progress");
+            sets.push("progress = :progress".to_owned());
             update = update.expression_attribute_values(":progress", json(progress)?);
         }
         if let Some(attempt) = end.errors_attempt {
-            sets.push("errorsAttempt = :errors");
+            sets.push("errorsAttempt = :errors".to_owned());
             update = update.expression_attribute_values(":errors", n(attempt));
         }
         let mut removes = vec!["leaseUntil", "GSI1PK", "GSI1SK"];
@@ -102,6 +113,10 @@ impl Store {
         }
         let condition = match ender {
             Ender::Holder => {
+                if let Some((path, attempt)) = ended(run, end.status.into(), None, now)? {
+                    sets.push(format!("{path} = :ended"));
+                    update = update.expression_attribute_values(":ended", attempt);
+                }
                 update = update
                     .expression_attribute_values(":attempt", n(run.attempt))
                     .expression_attribute_values(":running", s(RunStatus::Running.name()));

@@ -3,9 +3,13 @@
 use super::super::{Store, away, key_item, keys, n, read, refused, s};
 use super::{attribute, json, run_key};
 use crate::error::{Error, Result};
-use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus};
-use crate::models::time::Time;
+use crate::models::receipt::AttemptOutcome;
+use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus, Taken};
+use crate::models::time::{JsonText, Time};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+
+/// Characters of an attempt's error that are kept.
+const ERROR_CHARS: usize = 1000;
 
 /// How a worker's claim ended.
 #[derive(Debug)]
@@ -32,6 +36,30 @@ pub enum Beat {
     Lost,
 }
 
+/// A new attempt.
+fn taken(worker: &str, now: Time) -> Result<AttributeValue> {
+    let taken = Taken { worker: worker.to_owned(), started_at: now, ended_at: None, outcome: None, error: None };
+    serde_dynamo::to_attribute_value(taken).map_err(Error::internal)
+}
+
+/// What an update by the holder of a run sets, so that its attempt has an end: the path of the attempt, and the attempt.
+pub(super) fn ended(
+    run: &Run,
+    outcome: AttemptOutcome,
+    error: Option<&RunFailure>,
+    now: Time,
+) -> Result<Option<(String, AttributeValue)>> {
+    let Some(taken) = run.attempts.last() else { return Ok(None) };
+    // The whole message is that of the run; each attempt adds to the run's item.
+    let error = error.cloned().map(|mut error| {
+        error.message = error.message.chars().take(ERROR_CHARS).collect();
+        JsonText(error)
+    });
+    let taken = Taken { ended_at: Some(now), outcome: Some(outcome), error, ..taken.clone() };
+    let path = format!("attempts[{}]", run.attempts.len() - 1);
+    Ok(Some((path, serde_dynamo::to_attribute_value(taken).map_err(Error::internal)?)))
+}
+
 impl Store {
     /// Takes a run that is pending, or whose worker's lease is over.
     ///
@@ -48,6 +76,7 @@ impl Store {
             .set_key(Some(key_item(&key)))
             .update_expression(
                 "SET #status = :running, attempt = attempt + :one, leaseUntil = :lease, worker = :worker, \
+                 attempts = list_append(if_not_exists(attempts, :none), :taken), \
                  startedAt = if_not_exists(startedAt, :now), GSI1PK = :pk, GSI1SK = :sk",
             )
             .condition_expression("#status = :pending OR (#status = :running AND leaseUntil < :now)")
@@ -60,6 +89,8 @@ impl Store {
             (":lease", s(lease.text())),
             (":worker", s(worker)),
             (":now", s(now.text())),
+            (":none", AttributeValue::L(Vec::new())),
+            (":taken", AttributeValue::L(vec![taken(worker, now)?])),
             (":pk", attribute(&due, "GSI1PK")),
             (":sk", attribute(&due, "GSI1SK")),
         ] {
@@ -166,11 +197,16 @@ impl Store {
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn give_back(&self, run: &Run, error: &RunFailure, again: Time) -> Result<bool> {
+    pub async fn give_back(&self, run: &Run, error: &RunFailure, again: Time, now: Time) -> Result<bool> {
         let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
-        let sets = "SET #status = :pending, failures = failures + :one, #error = :error, GSI1PK = :pk, \
-                    GSI1SK = :sk REMOVE leaseUntil";
-        let update = self
+        let mut sets = "SET #status = :pending, failures = failures + :one, #error = :error, GSI1PK = :pk, GSI1SK = :sk"
+            .to_owned();
+        let ended = ended(run, AttemptOutcome::Failed, Some(error), now)?;
+        if let Some((path, _)) = &ended {
+            sets += &format!(", {path} = :ended");
+        }
+        sets += " REMOVE leaseUntil";
+        let mut update = self
             .client()
             .update_item()
             .table_name(self.table())
@@ -187,6 +223,9 @@ impl Store {
             .expression_attribute_values(":error", json(error)?)
             .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
             .expression_attribute_values(":sk", attribute(&due, "GSI1SK"));
+        if let Some((_, attempt)) = ended {
+            update = update.expression_attribute_values(":ended", attempt);
+        }
         match update.send().await {
             Ok(_) => Ok(true),
             Err(error) if refused(&error) => Ok(false),
@@ -224,9 +263,13 @@ impl Store {
     /// Where the table does not answer.
     pub async fn let_go(&self, run: &Run, now: Time) -> Result<bool> {
         let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, now);
-        let sets = "SET leaseUntil = :lease, GSI1PK = :pk, GSI1SK = :sk";
-        let values =
-            [(":lease", s(now.text())), (":pk", attribute(&due, "GSI1PK")), (":sk", attribute(&due, "GSI1SK"))];
-        Ok(self.as_holder(run, sets, "", &values).await?.is_some())
+        let mut sets = "SET leaseUntil = :lease, GSI1PK = :pk, GSI1SK = :sk".to_owned();
+        let mut values =
+            vec![(":lease", s(now.text())), (":pk", attribute(&due, "GSI1PK")), (":sk", attribute(&due, "GSI1SK"))];
+        if let Some((path, attempt)) = ended(run, AttemptOutcome::GivenBack, None, now)? {
+            sets += &format!(", {path} = :ended");
+            values.push((":ended", attempt));
+        }
+        Ok(self.as_holder(run, &sets, "", &values).await?.is_some())
     }
 }

@@ -147,6 +147,8 @@ impl Bench {
         Job {
             tenant_id: "acme".to_owned(),
             run_id: read("run").as_str().unwrap().to_owned(),
+            attempt: 1,
+            definition_hash: String::new(),
             earlier: self.earlier.clone(),
             nodes: serde_json::from_value(read("nodes")).unwrap(),
             edges: serde_json::from_value(read("edges")).unwrap(),

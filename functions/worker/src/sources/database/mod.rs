@@ -94,8 +94,17 @@ impl DatabaseSource {
     /// The pieces as the files that they stand for: one a range, or one for the whole table.
     pub fn files(&self) -> Vec<InputFile> {
         let size = self.rows.saturating_mul(self.width) / self.pieces.len().max(1) as u64;
-        let file = |piece: &Piece| InputFile { path: piece.name.clone(), size, etag: None, modified: None };
+        let file =
+            |piece: &Piece| InputFile { path: piece.name.clone(), size, etag: None, version: None, modified: None };
         self.pieces.iter().map(file).collect()
+    }
+
+    /// The server's name of the state that all pieces see, where there is one.
+    pub fn snapshot(&self) -> Option<&str> {
+        match &self.reader {
+            Reader::Postgres(table) => Some(table.snapshot()),
+            Reader::Mysql(_) => None,
+        }
     }
 
     /// Streams the pieces that nobody has begun; `next` is shared by all partitions.

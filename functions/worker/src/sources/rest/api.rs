@@ -14,6 +14,8 @@ use reqwest::header::{
 use reqwest::{Method, Request, Response, StatusCode};
 use shared::clock::Clock;
 use shared::models::connector::{HttpMethod, RestApiConfig};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use url::Url;
 
@@ -39,6 +41,8 @@ pub struct Api {
     pub secrets: Secrets,
     pace: Pace,
     patience: Patience,
+    /// Pages that came.
+    pub pages: Arc<AtomicU64>,
 }
 
 /// What an API answered.
@@ -90,6 +94,7 @@ impl Api {
             secrets: proof.secrets,
             pace: Pace::new(config.rate_limit),
             patience,
+            pages: Arc::default(),
             name,
         })
     }

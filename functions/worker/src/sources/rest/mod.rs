@@ -25,7 +25,7 @@ use shared::models::connector::RestApiConfig;
 use shared::models::node::{FileFormat, FileOptions};
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,7 @@ impl RestSource {
             path: shown(&opened.api.url),
             size: if opened.ended { opened.bytes as u64 } else { UNKNOWN_SIZE },
             etag: None,
+            version: None,
             modified: None,
         };
         let source = Self {
@@ -101,6 +102,11 @@ impl RestSource {
             spool: OnceLock::new(),
         };
         Ok((source, file))
+    }
+
+    /// Counts the pages that came.
+    pub fn pages(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.api.pages)
     }
 
     /// One more consumer will read; all of them say so before the first one begins.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use shared::models::connector::Pagination;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use url::Url;
 
 /// Records a page where neither the connector nor the API says.
@@ -71,6 +72,7 @@ impl Pager {
         }
         self.next = next;
         self.pages = number;
+        api.pages.fetch_add(1, Relaxed);
         Ok(Some(page))
     }
 

@@ -35,6 +35,11 @@ impl Ledger {
         Self { table: target.beside(NAME), dialect, target: target.table.clone() }
     }
 
+    /// The name of the table that is the ledger.
+    pub fn name(&self) -> String {
+        self.table.to_string()
+    }
+
     fn quoted(&self) -> String {
         self.table.quoted(self.dialect)
     }

@@ -29,6 +29,7 @@ use increment::Increment;
 use ledger::{Entry, Ledger};
 use load::Load;
 use shared::models::node::{LoadMode, TargetConfig};
+use shared::models::receipt::{self, DatabaseWrite, TargetKind};
 use std::sync::Arc;
 use std::time::Duration;
 use table::Table;
@@ -58,6 +59,10 @@ pub struct Target {
     progress: Option<Arc<Progress>>,
     /// What the run that already has the rows came to.
     done: Option<Entry>,
+    /// The run that has the rows.
+    done_by: String,
+    connector_id: String,
+    attempt: u32,
 }
 
 /// Opens the table of a database for one target node, and makes it where it is not there yet.
@@ -81,7 +86,8 @@ pub async fn open(
     let failed = |failed: Failed| failed.fault.target();
     ledger.make(&mut connection).await.map_err(failed)?;
     let table = Table::open(&mut connection, &name, &job.schema).await?;
-    let done = look(&mut connection, &ledger, &job.run_id, &job.earlier, mode).await?;
+    let found = look(&mut connection, &ledger, &job.run_id, &job.earlier, mode).await?;
+    let (done_by, done) = found.map_or((job.run_id.clone(), None), |(run, entry)| (run, Some(entry)));
     let increment = match (mode, done) {
         (LoadMode::IncrementalWatermark, None) => {
             let column = config.watermark_column.as_deref();
@@ -105,6 +111,9 @@ pub async fn open(
         skipped: 0,
         progress: None,
         done,
+        done_by,
+        connector_id: connector.id.clone(),
+        attempt: job.attempt,
     })
 }
 
@@ -112,18 +121,18 @@ fn table_name(config: &TargetConfig, schema: &TableSchema) -> TableName {
     TableName::parse(config.table.as_deref().unwrap_or(&schema.name))
 }
 
-/// What the ledger says of the run, and of those that it retries: the newest that is in decides.
+/// What the ledger says of the run, and of those that it retries, and of which: the newest that is in decides.
 async fn look(
     connection: &mut Connection,
     ledger: &Ledger,
     run: &str,
     earlier: &[Earlier],
     mode: LoadMode,
-) -> Result<Option<Entry>, RunError> {
+) -> Result<Option<(String, Entry)>, RunError> {
     let failed = |failed: Failed| failed.fault.target();
     match ledger.find(connection, run).await.map_err(failed)? {
         Some(Entry::Void) => return Err(superseded()),
-        Some(entry) => return Ok(Some(entry)),
+        Some(entry) => return Ok(Some((run.to_owned(), entry))),
         None => {}
     }
     for before in earlier {
@@ -132,7 +141,7 @@ async fn look(
             continue;
         };
         return match (before.replace, mode) {
-            (false, _) => Ok(Some(entry)),
+            (false, _) => Ok(Some((before.run_id.clone(), entry))),
             // They put the rows in the place of the earlier ones by themselves.
             (true, LoadMode::Truncate | LoadMode::Upsert) => Ok(None),
             (true, LoadMode::Append | LoadMode::IncrementalWatermark) => Err(RunError::new(
@@ -322,10 +331,77 @@ impl Target {
         Ok(committed)
     }
 
+    /// What it tells the run's receipt; none before its commit.
+    pub fn receipt(&self) -> Option<receipt::Target> {
+        let Some(Entry::Committed { rows, skipped, .. }) = self.done else { return None };
+        let own = self.done_by == self.run_id;
+        Some(receipt::Target {
+            node_id: Some(self.node.clone()),
+            attempt: own.then_some(self.attempt),
+            load_mode: Some(self.mode),
+            ..written(&self.connector_id, &self.ledger, &self.table.name, &self.done_by, (rows, skipped))
+        })
+    }
+
     /// Forgets what was staged.
     pub fn abort(&mut self) {
         self.connection = None;
     }
+}
+
+/// The target with the rows that `run` has written, and how many it left out.
+fn written(
+    connector_id: &str,
+    ledger: &Ledger,
+    table: &TableName,
+    run: &str,
+    (rows, skipped_rows): (u64, u64),
+) -> receipt::Target {
+    receipt::Target {
+        node_id: None,
+        kind: TargetKind::Database,
+        table: table.to_string(),
+        written_by: run.to_owned(),
+        attempt: None,
+        load_mode: None,
+        rows,
+        skipped_rows,
+        delta: None,
+        database: Some(DatabaseWrite {
+            connector_id: connector_id.to_owned(),
+            ledger: ledger.name(),
+            run_id: run.to_owned(),
+            target_table: table.table.clone(),
+        }),
+    }
+}
+
+/// What the ledger says of a run that was settled, or of an earlier one that it left to stand; none where its rows are not
+/// in.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the database does not answer.
+pub async fn recorded(
+    connector: &Connector,
+    config: &TargetConfig,
+    schema: &TableSchema,
+    run: &str,
+    earlier: &[Earlier],
+) -> Result<Option<receipt::Target>, RunError> {
+    let server = Arc::new(Server::of(connector)?);
+    let name = table_name(config, schema);
+    let ledger = Ledger::of(&name, server.dialect);
+    let mut connection = Connection::new(&server).await.map_err(Fault::target)?;
+    let left = earlier.iter().filter(|run| !run.replace).map(|run| run.run_id.as_str());
+    for run in std::iter::once(run).chain(left) {
+        let found = ledger.find(&mut connection, run).await.map_err(|failed| failed.fault.target())?;
+        if let Some(Entry::Committed { rows, skipped, .. }) = found {
+            let load_mode = Some(config.load_mode.unwrap_or_default());
+            let target = written(&connector.id, &ledger, &name, run, (rows, skipped));
+            return Ok(Some(receipt::Target { load_mode, ..target }));
+        }
+    }
+    Ok(None)
 }
 
 fn aborted() -> RunError {

@@ -76,6 +76,8 @@ impl World {
         Job {
             tenant_id: "acme".to_owned(),
             run_id: run_id.to_owned(),
+            attempt: 1,
+            definition_hash: String::new(),
             earlier: earlier.to_vec(),
             nodes: Vec::new(),
             edges: Vec::new(),

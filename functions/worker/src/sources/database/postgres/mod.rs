@@ -37,6 +37,13 @@ pub struct Table {
     _holder: Session,
 }
 
+impl Table {
+    /// The server's name of the state that is read.
+    pub fn snapshot(&self) -> &str {
+        &self.snapshot
+    }
+}
+
 /// Opens a table or a query.
 ///
 /// # Errors
