@@ -86,6 +86,7 @@ actions! {
     GetRunReceipt "get_run_receipt" READ;
     CancelRun "cancel_run" WRITE;
     RetryRun "retry_run" WRITE;
+    RollbackRun "rollback_run" WRITE;
     ListConnectors "list_connectors" READ;
     GetConnector "get_connector" READ;
     CreateConnector "create_connector" WRITE;

@@ -100,7 +100,9 @@ fn every_route_has_its_function_and_every_function_its_route() {
         .map(|(method, path, action)| {
             let function = match action.name() {
                 // What needs the engine at once is answered by the worker's image.
-                "test_connector" | "list_schema_rows" | "validate_pipeline" | "preview_pipeline" => "worker_http",
+                "test_connector" | "list_schema_rows" | "validate_pipeline" | "preview_pipeline" | "rollback_run" => {
+                    "worker_http"
+                }
                 own => own,
             };
             (format!("{method} {path}"), function.to_owned())

@@ -35,11 +35,13 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     if let Some(before) = context.store.made_before(once.as_ref()).await? {
         return answer(&context.store.run(tenant, &pipeline.id, &before.made).await?);
     }
-    if !matches!(old.status, RunStatus::Failed | RunStatus::Cancelled | RunStatus::CompletedWithErrors) {
+    let retryable = matches!(old.status, RunStatus::Failed | RunStatus::Cancelled | RunStatus::CompletedWithErrors);
+    // What was rolled back may be brought again.
+    if !retryable && old.rolled_back.is_none() {
         return Err(Error::conflict(
             "RUN_NOT_RETRYABLE",
             format!(
-                "the run is {}; only one that is failed, cancelled or completed_with_errors can be retried",
+                "the run is {}; only one that is failed, cancelled, completed_with_errors or rolled back can be retried",
                 old.status.name()
             ),
         ));

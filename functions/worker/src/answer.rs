@@ -3,7 +3,7 @@
 use crate::engine::job::TableSchema;
 use crate::life::Worker;
 use crate::targets::{PageRequest, Position};
-use crate::{job, sources, targets, trial};
+use crate::{job, rollback, sources, targets, trial};
 use serde_json::json;
 use shared::context::Context;
 use shared::http::{Function, ListInput, Request, Response};
@@ -24,6 +24,7 @@ const TEST: Duration = Duration::from_secs(20);
 /// The function of these routes.
 pub fn function(worker: Arc<Worker>) -> Function {
     let (tester, checker, previewer) = (Arc::clone(&worker), Arc::clone(&worker), Arc::clone(&worker));
+    let undoer = Arc::clone(&worker);
     Function::router(
         "worker",
         vec![
@@ -49,6 +50,12 @@ pub fn function(worker: Arc<Worker>) -> Function {
                 "POST /api/v1/pipelines/{id}/preview",
                 Function::new(Action::PreviewPipeline, trial::read, move |context, input| {
                     trial::preview(Arc::clone(&previewer), context, input)
+                }),
+            ),
+            (
+                "POST /api/v1/pipelines/{id}/runs/{runId}/rollback",
+                Function::new(Action::RollbackRun, rollback::read, move |context, input| {
+                    rollback::rollback(Arc::clone(&undoer), context, input)
                 }),
             ),
         ],

@@ -14,6 +14,7 @@ pub mod nodes;
 mod purge;
 mod receipt;
 mod report;
+mod rollback;
 pub mod sources;
 pub mod start;
 pub mod targets;

@@ -2,7 +2,7 @@
 
 use super::connector::ConnectorBody;
 use super::pipeline::PipelineInput;
-use super::run::RunInput;
+use super::run::{RollbackInput, RunInput};
 use super::schedule::PreviewInput;
 use super::schema::SchemaInput;
 use super::trial::{SampleInput, ValidateInput};
@@ -18,7 +18,7 @@ use crate::models::node::{
     SqlConfig, TargetConfig, TransformConfig, UnionConfig, UnpivotConfig, ValidateConfig,
 };
 use crate::models::pipeline::PipelineView;
-use crate::models::receipt::Receipt;
+use crate::models::receipt::{Receipt, Rollback};
 use crate::models::run::{ProgressView, RowError, RunView};
 use crate::models::schema::SchemaView;
 use schemars::SchemaGenerator;
@@ -30,7 +30,8 @@ const PATH: &str = "/components/schemas";
 /// Components by name; references between them are `#/components/schemas/…`.
 ///
 /// Bodies: `PipelineInput`, `PipelineUpdate`, `ConnectorInput`, `ConnectorUpdate`, `SchemaInput`, `SchemaUpdate`, `RunInput`,
-/// `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, `Receipt`, `Fire`, their `…Page`s, `Preview` and
+/// `RollbackInput`, `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, `Receipt`,
+/// `Rollback`, `Fire`, their `…Page`s, `Preview` and
 /// `Problem`.
 pub fn schemas() -> Map<String, Value> {
     let mut all = bodies();
@@ -64,6 +65,7 @@ pub(super) fn bodies() -> Map<String, Value> {
     of.subschema_for::<ConnectorBody>();
     of.subschema_for::<SchemaInput>();
     of.subschema_for::<RunInput>();
+    of.subschema_for::<RollbackInput>();
     of.subschema_for::<PreviewInput>();
     of.subschema_for::<ValidateInput>();
     of.subschema_for::<SampleInput>();
@@ -107,6 +109,7 @@ fn answers() -> Map<String, Value> {
     of.subschema_for::<RowError>();
     of.subschema_for::<Fire>();
     of.subschema_for::<Receipt>();
+    of.subschema_for::<Rollback>();
     of.subschema_for::<NodeTypeView>();
     of.subschema_for::<ConnectorTypeView>();
     of.take_definitions(true)

@@ -26,6 +26,23 @@ pub fn create(body: &Body) -> (Option<RunInput>, Vec<Fault>) {
     (input, faults)
 }
 
+/// How a run is rolled back; the body may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackInput {
+    /// Whether it is only to be said what would happen; false.
+    pub dry_run: Option<bool>,
+}
+
+/// Checks the body of a rollback (read it with [`super::optional_json`]).
+pub fn rollback(body: &Body) -> (Option<RollbackInput>, Vec<Fault>) {
+    let mut faults = body.faults();
+    let value = body.value();
+    shape::check::<RollbackInput>(value, "", Mode::default(), &mut faults);
+    let input = if faults.is_empty() { shape::of_checked(value, "", Mode::default(), &mut faults) } else { None };
+    (input, faults)
+}
+
 /// Adds the faults of a body's `parameters`.
 pub(super) fn parameters(value: &Value, faults: &mut Vec<Fault>) {
     for (name, parameter) in value.get("parameters").and_then(Value::as_object).into_iter().flatten() {

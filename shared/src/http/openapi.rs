@@ -104,6 +104,7 @@ fn described(action: Action) -> Option<Operation> {
         Action::GetRunReceipt => runs::receipt(),
         Action::CancelRun => runs::cancel(),
         Action::RetryRun => runs::retry(),
+        Action::RollbackRun => runs::rollback(),
         Action::ListConnectors => connectors::list(),
         Action::GetConnector => connectors::get(),
         Action::CreateConnector => connectors::create(),

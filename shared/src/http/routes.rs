@@ -24,6 +24,7 @@ pub const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/api/v1/pipelines/{id}/runs/{runId}/receipt", GetRunReceipt),
     ("POST", "/api/v1/pipelines/{id}/runs/{runId}/cancel", CancelRun),
     ("POST", "/api/v1/pipelines/{id}/runs/{runId}/retry", RetryRun),
+    ("POST", "/api/v1/pipelines/{id}/runs/{runId}/rollback", RollbackRun),
     ("GET", "/api/v1/connectors", ListConnectors),
     ("POST", "/api/v1/connectors", CreateConnector),
     ("PUT", "/api/v1/connectors", UpdateConnector),

@@ -228,3 +228,24 @@ async fn a_lake_that_cannot_be_one_is_said_at_the_start() {
         assert!(said.contains("s3://bucket/prefix") && said.contains(url), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_run_is_undone_in_a_bucket() {
+    let cloud = Cloud::start().await;
+    let (connector, schema) = cloud.people().await;
+    let append = cloud.pipeline((&connector, &schema), "append", json!({})).await;
+    let upsert = cloud.pipeline((&connector, &schema), "upsert", json!({})).await;
+    cloud.world.file("people.csv", "id,name\n1,a\n2,b\n");
+    cloud.world.run(&append).await;
+    cloud.world.file("people.csv", "id,name\n2,B\n3,c\n");
+    let run = cloud.world.run(&upsert).await;
+    let path = format!("/pipelines/{upsert}/runs/{}", run["id"].as_str().unwrap());
+    let receipt = cloud.world.api.get(&format!("{path}/receipt")).await.expect(200).json();
+    let delta = &receipt["targets"][0]["delta"];
+    assert_eq!((&delta["location"], &delta["versionAfter"]), (&json!("acme/schema_1"), &json!(2)));
+    assert!(delta["entryHash"].as_str().unwrap().starts_with("sha256:"), "{delta}");
+    let undone = cloud.world.api.post(&format!("{path}/rollback"), &json!({})).await.expect(200).json();
+    assert_eq!(undone["rolledBack"]["version"], 3);
+    assert_eq!(cloud.ids(&schema).await, "1a 2b");
+    assert_eq!(cloud.commits(&schema).len(), 4);
+}

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use tests::Api;
 use tests::stalled::Stalled;
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let path = tests.ancestors().nth(2).unwrap().join("flowgate");
     assert!(path.exists(), "{} is not built: cargo build -p flowgate", path.display());

@@ -1,7 +1,12 @@
 //! Receipts: what runs say of themselves, held against the tables' logs, and runs that are undone.
 
+mod rollback;
+
 use serde_json::{Value, json};
-use tests::{Api, World};
+use shared::clock::Clock;
+use shared::models::time::Time;
+use shared::store::runs::{Claim, End, Ender};
+use tests::{Answer, Api, World, named};
 
 /// `id` (the primary key) and `name`.
 fn people() -> Value {
@@ -20,7 +25,7 @@ fn to(connector: &str, schema: &str, targets: &[Value]) -> Value {
     json!({"name": "p", "connectorId": connector, "schemaId": schema, "nodes": nodes, "edges": edges})
 }
 
-/// A stack with a file of people, a schema, and a pipeline for each of these targets.
+/// A stack with a file of people and a schema.
 struct People {
     world: World,
     connector: String,
@@ -45,6 +50,23 @@ impl People {
         self.world.file("people.csv", format!("id,name\n{rows}"));
         self.world.run(pipeline).await
     }
+}
+
+async fn retried(api: &Api, run: &Value) -> Value {
+    let retry = api.post(&format!("{}/retry", path(run)), &json!({})).await.expect(201).json();
+    api.finished(run["pipelineId"].as_str().unwrap(), retry["id"].as_str().unwrap()).await
+}
+
+async fn rollback(api: &Api, run: &Value, body: Value) -> Answer {
+    api.post(&format!("{}/rollback", path(run)), &body).await
+}
+
+/// The rows of a table as `id:name`, sorted.
+async fn rows(api: &Api, schema: &str) -> Vec<String> {
+    let rows = api.rows(schema).await;
+    let mut rows: Vec<_> = rows.iter().map(|r| format!("{}:{}", r["id"], r["name"].as_str().unwrap_or("-"))).collect();
+    rows.sort();
+    rows
 }
 
 async fn receipt(api: &Api, run: &Value) -> Value {
@@ -146,8 +168,7 @@ async fn a_run_that_fails_says_what_it_had_read_and_that_nothing_was_written() {
     assert_eq!(found["inputs"][0]["files"]["count"], 1);
     // What was wrong is mended, and the retry has a receipt of its own.
     people.world.file("people.csv", "id,name\n1,Ada\n2,Bob\n");
-    let retry = people.world.api.post(&format!("{}/retry", path(&run)), &json!({})).await.expect(201).json();
-    let retry = people.world.api.finished(&pipeline, retry["id"].as_str().unwrap()).await;
+    let retry = retried(&people.world.api, &run).await;
     let found = receipt(&people.world.api, &retry).await;
     assert_eq!((&found["retryOf"], &found["targets"][0]["writtenBy"]), (&run["id"], &retry["id"]));
 }
@@ -169,4 +190,35 @@ async fn two_targets_and_their_rejected_rows_are_all_in_the_receipt() {
     let rejected = format!("{}_rejected", people.schema);
     assert_eq!(told, [("rejected", rejected.as_str(), 1), ("delta", &people.schema, 1), ("delta", &names, 2)]);
     assert_eq!((&targets[0]["nodeId"], targets[1]["nodeId"].is_string()), (&Value::Null, true));
+}
+
+#[tokio::test]
+async fn an_attempt_of_which_nobody_heard_again_is_lost() {
+    let world = World::with(|o| o.worker = false).await;
+    let store = &world.stack.services().store;
+    named::keep_connector(store, "acme", "c").await;
+    named::keep_schema(store, "acme", "s").await;
+    let run = named::keep_pipeline_and_run(store, "acme").await;
+    let start = Clock::default().now();
+    let mut now = Time(start);
+    for worker in ["worker-a", "worker-b", "worker-c"] {
+        let claim = store.claim("acme", &run.pipeline_id, &run.id, worker, now).await.unwrap();
+        let Claim::Taken(taken) = claim else { panic!("{claim:?}") };
+        if worker == "worker-b" {
+            assert!(store.let_go(&taken, now).await.unwrap());
+        }
+        if worker == "worker-c" {
+            assert!(store.end_run(&taken, Ender::Holder, &End::cancelled(), now).await.unwrap());
+        }
+        now = Time(now.0 + chrono::Duration::seconds(30));
+    }
+    let run = world.api.get(&format!("/pipelines/{}/runs/{}", run.pipeline_id, run.id)).await.json();
+    let found = receipt(&world.api, &run).await;
+    let attempts = found["attempts"].as_array().unwrap();
+    let told: Vec<_> = attempts
+        .iter()
+        .map(|a| (a["worker"].as_str().unwrap(), a["outcome"].as_str().unwrap(), a["endedAt"].is_string()))
+        .collect();
+    assert_eq!(told, [("worker-a", "lost", false), ("worker-b", "given_back", true), ("worker-c", "cancelled", true)]);
+    assert!((1..=3).all(|number| attempts[number - 1]["attempt"] == number));
 }

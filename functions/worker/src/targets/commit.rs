@@ -2,8 +2,9 @@
 
 use super::columns;
 use super::log::{FACTS, Facts};
+use super::rollback::Undone;
 use super::table::{COMMITTED, VOIDED};
-use super::table::{Place, is_conflict, state};
+use super::table::{Place, is_conflict, rollback_id, state};
 use crate::engine::job::TableSchema;
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
@@ -60,6 +61,33 @@ pub async fn try_rewrite(
     operation: DeltaOperation,
 ) -> Result<Tried, RunError> {
     send(place, table, actions, CommitProperties::default().with_max_retries(0), operation).await
+}
+
+/// Tries once to commit `actions` that undo a run, right after the version that `table` was loaded in, with the rollback's
+/// own transaction: it has the version that it makes.
+pub async fn try_undo(
+    place: &Place,
+    table: &DeltaTable,
+    actions: Vec<Action>,
+    undone: &Undone,
+    restores: bool,
+) -> Result<Tried, RunError> {
+    let internal = |e: String| RunError::new(Kind::Internal, format!("the commit cannot be described: {e}"));
+    let version = i64::try_from(state(table)?.version() + 1).map_err(|e| internal(e.to_string()))?;
+    let value = serde_json::to_value(undone).map_err(|e| internal(e.to_string()))?;
+    let properties = CommitProperties::default()
+        .with_metadata([(FACTS.to_owned(), value)])
+        .with_application_transaction(Transaction::new(rollback_id(&undone.rollback_of), version))
+        .with_max_retries(0)
+        // Whoever answers a request has no time for these, and no right to remove files.
+        .with_create_checkpoint(false)
+        .with_cleanup_expired_logs(Some(false));
+    let operation = if restores {
+        DeltaOperation::Restore { version: Some(undone.undoes.saturating_sub(1)), datetime: None }
+    } else {
+        DeltaOperation::Delete { predicate: None }
+    };
+    send(place, table, actions, properties, operation).await
 }
 
 async fn send(

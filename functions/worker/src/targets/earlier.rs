@@ -1,10 +1,11 @@
 //! What the table says about a run and those that it retries, and how their rows are taken out again.
 
 use super::log::{self, Entry};
-use super::table::{COMMITTED, state, transaction};
+use super::table::{COMMITTED, rolled_back, state, transaction};
 use super::target::Target;
 use super::widen::successors;
 use crate::error::{Kind, RunError};
+use deltalake::DeltaTable;
 use deltalake::kernel::Action;
 use shared::models::node::LoadMode;
 use std::collections::HashMap;
@@ -36,6 +37,10 @@ impl Target {
         }
         for earlier in &self.earlier {
             if transaction(&self.place, &self.table, &earlier.run_id).await? == Some(COMMITTED) {
+                // Its rows were taken out again: those that it had replaced are there instead.
+                if rolled_back(&self.place, &self.table, &earlier.run_id).await? {
+                    continue;
+                }
                 let run = Some(earlier.run_id.clone());
                 return Ok(match (earlier.replace, self.mode) {
                     (false, _) => Look { done_by: run, replaces: None },
@@ -86,21 +91,10 @@ impl Target {
     /// # Errors
     /// `Kind::Target` where one is missing.
     pub(super) fn current(&self, run: &str, files: &[String]) -> Result<Vec<String>, RunError> {
-        let mut all: HashMap<String, String> = HashMap::new();
-        for file in state(&self.table)?.log_data().iter() {
-            let path = file.path().to_string();
-            // `a/b.parquet` is found by itself; what stands for it lies in the folder of its successors.
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-            for (at, _) in folder.match_indices('/') {
-                all.insert(folder.get(..at).unwrap_or_default().to_owned(), path.clone());
-            }
-            all.insert(folder, path.clone());
-            all.insert(path.clone(), path);
-        }
-        files
-            .iter()
+        standing(&self.table, files)?
+            .into_iter()
             .map(|path| {
-                all.get(path).or_else(|| all.get(successors(path).as_ref())).cloned().ok_or_else(|| {
+                path.ok_or_else(|| {
                     RunError::new(
                         Kind::Target,
                         format!(
@@ -112,4 +106,24 @@ impl Target {
             })
             .collect()
     }
+}
+
+/// What is in the table now of each of `files`: it itself, or what stands for it since a type was widened; none where it
+/// was rewritten or removed.
+///
+/// # Errors
+/// `Kind::Internal` where the table was not loaded.
+pub(super) fn standing(table: &DeltaTable, files: &[String]) -> Result<Vec<Option<String>>, RunError> {
+    let mut all: HashMap<String, String> = HashMap::new();
+    for file in state(table)?.log_data().iter() {
+        let path = file.path().to_string();
+        // `a/b.parquet` is found by itself; what stands for it lies in the folder of its successors.
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        for (at, _) in folder.match_indices('/') {
+            all.insert(folder.get(..at).unwrap_or_default().to_owned(), path.clone());
+        }
+        all.insert(folder, path.clone());
+        all.insert(path.clone(), path);
+    }
+    Ok(files.iter().map(|path| all.get(path).or_else(|| all.get(successors(path).as_ref())).cloned()).collect())
 }

@@ -12,6 +12,7 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use shared::canonical;
 use shared::models::node::LoadMode;
+use std::collections::HashMap;
 
 /// The key of [`Facts`] in `commitInfo`.
 pub const FACTS: &str = "flowgate";
@@ -73,6 +74,8 @@ pub struct Entry {
     /// Bytes and rows of the added files.
     pub bytes: u64,
     pub records: u64,
+    /// The table's properties, where the commit has set them.
+    pub properties: Option<HashMap<String, String>>,
     /// `sha256:…` of the entry's bytes.
     pub hash: String,
     pub facts: Option<Facts>,
@@ -137,6 +140,7 @@ fn entry_of(place: &Place, version: u64, bytes: &Bytes, run_id: &str) -> Result<
         removed: Vec::new(),
         bytes: 0,
         records: 0,
+        properties: None,
         hash: canonical::hash_of(bytes),
         facts: None,
     };
@@ -148,6 +152,7 @@ fn entry_of(place: &Place, version: u64, bytes: &Bytes, run_id: &str) -> Result<
                 entry.files.push(add.path);
             }
             Action::Remove(remove) => entry.removed.push(remove.path),
+            Action::Metadata(metadata) => entry.properties = Some(metadata.configuration().clone()),
             Action::CommitInfo(info) => {
                 entry.facts = info.info.get(FACTS).and_then(|facts| serde_json::from_value(facts.clone()).ok());
             }

@@ -18,6 +18,7 @@ mod page;
 mod parquet;
 mod receipt;
 pub mod rejected;
+pub mod rollback;
 mod sample;
 mod settle;
 mod stage;

@@ -4,7 +4,7 @@ use super::commit::{TRIES, Tried, pause, too_busy, try_once};
 use super::files;
 use super::log::{self, Facts};
 use super::rejected;
-use super::table::{COMMITTED, Place, state, transaction};
+use super::table::{COMMITTED, Place, rolled_back, state, transaction};
 use crate::engine::job::{Earlier, Settings, TableSchema};
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
@@ -78,7 +78,9 @@ async fn decide(place: &Place, schema: &TableSchema, run_id: &str, earlier: &[Ea
 /// Whether the newest of the earlier runs that is in stays as it is, so that this one never writes.
 async fn has_earlier(place: &Place, table: &DeltaTable, earlier: &[Earlier]) -> Result<bool, RunError> {
     for run in earlier {
-        if transaction(place, table, &run.run_id).await? == Some(COMMITTED) {
+        if transaction(place, table, &run.run_id).await? == Some(COMMITTED)
+            && !rolled_back(place, table, &run.run_id).await?
+        {
             return Ok(!run.replace);
         }
     }

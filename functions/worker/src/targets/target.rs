@@ -277,6 +277,16 @@ impl Target {
             if let Some(run) = look.done_by {
                 return self.found(run).await;
             }
+            if self.already_committed() {
+                return Err(RunError::new(
+                    Kind::TargetUnavailable,
+                    format!(
+                        "the rows of the run that this one retries were taken out of the table of the schema {:?} while it ran \
+                         (a rollback); they must be read again",
+                        self.place.schema
+                    ),
+                ));
+            }
             let actions = self.actions(look.replaces, session).await?;
             let facts = self.facts();
             self.keep = true;

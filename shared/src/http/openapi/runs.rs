@@ -84,10 +84,34 @@ pub(super) fn retry() -> Operation {
         once: true,
         status: 201,
         conflicts: &[
-            ("RUN_NOT_RETRYABLE", "the run is not failed, cancelled or completed_with_errors"),
+            ("RUN_NOT_RETRYABLE", "the run is not failed, cancelled or completed_with_errors, nor was it rolled back"),
             RUN_ACTIVE,
             BUSY,
         ],
         ..Operation::read(Tag::Runs, "Retry a run", description, Answer::One("Run"))
+    }
+}
+
+pub(super) fn rollback() -> Operation {
+    let description = "Takes the run's rows out of its tables again, by a commit of its own to each: the files that it added go, those that \
+                       it removed come back, and so does the watermark. Rows that were appended can go whatever was appended since; \
+                       what was merged or replaced only while nobody has changed the table since. The run's status stays. With \
+                       `dryRun` nothing is changed. Where a rollback was cut off between two tables, asking again goes on with it.";
+    Operation {
+        body: Some(Sent { schema: "RollbackInput", required: false, example: Some(json!({"dryRun": true})) }),
+        conflicts: &[
+            ("RUN_NOT_FINAL", "the run has not ended yet"),
+            ("NOTHING_WRITTEN", "the run has changed no table"),
+            ("ALREADY_ROLLED_BACK", "it was rolled back before"),
+            ("DATABASE_TARGET", "the run has written a database, where its rows cannot be told apart"),
+            ("LATER_WRITES", "later runs, which are named, depend on its rows"),
+            ("WATERMARK_MOVED", "a later run has gone on from its watermark"),
+            ("FILES_GONE", "files that it replaced were removed from the lake (a vacuum)"),
+            ("LOG_CLEANED", "the table's log no longer reaches back to it"),
+            ("SCHEMA_CHANGED", "the table's columns have had other types since"),
+            ("SCHEMA_GONE", "the schema of its table does not exist any more"),
+            ("TABLE_REFUSES", "another tool has changed the table so that Flowgate cannot write it"),
+        ],
+        ..Operation::read(Tag::Runs, "Roll a run back", description, Answer::Plain("Rollback"))
     }
 }

@@ -4,6 +4,7 @@ mod increments;
 mod mysql;
 mod postgres;
 mod races;
+mod receipts;
 mod saving;
 mod tls;
 

@@ -8,6 +8,7 @@ mod oracle;
 mod pages;
 mod races;
 mod retries;
+mod rollback;
 mod watermark;
 mod whole;
 
