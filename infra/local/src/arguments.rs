@@ -26,6 +26,8 @@ pub enum Command {
     Token(Token),
     /// Runs a real pipeline over real flights, from an HTTP call to rows in a table
     Demo(Demo),
+    /// Holds a run's receipt against the logs of its tables, without asking anybody
+    VerifyReceipt(VerifyReceipt),
 }
 
 /// Where everything is kept.
@@ -104,6 +106,19 @@ pub struct Demo {
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub log: Log,
+}
+
+/// Arguments of `verify-receipt`.
+#[derive(Debug, Args)]
+pub struct VerifyReceipt {
+    /// The receipt, as GET /api/v1/pipelines/{id}/runs/{runId}/receipt answered it
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub data: DataDir,
+    /// The folder in which the tables lie; that of the data folder where it is left out
+    #[arg(long, value_name = "PATH")]
+    pub lake: Option<String>,
 }
 
 /// A role, by its name in tokens.

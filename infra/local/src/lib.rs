@@ -13,6 +13,7 @@ pub mod stack;
 pub mod template;
 pub mod token;
 pub mod triggers;
+pub mod verify;
 
 pub use stack::{Options, Stack, StackError};
 

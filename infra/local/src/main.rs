@@ -3,7 +3,7 @@
 use clap::Parser;
 use flowgate::arguments::{Arguments, Command, Log};
 use flowgate::console::warn;
-use flowgate::{demo, serve, token};
+use flowgate::{demo, serve, token, verify};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match &command {
         Command::Serve(arguments) => start_logs(&arguments.log),
         Command::Demo(arguments) => start_logs(&arguments.log),
-        Command::Token(_) => {}
+        Command::Token(_) | Command::VerifyReceipt(_) => {}
     }
     flowgate::choose_tls();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Token(arguments) => token::run(&arguments),
+            Command::VerifyReceipt(arguments) => verify::run(&arguments),
         }
     });
     // What still blocks, such as a read of a large file, must not hold the process.

@@ -1,6 +1,7 @@
 //! Receipts: what runs say of themselves, held against the tables' logs, and runs that are undone.
 
 mod rollback;
+mod verify;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;

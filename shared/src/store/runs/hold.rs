@@ -199,8 +199,9 @@ impl Store {
     /// Where the table does not answer.
     pub async fn give_back(&self, run: &Run, error: &RunFailure, again: Time, now: Time) -> Result<bool> {
         let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
-        let mut sets = "SET #status = :pending, failures = failures + :one, #error = :error, GSI1PK = :pk, GSI1SK = :sk"
-            .to_owned();
+        let mut sets =
+            "SET #status = :pending, failures = failures + :one, #error = :error, GSI1PK = :pk, GSI1SK = :sk"
+                .to_owned();
         let ended = ended(run, AttemptOutcome::Failed, Some(error), now)?;
         if let Some((path, _)) = &ended {
             sets += &format!(", {path} = :ended");
