@@ -44,7 +44,7 @@ async fn all(worker: &Worker, run: &Run) -> Result<bool, String> {
         Err(error) => return Err(error.message),
     };
     let mut done = true;
-    for schema in &tables {
+    for (_, schema) in &tables {
         let removed = targets::discard(&run.tenant_id, schema, &run.id, &worker.settings).await;
         done &= removed.map_err(|error| error.message)?;
     }

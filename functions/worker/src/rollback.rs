@@ -82,8 +82,8 @@ async fn check(context: &Context, run: &Run) -> Result<()> {
     }
     let kept = context.store.kept_receipt(run).await?;
     let targets = kept.map(|kept| kept.targets.0).unwrap_or_default();
-    let own = targets.iter().filter(|target| target.written_by == run.id);
-    if let Some(target) = own.filter(|target| target.kind == TargetKind::Database).next() {
+    let mut own = targets.iter().filter(|target| target.written_by == run.id);
+    if let Some(target) = own.find(|target| target.kind == TargetKind::Database) {
         let detail = format!(
             "the run has written the table {:?} of a database, which keeps nothing of what was there before; its rows cannot be \
              told apart and taken out again",

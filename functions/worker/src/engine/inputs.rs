@@ -45,7 +45,7 @@ impl Inputs {
                     let texts = [Some(&file.path), file.etag.as_ref(), file.version.as_ref()];
                     let bytes: usize = texts.into_iter().flatten().map(|text| text.len() + 20).sum();
                     // Once one is left out, so are those after it.
-                    left = left.checked_sub(bytes + 60).unwrap_or(0);
+                    left = left.saturating_sub(bytes + 60);
                     left > 0
                 });
             }
