@@ -1,5 +1,6 @@
 //! What system tests have in common: a stack of their own, and a client that speaks to it over HTTP.
 
+pub mod binaries;
 pub mod named;
 pub mod s3;
 pub mod servers;

@@ -25,14 +25,14 @@ pub(crate) async fn handle(worker: &Worker, delivery: &Delivery) -> Done {
     done.unwrap_or_else(|error| {
         // Nothing is lost: the message comes back, and the tick looks after the run.
         tracing::warn!(run = message.run_id, pipeline = message.pipeline_id, %error, "the message is left for later");
-        Done::Hide(later(delivery.count))
+        Done::Hide(later(worker.services.store.lease(), delivery.count))
     })
 }
 
-/// When a message comes back with which nothing could be done: 5 s, doubled with each delivery to five minutes, so that
-/// its twenty deliveries outlast an hour in which the store does not answer.
-fn later(deliveries: u32) -> Duration {
-    Duration::from_secs((5 << deliveries.saturating_sub(1).min(6)).min(300))
+/// When a message comes back with which nothing could be done: after a quarter of a lease, doubled with each delivery to
+/// fifteen leases, so that with one of 20 s its twenty deliveries outlast an hour in which the store does not answer.
+fn later(lease: Duration, deliveries: u32) -> Duration {
+    (lease / 4 * (1 << deliveries.saturating_sub(1).min(6))).clamp(Duration::from_secs(1), lease * 15)
 }
 
 async fn run(worker: &Worker, message: &Message, delivery: &Delivery) -> Result<Done> {
@@ -57,11 +57,9 @@ mod tests {
 
     #[test]
     fn twenty_deliveries_outlast_an_hour() {
-        assert_eq!(
-            (later(0), later(1), later(2)),
-            (Duration::from_secs(5), Duration::from_secs(5), Duration::from_secs(10))
-        );
-        assert_eq!(later(u32::MAX), Duration::from_secs(300));
-        assert!((1..20).map(later).sum::<Duration>() > Duration::from_secs(3600));
+        let seconds = |deliveries| later(Duration::from_secs(20), deliveries).as_secs();
+        assert_eq!([0, 1, 2, 3, u32::MAX].map(seconds), [5, 5, 10, 20, 300]);
+        assert!((1..20).map(seconds).sum::<u64>() > 3600);
+        assert_eq!(later(Duration::from_secs(2), 1), Duration::from_secs(1));
     }
 }

@@ -27,7 +27,7 @@ fn form() -> (Form, u64) {
             workers: 4,
             tables: 20,
             at_once: 24,
-            wanted: Wanted { kills: 22, stack_kills: 20, pauses: 20, others: 6, left_out: 0.0, one_in: 10 },
+            wanted: Wanted { kills: 22, stack_kills: 20, pauses: 20, others: 6, left_out: 0.0, one_in: 16 },
             patience: Duration::from_secs(300),
         }
     } else {

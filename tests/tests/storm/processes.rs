@@ -5,18 +5,24 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, OnceLock};
 
 /// Seconds of a lease in the storm.
 pub const LEASE: u64 = 2;
 
-/// A binary of the workspace.
+/// A binary of the workspace, which is built where this test lies where it was built; elsewhere it lies beside it.
 fn binary(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.ancestors().nth(2).unwrap().join(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
-    path
+    static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let (own, temporary) = (std::env::current_exe().unwrap(), Path::new(env!("CARGO_TARGET_TMPDIR")));
+        let names = ["flowgate", "worker"];
+        if own.starts_with(temporary.parent().unwrap()) {
+            return tests::binaries::build(&names, temporary);
+        }
+        names.map(|name| (name.to_owned(), own.ancestors().nth(2).unwrap().join(name))).into()
+    });
+    built[name].clone()
 }
 
 /// Where a bucket is, and with which key it opens.
@@ -90,7 +96,8 @@ pub struct Worker {
     child: Mutex<Child>,
     /// Whether something is being done to it.
     pub busy: AtomicBool,
-    starts: AtomicUsize,
+    /// How often it was started.
+    pub starts: AtomicUsize,
 }
 
 impl Worker {

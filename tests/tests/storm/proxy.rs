@@ -36,6 +36,8 @@ pub struct Around {
     takers: Mutex<HashMap<u64, Taken>>,
     /// The runs that were cancelled in a moment that a fault chose.
     pub cancelled: Mutex<HashSet<String>>,
+    /// Files that came into the bucket after the worker had been killed that sent them.
+    pub orphans: Mutex<HashSet<String>>,
     token: OnceLock<String>,
     /// The reports of ends that were done: the run, and the token that a repetition has too.
     pub ends: Mutex<Vec<(String, String)>>,
@@ -65,6 +67,7 @@ impl Around {
             stack_busy: AtomicBool::new(false),
             takers: Mutex::default(),
             cancelled: Mutex::default(),
+            orphans: Mutex::default(),
             token: OnceLock::new(),
             ends: Mutex::default(),
             client: reqwest::Client::new(),
@@ -83,6 +86,12 @@ impl Around {
             Who::Source => self.takers.lock().unwrap().get(&call.source()?).map(|taken| taken.by),
             _ => None,
         }
+    }
+
+    /// Which start of a worker it is that sends.
+    fn start_of(&self, who: Who) -> Option<usize> {
+        let Who::Worker(index) = who else { return None };
+        Some(self.workers.get()?.get(index)?.starts.load(SeqCst))
     }
 
     /// Does what is planned for a moment, if anything is; answers what becomes of the request.
@@ -158,9 +167,11 @@ impl Around {
         let (Some(Taken { run, pipeline, .. }), Some(token)) = (taken, self.token.get()) else { return };
         let url = format!("{}/api/v1/pipelines/{pipeline}/runs/{run}/cancel", self.stack.read().unwrap().api);
         let answer = self.client.post(url).bearer_auth(token).send().await;
-        if answer.is_ok_and(|answer| answer.status() == 202) {
-            self.cancelled.lock().unwrap().insert(run);
+        // Where no answer came it may have been done.
+        if answer.is_ok_and(|answer| answer.status() == 409) {
+            return;
         }
+        self.cancelled.lock().unwrap().insert(run);
     }
 
     /// The token of whoever cancels.
@@ -231,7 +242,14 @@ impl Around {
     async fn exchange(self: Arc<Self>, who: Who, request: Request) -> Option<Answer> {
         let Request { method, uri, headers, body } = &request;
         let call = Call::read(method, uri, headers, body);
-        match self.meet(who, &call, call.before()).await {
+        let sender = self.start_of(who);
+        let met = self.meet(who, &call, call.before()).await;
+        if call.before() == Some(Moment::Writing) && self.start_of(who) != sender {
+            // It was on its way when its sender died, and who ends the run cannot know of it.
+            self.faults.note("files that came after their sender's death");
+            self.orphans.lock().unwrap().insert(call.key.clone());
+        }
+        match met {
             Some(Next::Drop) => return None,
             Some(Next::Answer(answer)) => return Some(answer),
             None => {}

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tests::Api;
+use tests::servers::{self, Postgres};
 
 /// How large a storm is.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,8 @@ pub struct Storm {
     pub around: Arc<Around>,
     pub api: Api,
     pub tables: Vec<Table>,
+    /// Where the last table lies, where there is a server.
+    pub database: Option<Postgres>,
     pub pipelines: Vec<String>,
     /// By the runs' numbers.
     pub runs: Mutex<HashMap<u64, Seen>>,
@@ -71,7 +74,8 @@ impl Storm {
         around.trust(&front.token);
         let api = Api::new(&around.stack.read().unwrap().api, &front.token);
         let source = around.open(Who::Source).await;
-        let (tables, pipelines) = define(&api, form.tables, &source).await;
+        let database = Postgres::new().await;
+        let (tables, pipelines) = define(&api, form.tables, &source, database.as_ref()).await;
         let mut workers = Vec::new();
         for index in 0..form.workers {
             let proxy = around.open(Who::Worker(index)).await;
@@ -80,7 +84,7 @@ impl Storm {
             workers.push(Worker::start(&format!("worker{index}"), &folder, &exports, &proxy, ahead));
         }
         assert!(around.workers.set(workers).is_ok());
-        Self { seed, around, api, tables, pipelines, runs: Mutex::default(), form, front }
+        Self { seed, around, api, tables, database, pipelines, runs: Mutex::default(), form, front }
     }
 
     /// Starts all runs and waits for their ends.
@@ -136,11 +140,17 @@ impl Storm {
             let wait = Duration::from_millis(self.around.faults.below(1500));
             tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
-                while let Some(answer) = Some(storm.front.post(&path, None, &json!({})).await) {
-                    if let Some((status @ (202 | 409), _)) = answer {
-                        storm.around.faults.note("cancellations asked for");
-                        storm.runs.lock().unwrap().get_mut(&number).unwrap().cancelled = Some(status == 202);
-                        return;
+                let mut perhaps = false;
+                loop {
+                    match storm.front.post(&path, None, &json!({})).await {
+                        Some((status @ (202 | 409), _)) => {
+                            storm.around.faults.note("cancellations asked for");
+                            let mut runs = storm.runs.lock().unwrap();
+                            runs.get_mut(&number).unwrap().cancelled = Some(status == 202 || perhaps);
+                            return;
+                        }
+                        // A request whose answer was lost may have been done.
+                        _ => perhaps = true,
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -208,7 +218,7 @@ impl Storm {
 }
 
 /// A connector to the sources, and as many tables as pipelines: some write a second table too, some merge.
-async fn define(api: &Api, tables: u64, source: &str) -> (Vec<Table>, Vec<String>) {
+async fn define(api: &Api, tables: u64, source: &str, database: Option<&Postgres>) -> (Vec<Table>, Vec<String>) {
     let connector = json!({
         "name": "sources", "type": "aws_s3", "authMethod": "access_key",
         "config": {"bucket": "sources", "region": "us-east-1", "endpoint": source},
@@ -229,8 +239,18 @@ async fn define(api: &Api, tables: u64, source: &str) -> (Vec<Table>, Vec<String
             json!({"id": "t", "nodeType": "target", "config": {"loadMode": mode}}),
         ];
         let mut edges = vec![json!({"source": "s", "target": "t"})];
-        let mut table_of = Table { id: schema.clone(), second: None };
-        if table % 3 == 1 {
+        let mut table_of =
+            Table { id: schema.clone(), name: format!("table_{table}"), second: None, in_database: false };
+        if let Some(database) = database.filter(|_| table == tables - 1) {
+            database.run(&format!("CREATE TABLE table_{table} (run bigint, n bigint, text text)")).await;
+            let config = json!({"host": "127.0.0.1", "port": database.server.port, "database": database.name});
+            let shop = json!({
+                "name": "shop", "type": "postgresql", "config": config, "authMethod": "password",
+                "authConfig": {"username": servers::USER, "password": servers::PASSWORD}
+            });
+            nodes[1]["config"] = json!({"connectorId": api.create("/connectors", &shop).await});
+            table_of.in_database = true;
+        } else if table % 3 == 1 {
             table_of.second = Some(api.create("/schemas", &json!({"name": second, "fields": fields})).await);
             nodes.push(json!({"id": "u", "nodeType": "target", "config": {"table": second}}));
             edges.push(json!({"source": "s", "target": "u"}));
@@ -239,7 +259,8 @@ async fn define(api: &Api, tables: u64, source: &str) -> (Vec<Table>, Vec<String
             "name": format!("pipeline {table}"), "connectorId": connector, "schemaId": schema,
             "nodes": nodes, "edges": edges,
             "executionConfig": {
-                "parallelism": 1, "errorHandling": {"onError": "deadLetter"},
+                "parallelism": 1,
+                "errorHandling": {"onError": if table_of.in_database { "skip" } else { "deadLetter" }},
                 "retry": {"maxAttempts": 6, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
             },
         });
@@ -252,6 +273,9 @@ async fn define(api: &Api, tables: u64, source: &str) -> (Vec<Table>, Vec<String
 /// What a pipeline writes.
 pub struct Table {
     pub id: String,
+    pub name: String,
+    /// Whether it lies in the database, where no rejected rows are kept.
+    pub in_database: bool,
     /// The table of its second target.
     pub second: Option<String>,
 }

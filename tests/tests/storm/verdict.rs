@@ -6,6 +6,7 @@ use serde_json::Value;
 use shared::models::run::{MOST_LOST, Run, RunStatus};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use tests::servers::Postgres;
 
 /// The run that kills each worker that reads its source.
 pub const POISON: u64 = 0;
@@ -66,7 +67,10 @@ pub async fn judge(storm: &Arc<Storm>) -> Vec<String> {
     let mut wrong: Vec<String> = left.iter().map(|left| format!("a queue is not empty: {left}")).collect();
     let runs: Vec<(u64, Seen)> = storm.runs.lock().unwrap().drain().collect();
     for (place, table) in storm.tables.iter().enumerate() {
-        let first = rows(storm, &table.id, &mut wrong).await;
+        let first = match &storm.database {
+            Some(database) if table.in_database => in_database(database, &table.name, &mut wrong).await,
+            _ => rows(storm, &table.id, &mut wrong).await,
+        };
         let second = match &table.second {
             Some(second) => Some(rows(storm, second, &mut wrong).await),
             None => None,
@@ -78,7 +82,10 @@ pub async fn judge(storm: &Arc<Storm>) -> Vec<String> {
             let faults = of_run(*number, seen, &now, cancelled)
                 .into_iter()
                 .chain(of_rows(*number, &now, &first, second.as_ref()))
-                .chain(of_rejected(*number, &now, rejected.get(&seen.id).copied().unwrap_or(0)));
+                .chain(match table.in_database {
+                    true => None,
+                    false => of_rejected(*number, &now, rejected.get(&seen.id).copied().unwrap_or(0)),
+                });
             wrong.extend(faults.map(|what| format!("run {number} ({}): {what}", seen.id)));
         }
         log(storm, &table.id, &mut wrong);
@@ -106,6 +113,24 @@ async fn rows(storm: &Storm, schema: &str, wrong: &mut Vec<String>) -> Rows {
         }
     }
     rows.values_mut().for_each(|rows| rows.sort_unstable());
+    rows
+}
+
+/// The rows of a table in the database, in which nobody is at work any more.
+async fn in_database(database: &Postgres, table: &str, wrong: &mut Vec<String>) -> Rows {
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowgate' \
+                     AND datname = current_database()";
+    database.until(connected, "0").await;
+    let mut rows = Rows::new();
+    for row in database.texts(&format!("SELECT run || ' ' || n FROM {table} ORDER BY run, n")).await {
+        match row.split_once(' ').map(|(run, n)| (run.parse(), n.parse())) {
+            Some((Ok(run), Ok(n))) => rows.entry(run).or_default().push(n),
+            _ => wrong.push(format!("{table} has a strange row: {row}")),
+        }
+    }
+    for run in database.texts("SELECT run_id FROM flowgate_runs GROUP BY run_id HAVING count(*) > 1").await {
+        wrong.push(format!("{run} is in the ledger of {table} twice"));
+    }
     rows
 }
 
@@ -229,7 +254,9 @@ fn log(storm: &Storm, schema: &str, wrong: &mut Vec<String>) {
         .filter_map(|(key, _)| key.strip_prefix(&prefix))
         .filter(|key| !key.starts_with("_delta_log/"))
         .collect();
-    for left in there.iter().filter(|path| !named.contains(**path)) {
+    let orphans = storm.around.orphans.lock().unwrap();
+    let left = there.iter().filter(|path| !named.contains(**path) && !orphans.contains(&format!("{prefix}{path}")));
+    for left in left {
         wrong.push(format!("{schema}: nobody took {left}"));
     }
     for missing in named.iter().filter(|path| !there.contains(path.as_str())) {
