@@ -19,7 +19,6 @@
 //! | `sum` of decimals past 38 digits on the way to one that fits | exact | fails | in two parts, whose digits are put together |
 //! | the mean of decimals | a decimal | a double | as doubles |
 //! | what is in a list | JSON | a list | the JSON is read |
-//! | `date_trunc` to days and more of what lies before 1677 or behind 2262 | the row is rejected | works | not made |
 //! | `first`, `last` | in the order of the source | no order | `ORDER BY id` |
 //! | the last digits of sums, means and deviations of doubles | of one order of adding | of another | relative difference of 1e-9, and no keys of them |
 //! | -0.0 in what is compared | equal to 0.0 | equal to 0.0 | the zeros are one |

@@ -6,6 +6,7 @@ use super::numbers::one_nan;
 use super::parameters;
 use super::placeholders::{literal, parameter, with_placeholders};
 use super::queries::sql_config;
+use super::times;
 use crate::engine::progress::ROW_COLUMN;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{DataType, Schema};
@@ -63,7 +64,7 @@ impl Compiled {
 impl Expressions {
     /// Expressions over a run's parameters, whose `now()` is this moment.
     pub fn new(parameters: Map<String, Value>) -> Self {
-        let functions = SessionStateDefaults::default_scalar_functions();
+        let functions = times::functions();
         let mut state = SessionStateBuilder::new()
             .with_config(sql_config())
             .with_scalar_functions(functions.into_iter().filter(|f| SCALAR.contains(&f.name())).collect())
@@ -122,6 +123,7 @@ impl Expressions {
             .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
             .build();
         let simplifier = ExprSimplifier::new(context);
+        let expr = expr.transform_up(|expr| times::in_micros(expr, schema)).map_err(said)?.data;
         let expr = simplifier.coerce(expr, schema).map_err(said)?;
         let mut columns: Vec<String> = expr.column_refs().into_iter().map(|c| c.name.clone()).collect();
         columns.sort_by_key(|name| schema.index_of_column_by_name(None, name));

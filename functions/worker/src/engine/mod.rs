@@ -26,6 +26,7 @@ mod session;
 mod shown;
 mod story;
 pub mod survey;
+mod times;
 
 #[cfg(test)]
 mod tests;

@@ -6,14 +6,17 @@ use super::functions::{AGGREGATE, SCALAR, WINDOW, check_call};
 use super::overflow::checked;
 use super::parameters;
 use super::placeholders::{literal, parameter, with_placeholders};
+use super::times;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result as PlanResult, TableReference, plan_err};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowFunctionDefinition, WindowUDF,
 };
@@ -51,7 +54,7 @@ pub fn sql_config() -> SessionConfig {
 
 /// What queries may call, and how they are read.
 fn session() -> SessionState {
-    let scalars = SessionStateDefaults::default_scalar_functions();
+    let scalars = times::functions();
     let aggregates = SessionStateDefaults::default_aggregate_functions();
     let windows = SessionStateDefaults::default_window_functions();
     SessionStateBuilder::new()
@@ -88,8 +91,24 @@ pub fn plan(query: &str, tables: &[Table], expressions: &Expressions) -> Result<
     if let Some(why) = fault {
         return Err(why);
     }
+    let plan = in_micros(plan).map_err(said)?;
     let typed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(said)?;
     checked(typed).map_err(said)
+}
+
+/// The same plan, whose times are in microseconds.
+fn in_micros(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+    let changed = plan.transform_up_with_subqueries(|node| {
+        let schema = merge_schema(&node.inputs());
+        let names = NamePreserver::new(&node);
+        let changed = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|expr| times::in_micros(expr, &schema))?;
+            Ok(changed.update_data(|expr| name.restore(expr)))
+        })?;
+        changed.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(changed.data)
 }
 
 /// The syntax tree of one query, with a placeholder for each parameter outside of texts.
