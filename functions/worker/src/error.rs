@@ -13,6 +13,8 @@ pub enum Kind {
     SourceUnavailable,
     /// The rows broke a limit that the pipeline sets (`onError: fail`, `maxErrors`, `maxErrorRate`).
     Data,
+    /// Values for which there is no result, although the pipeline is right: a sum that no bigint holds.
+    Value,
     /// The target refuses what is to be written, and will next time too.
     Target,
     /// The target did not answer; the next attempt may succeed.
@@ -37,6 +39,7 @@ impl Kind {
             Self::Source => "SOURCE_ERROR",
             Self::SourceUnavailable => "SOURCE_UNAVAILABLE",
             Self::Data => "TOO_MANY_ERRORS",
+            Self::Value => "DATA_ERROR",
             Self::Target => "TARGET_ERROR",
             Self::TargetUnavailable => "TARGET_UNAVAILABLE",
             Self::Cancelled => "CANCELLED",
@@ -143,7 +146,7 @@ impl From<DataFusionError> for RunError {
             DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
                 Kind::Definition
             }
-            DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Kind::Data,
+            DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Kind::Value,
             _ => Kind::Internal,
         };
         Self::new(kind, error.strip_backtrace())

@@ -57,7 +57,10 @@ pub enum Trigger {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunFailure {
-    /// A stable upper-case word, such as `SOURCE_ERROR`.
+    /// A stable upper-case word: `INVALID_PIPELINE`, `SOURCE_ERROR`, `SOURCE_UNAVAILABLE`, `TOO_MANY_ERRORS` (a limit on
+    /// rejected rows), `DATA_ERROR` (values without a result, such as a sum that no bigint holds), `TARGET_ERROR` (also
+    /// where `truncate` would replace a table with nothing), `TARGET_UNAVAILABLE`, `CANCELLED`, `SUPERSEDED`, `TIMEOUT`,
+    /// `RESOURCES_EXHAUSTED` or `INTERNAL`.
     pub code: String,
     /// A sentence that says what, where, and what would be right.
     pub message: String,

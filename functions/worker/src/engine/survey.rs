@@ -236,7 +236,7 @@ fn code_of(fault: &RunError) -> &'static str {
         Kind::SourceUnavailable => "source_unavailable",
         Kind::Target => "target",
         Kind::TargetUnavailable => "target_unavailable",
-        Kind::Data => "data",
+        Kind::Data | Kind::Value => "data",
         Kind::Timeout => "timeout",
         Kind::Resources => "resources",
         Kind::Cancelled | Kind::Superseded | Kind::Internal => "internal",

@@ -84,7 +84,7 @@ impl Target {
     /// Commits what was staged, once: a second call, or a call after another worker's, changes nothing.
     ///
     /// # Errors
-    /// `Kind::Data` where truncate would replace the table with nothing; `Kind::Superseded` where the run was settled
+    /// `Kind::Target` where truncate would replace the table with nothing; `Kind::Superseded` where the run was settled
     /// meanwhile; `Kind::Target`, `Kind::TargetUnavailable`, `Kind::Resources`.
     pub async fn commit(&mut self, session: &SessionState) -> Result<Committed, RunError> {
         match self {

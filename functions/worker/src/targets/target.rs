@@ -243,7 +243,7 @@ impl Target {
             return Ok(());
         }
         Err(RunError::new(
-            Kind::Data,
+            Kind::Target,
             format!(
                 "no row reached the target, and truncate does not replace the table of the schema {:?} with nothing \
                  unless allowEmpty is set",

@@ -234,7 +234,7 @@ impl Target {
     /// Commits what was staged, once: a second call, or a call after another worker's, changes nothing.
     ///
     /// # Errors
-    /// `Kind::Data` where truncate would replace the table with nothing; `Kind::Superseded` where the run was settled
+    /// `Kind::Target` where truncate would replace the table with nothing; `Kind::Superseded` where the run was settled
     /// meanwhile; `Kind::Target` where the table refuses a row; `Kind::TargetUnavailable`.
     pub async fn commit(&mut self) -> Result<Committed, RunError> {
         self.commit_at().await.map_err(|e| e.at(&self.node))
@@ -279,7 +279,7 @@ impl Target {
     fn may_be_empty(&self, staged: Staged) -> Result<Staged, RunError> {
         if self.mode == LoadMode::Truncate && staged.written.rows == 0 && !self.allow_empty {
             return Err(RunError::new(
-                Kind::Data,
+                Kind::Target,
                 format!(
                     "no row reached the target, and truncate does not replace the table {:?} with nothing unless allowEmpty \
                      is set",

@@ -39,7 +39,7 @@ async fn truncate_replaces_all_rows_but_never_with_nothing() {
     world.run("run_2", truncate(), &[people(1, &[(2, "Bob")])]).await.unwrap();
     assert_eq!(world.people().await, ["2:Bob"]);
     let refused = world.run("run_3", truncate(), &[people(1, &[])]).await.unwrap_err();
-    assert_eq!(refused.kind, Kind::Data);
+    assert_eq!((refused.kind, refused.kind.code()), (Kind::Target, "TARGET_ERROR"));
     assert_eq!(world.people().await, ["2:Bob"]);
     world.run("run_4", json!({ "loadMode": "truncate", "allowEmpty": true }), &[people(1, &[])]).await.unwrap();
     assert!(world.rows().await.is_empty());
@@ -139,8 +139,9 @@ async fn unique_values_are_kept_apart_within_a_run_only() {
     let batch = people(1, &[(1, "Ada"), (2, "Bob"), (1, "Cy")]);
     world.stage(&mut attempt, &[vec![batch.clone(), batch.clone()]]).await.unwrap();
     assert_eq!(world.commit(&mut attempt).await.unwrap().rows_out, 2);
-    let first = &attempt.errors()[0];
-    assert_eq!((first.row, first.column.as_str(), first.value.as_deref()), (Some(3), "id", Some("1")));
+    let errors = attempt.errors();
+    assert_eq!(errors.iter().map(|error| error.row.unwrap()).collect::<Vec<_>>(), [1, 2, 3, 3]);
+    assert_eq!((errors[3].column.as_str(), errors[3].value.as_deref()), ("id", Some("1")));
     assert_eq!(attempt.progress.rejected(), 4);
     world.run("run_2", append(), &[people(1, &[(1, "Dan")])]).await.unwrap();
     assert_eq!(world.people().await, ["1:Ada", "1:Dan", "2:Bob"]);
