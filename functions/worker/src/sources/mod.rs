@@ -7,6 +7,7 @@ mod columns;
 mod csv;
 mod database;
 mod decode;
+mod digits;
 mod fields;
 mod files;
 mod guess;

@@ -4,6 +4,7 @@
 //! does not fit, apart from binary floating point, whose nearest value is taken, and digits of a second past the
 //! sixth, which are cut.
 
+use super::digits::{has_leading_zero, is_digits, is_longer_than_a_double};
 use datafusion::arrow::array::{ArrayRef, BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringBuilder};
 use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
@@ -61,9 +62,17 @@ pub fn parse_column<'a>(
     mut misfit: impl FnMut(usize, &'a str, String),
 ) -> ArrayRef {
     let mut bad = |row: usize, value: &'a str| {
-        let reason = match strict && has_leading_zero(value.trim()) {
-            true => format!("{} has leading zeros, which a number would lose", quoted(value)),
-            false => why(value, data_type),
+        let of_double = *data_type == DataType::Float64;
+        let reason = match value.trim() {
+            text if strict && has_leading_zero(text) => {
+                format!("{} has leading zeros, which a number would lose", quoted(value))
+            }
+            text if strict && of_double && is_longer_than_a_double(text) && double(text).is_some() => format!(
+                "{} has more digits than the double that its column was guessed to be holds; say what it is in options.columns, \
+                 such as decimal",
+                quoted(value)
+            ),
+            _ => why(value, data_type),
         };
         misfit(row, value, reason);
     };
@@ -85,7 +94,7 @@ pub fn parse_column<'a>(
         DataType::Int64 => Arc::new(numbers::<Int64Type>(rows, text, bad, |v| whole(v, strict))),
         DataType::Float32 => Arc::new(numbers::<Float32Type>(rows, text, bad, real)),
         DataType::Float64 => Arc::new(numbers::<Float64Type>(rows, text, bad, |v| {
-            if strict && has_leading_zero(v.trim()) { None } else { double(v) }
+            if strict && (has_leading_zero(v.trim()) || is_longer_than_a_double(v.trim())) { None } else { double(v) }
         })),
         DataType::Date32 => Arc::new(numbers::<Date32Type>(rows, text, bad, date)),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
@@ -385,14 +394,4 @@ fn days(bytes: &[u8]) -> Option<i32> {
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let of_eras = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
     i32::try_from(era * 146_097 + of_eras - 719_468).ok()
-}
-
-pub(super) fn has_leading_zero(text: &str) -> bool {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes();
-    matches!(digits, [b'0', b'0'..=b'9', ..])
-}
-
-pub(super) fn is_digits(text: &str) -> bool {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }

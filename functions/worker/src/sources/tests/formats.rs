@@ -98,6 +98,17 @@ async fn a_row_with_too_few_fields_is_kept_in_the_report() {
 }
 
 #[tokio::test]
+async fn digits_that_a_guessed_double_would_lose_reject_their_row() {
+    let mut text: String = (0..super::super::guess::SAMPLE_ROWS).map(|i| format!("{{\"n\": {i}.5}}\n")).collect();
+    text += "{\"n\": 1.123456789012345678}\n{\"n\": 7.5}\n";
+    let rows = Root::with("a.jsonl", &text).read().await;
+    assert_eq!(rows.types(), [DataType::Float64]);
+    assert_eq!(rows.texts().len(), super::super::guess::SAMPLE_ROWS + 1);
+    let exact = Root::with("b.jsonl", "{\"n\": 1.123456789012345678}\n{\"n\": 7.5}\n").read().await;
+    assert_eq!(exact.texts(), ["1.123456789012345678", "7.500000000000000000"]);
+}
+
+#[tokio::test]
 async fn numbers_beyond_64_bits_stay_exact() {
     let text =
         "{\"n\": 18446744073709551616, \"m\": 9007199254740993, \"x\": 1e400}\n{\"n\": 1, \"m\": 0.5, \"x\": 1}\n";

@@ -98,6 +98,23 @@ fn a_guess_holds_all_that_was_seen() {
     assert_eq!(guess(&["2024-1-1"]), DataType::Utf8);
 }
 
+#[test]
+fn numbers_with_more_digits_than_a_double_are_guessed_as_decimals_that_hold_them() {
+    let guess = |texts: &[&str]| {
+        let mut guess = Guess::default();
+        texts.iter().for_each(|t| guess.see(t));
+        guess.data_type()
+    };
+    assert_eq!(guess(&["1", "0.12345678901234567"]), DataType::Float64);
+    assert_eq!(guess(&["1", "-1.12345678901234567"]), DataType::Decimal128(38, 17));
+    assert_eq!(guess(&["9007199254740993", "0.123456789012345678"]), DataType::Decimal128(38, 18));
+    assert_eq!(guess(&["1.50000000000000000000000000"]), DataType::Float64);
+    assert_eq!(guess(&["12345678901234567890.5", "0.1234567890123456789"]), DataType::Utf8);
+    assert_eq!(guess(&["1.123456789012345678", "1e3"]), DataType::Utf8);
+    assert_eq!(guess(&["1.123456789012345678e2"]), DataType::Utf8);
+    assert_eq!(guess(&["1.123456789012345678", "x"]), DataType::Utf8);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
