@@ -1,6 +1,6 @@
 //! What the engine counted, as the store keeps it.
 
-use crate::engine::progress::{Progress, RowError};
+use crate::engine::progress::{Progress, RowError, Spooled};
 use crate::error::RunError;
 use shared::Result;
 use shared::models::node::NodeType;
@@ -13,6 +13,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// The most rejected rows that are sorted at once, in memory; of more, each such part is sorted by itself.
+const SORTED: usize = 20_000;
 /// How many partitions the progress shows by name.
 const PARTITIONS: usize = 200;
 
@@ -99,13 +101,26 @@ pub(crate) async fn keep_errors(store: &Store, run: &Run, spool: Option<&Path>) 
     let Some(path) = spool else { return Ok(None) };
     let file = std::fs::File::open(path).map_err(shared::Error::internal)?;
     let mut writer = ErrorWriter::new(store, run);
+    let mut sorted: Vec<Spooled> = Vec::new();
     for line in BufReader::new(file).lines() {
         let line = line.map_err(shared::Error::internal)?;
-        let row: RowError = serde_json::from_str(&line).map_err(shared::Error::internal)?;
-        writer.push(row_error(row)).await?;
+        sorted.push(serde_json::from_str(&line).map_err(shared::Error::internal)?);
+        if sorted.len() >= SORTED {
+            push_all(&mut writer, &mut sorted).await?;
+        }
     }
+    push_all(&mut writer, &mut sorted).await?;
     writer.flush().await?;
     Ok(Some(run.attempt))
+}
+
+/// Adds rejected rows in the order of their sources and rows: partitions reject at the same time.
+async fn push_all(writer: &mut ErrorWriter<'_>, rows: &mut Vec<Spooled>) -> Result<()> {
+    rows.sort_by_key(Spooled::place);
+    for row in rows.drain(..) {
+        writer.push(row_error(row.error)).await?;
+    }
+    Ok(())
 }
 
 /// A run's end, as callers read it.

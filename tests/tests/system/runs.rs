@@ -143,6 +143,29 @@ async fn a_limit_of_errors_ends_a_run_with_nothing_written() {
 }
 
 #[tokio::test]
+async fn rejected_rows_are_told_in_the_order_of_their_rows() {
+    let world = World::new().await;
+    let rows: String =
+        (1..=60_000).map(|i| if i % 50 == 0 { "x,a,\n".to_owned() } else { format!("{i},a,\n") }).collect();
+    world.file("people.csv", &format!("id,name,born\n{rows}"));
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", people()).await;
+    let body = json!({
+        "name": "p", "connectorId": connector, "schemaId": schema, "executionConfig": {"parallelism": 4, "batchSize": 500}
+    });
+    let id = world.api.create("/pipelines", &body).await;
+    let run = world.run(&id).await;
+    assert_eq!((&run["status"], &run["failedRows"]), (&json!("completed_with_errors"), &json!(1200)), "{run}");
+    let path = format!("/pipelines/{id}/runs/{}", run["id"].as_str().unwrap());
+    let numbers =
+        |rows: &Value| rows.as_array().unwrap().iter().map(|row| row["row"].as_u64().unwrap()).collect::<Vec<_>>();
+    let progress = world.api.get(&format!("{path}/progress")).await.expect(200).json();
+    assert_eq!(numbers(&progress["validationErrors"]), (1..=20).map(|i| i * 50).collect::<Vec<_>>());
+    let errors = world.api.get(&format!("{path}/errors?limit=100")).await.expect(200).json();
+    assert_eq!(numbers(&errors["data"]), (1..=100).map(|i| i * 50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn load_modes_do_what_they_say() {
     let world = World::new().await;
     let connector = world.connector("people", "people.csv").await;

@@ -6,7 +6,7 @@ use super::expressions::Expressions;
 use super::graph::{Graph, GraphNode, Input};
 use super::job::{Job, Settings};
 use super::plan::{Planner, as_their_schemas_are};
-use super::progress::{Progress, RowError};
+use super::progress::{Progress, RowError, Spooled};
 use super::session;
 use super::shown::Budget;
 use crate::error::{Kind, RunError};
@@ -342,5 +342,8 @@ fn rejected(progress: &Progress) -> Result<Vec<RowError>, RunError> {
 
 fn read(path: &Path) -> std::io::Result<Vec<RowError>> {
     let text = std::fs::read_to_string(path)?;
-    text.lines().map(|line| serde_json::from_str(line).map_err(std::io::Error::other)).collect()
+    let rows = text.lines().map(|line| serde_json::from_str(line).map_err(std::io::Error::other));
+    let mut rows: Vec<Spooled> = rows.collect::<std::io::Result<_>>()?;
+    rows.sort_by_key(Spooled::place);
+    Ok(rows.into_iter().map(|row| row.error).collect())
 }

@@ -149,10 +149,26 @@ pub struct Progress {
     /// File names by source index, to say where a row came from.
     files: Mutex<Vec<Vec<Arc<str>>>>,
     rejected: AtomicU64,
-    first: Mutex<Vec<RowError>>,
+    /// In the order of their rows.
+    first: Mutex<Vec<Spooled>>,
     spool: Mutex<Option<BufWriter<File>>>,
     spool_path: PathBuf,
     dead: DeadLetters,
+}
+
+/// A rejected row with where it came from, by which they are put in order; one that does not know it is behind all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spooled {
+    pub from: Option<i64>,
+    #[serde(flatten)]
+    pub error: RowError,
+}
+
+impl Spooled {
+    /// By which rejected rows are sorted.
+    pub fn place(&self) -> i64 {
+        self.from.unwrap_or(i64::MAX)
+    }
 }
 
 /// The first rejected rows that the progress shows.
@@ -295,7 +311,7 @@ impl Progress {
                     format!("more than maxErrors = {} rows are rejected", self.errors.max_errors.unwrap_or(0))
                 }
             };
-            self.keep(&error)?;
+            self.keep(row, &error)?;
             return Err(RunError::new(
                 Kind::Data,
                 format!(
@@ -305,7 +321,7 @@ impl Progress {
             )
             .at(&node.id));
         }
-        self.keep(&error)
+        self.keep(row, &error)
     }
 
     /// Where a row came from, as people say it: `row 7 in orders.csv`.
@@ -338,14 +354,17 @@ impl Progress {
         lock(&self.files).get(row.source())?.get(row.file()).cloned()
     }
 
-    fn keep(&self, error: &RowError) -> Result<(), RunError> {
+    fn keep(&self, row: Option<RowId>, error: &RowError) -> Result<(), RunError> {
         let full = |e: std::io::Error| {
             RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {e}"))
         };
+        let spooled = Spooled { from: row.map(|row| row.0), error: error.clone() };
         {
             let mut first = lock(&self.first);
-            if first.len() < SHOWN {
-                first.push(error.clone());
+            let at = first.partition_point(|known| known.place() <= spooled.place());
+            if at < SHOWN {
+                first.insert(at, spooled.clone());
+                first.truncate(SHOWN);
             }
         }
         let mut spool = lock(&self.spool);
@@ -353,7 +372,7 @@ impl Progress {
             Some(writer) => writer,
             none => none.insert(BufWriter::new(File::create(&self.spool_path).map_err(full)?)),
         };
-        serde_json::to_writer(&mut *writer, error).map_err(|e| full(e.into()))?;
+        serde_json::to_writer(&mut *writer, &spooled).map_err(|e| full(e.into()))?;
         writer.write_all(b"\n").map_err(full)
     }
 
@@ -361,9 +380,9 @@ impl Progress {
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)
     }
-    /// The first rejected rows, 20 at most.
+    /// The first rejected rows of those so far, 20 at most, in the order of their sources and rows.
     pub fn first_errors(&self) -> Vec<RowError> {
-        lock(&self.first).clone()
+        lock(&self.first).iter().map(|spooled| spooled.error.clone()).collect()
     }
 
     /// Ends the spool and answers its path; none where nothing was rejected.

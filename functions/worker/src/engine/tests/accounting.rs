@@ -1,8 +1,11 @@
 //! Counts that add up, limits on rejects, and what stops a run.
 
 use super::{Bench, Gate, fields};
+use crate::engine::progress::{NodeCounters, Progress, RowId};
 use crate::error::{Kind, RunError};
 use serde_json::{Value, json};
+use shared::models::node::NodeType;
+use shared::models::pipeline::ErrorHandling;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -33,6 +36,20 @@ async fn rejected_rows_are_counted_and_reported_with_their_place() {
     assert_eq!(errors[0].error, "\"x\" is not an integer");
     let spool = std::fs::read_to_string(ran.outcome().errors.as_ref().unwrap()).unwrap();
     assert_eq!(spool.lines().count(), 2);
+}
+
+#[tokio::test]
+async fn the_first_rejected_rows_are_those_of_the_first_rows_whoever_comes_first() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let progress = Progress::new(ErrorHandling::default(), dir.path().join("errors"), shared::clock::Clock::default());
+    let node = NodeCounters::new("n", "n", NodeType::Target);
+    for row in (1..=30).rev() {
+        progress.reject(&node, Some(RowId::new(1, 0, row)), "c", None, "no").unwrap();
+    }
+    progress.reject(&node, None, "c", None, "of no row").unwrap();
+    progress.reject(&node, Some(RowId::new(0, 3, 77)), "c", None, "no").unwrap();
+    let rows: Vec<_> = progress.first_errors().into_iter().map(|error| error.row.unwrap()).collect();
+    assert_eq!(rows, std::iter::once(77).chain(1..=19).collect::<Vec<_>>());
 }
 
 #[tokio::test]
