@@ -147,9 +147,11 @@ async fn look(
             (true, LoadMode::Append | LoadMode::IncrementalWatermark) => Err(RunError::new(
                 Kind::Target,
                 format!(
-                    "the rows of the run {}, which this one retries and replaces, are in a database, where they cannot be \
-                     told apart and taken out again; use the load mode upsert, or start a new run",
-                    before.run_id
+                    "the rows that the run {run} took are in the table, where nothing tells them from others, so this retry \
+                     cannot replace them and has written nothing; bring only the rows that it rejected, which \
+                     GET …/runs/{run}/errors lists, from a source of their own, or delete its rows by hand and start a new \
+                     run; with the load mode upsert a retry replaces rows by their key",
+                    run = before.run_id
                 ),
             )),
         };
