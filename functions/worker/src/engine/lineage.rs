@@ -1,6 +1,8 @@
 //! Which columns of a source reach the target as they are, so that the schema's types end the guessing of theirs.
 
 use super::graph::{Graph, GraphNode};
+use super::selected;
+use crate::nodes::sql;
 use shared::models::node::{DataTypeName, JoinConfig, JoinType, NodeConfig, TransformOp};
 use shared::models::schema::Field;
 use std::collections::HashMap;
@@ -112,8 +114,10 @@ fn before(node: &GraphNode, side: usize, mut wanted: Wanted, columns: &dyn Fn(us
             wanted.extend(value.iter().flat_map(|v| config.columns.iter().map(|name| (name.clone(), v.clone()))));
             wanted
         }
-        // A query may give any of its values any name.
-        NodeConfig::Sql(_) => Wanted::new(),
+        NodeConfig::Sql(config) => {
+            let label = node.inputs.get(side).and_then(|input| input.label.as_deref());
+            selected::before(&config.query, label.unwrap_or(sql::ONLY_INPUT), &wanted)
+        }
         NodeConfig::Source(_)
         | NodeConfig::Filter(_)
         | NodeConfig::Union(_)

@@ -22,6 +22,7 @@ pub mod preview;
 pub mod progress;
 pub mod queries;
 mod run;
+mod selected;
 mod session;
 mod shown;
 mod story;

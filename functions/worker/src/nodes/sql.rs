@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What an input is called whose edge has no label.
-const ONLY_INPUT: &str = "input";
+pub const ONLY_INPUT: &str = "input";
 /// How often a query may read its inputs in all: each time is one more copy of what comes before.
 const MAX_READS: usize = 50;
 

@@ -89,6 +89,16 @@ async fn unions_subqueries_and_windows_are_allowed() {
     }
 }
 
+#[tokio::test]
+async fn columns_that_a_query_hands_on_are_read_as_the_schema_has_them() {
+    let columns = [("zip", "text"), ("n", "bigint")];
+    let (file, handed) = ("code,x\n7.10,1\n8.20,2\n", "SELECT code AS zip, x * 2 AS n FROM input");
+    let rows = one(&columns, file, handed).rows().await;
+    assert_eq!(rows, [json!({"zip": "7.10", "n": 2}), json!({"zip": "8.20", "n": 4})]);
+    let rows = one(&columns, file, "SELECT code AS zip, x AS n FROM input WHERE code > 8").rows().await;
+    assert_eq!(rows, [json!({"zip": "8.2", "n": 2})]);
+}
+
 /// What a run that does not end would be waited for.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
