@@ -8,10 +8,10 @@ use crate::engine::expressions::Expressions;
 use crate::engine::graph::GraphNode;
 use crate::engine::queries::{self, Table};
 use crate::error::RunError;
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::Transformed;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use shared::models::node::SqlConfig;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -94,7 +94,10 @@ fn output(node: &GraphNode, plan: &LogicalPlan) -> Result<Vec<Expr>, RunError> {
         if !names.insert(name.clone()) {
             return Err(node.fault(format!("query: two columns would be named {name:?}; name one of them with AS")));
         }
-        output.push(Expr::Column(qualified).alias(name));
+        let value = Expr::Column(qualified);
+        // Ranks and row numbers are unsigned, which no type of a schema is.
+        let value = if field.data_type().is_unsigned_integer() { cast(value, DataType::Int64) } else { value };
+        output.push(value.alias(name));
     }
     Ok(output)
 }
