@@ -243,16 +243,15 @@ impl Around {
         let Request { method, uri, headers, body } = &request;
         let call = Call::read(method, uri, headers, body);
         let sender = self.start_of(who);
-        let met = self.meet(who, &call, call.before()).await;
+        match self.meet(who, &call, call.before()).await {
+            Some(Next::Drop) => return None,
+            Some(Next::Answer(answer)) => return Some(answer),
+            None => {}
+        }
         if call.before() == Some(Moment::Writing) && self.start_of(who) != sender {
             // It was on its way when its sender died, and who ends the run cannot know of it.
             self.faults.note("files that came after their sender's death");
             self.orphans.lock().unwrap().insert(call.key.clone());
-        }
-        match met {
-            Some(Next::Drop) => return None,
-            Some(Next::Answer(answer)) => return Some(answer),
-            None => {}
         }
         if who == Who::Functions && self.faults.left() > 0 {
             // Functions meet any fault of the network at any request.
