@@ -4,7 +4,7 @@
 
 use super::fires::{at, every_ten_minutes, world_at};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
@@ -27,9 +27,9 @@ use tests::World;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Counts the calls to the table by their names.
+/// Counts the calls to the table by their names, those that are tried again too, and keeps why some failed.
 #[derive(Debug, Clone, Default)]
-struct Calls(Arc<Mutex<BTreeMap<String, u64>>>);
+struct Calls(Arc<Mutex<BTreeMap<String, u64>>>, Arc<Mutex<Vec<String>>>);
 
 impl Intercept for Calls {
     fn name(&self) -> &'static str {
@@ -44,6 +44,17 @@ impl Intercept for Calls {
         let target = context.request().headers().get("x-amz-target").unwrap_or_default();
         let name = target.rsplit('.').next().unwrap_or_default().to_owned();
         *self.0.lock().unwrap().entry(name).or_default() += 1;
+        Ok(())
+    }
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(Err(error)) = context.output_or_error() {
+            self.1.lock().unwrap().push(format!("{error:?}"));
+        }
         Ok(())
     }
 }
@@ -161,6 +172,13 @@ async fn measure(count: usize) {
         assert!(ticks < 1000, "{calls:?}");
         let took = tick().await;
         let now = calls.of("TransactWriteItems");
+        let failed = calls.1.lock().unwrap().clone();
+        assert!(
+            failed.is_empty(),
+            "{} calls failed after {now} transactions, the first one: {}",
+            failed.len(),
+            failed[0]
+        );
         println!("  tick {}: {} fired in {took:.1} s", ticks + 1, now - fired);
         (ticks, seconds, fired) = (ticks + 1, seconds + took, now);
     }
