@@ -128,7 +128,7 @@ impl Increment {
         // Its counts are not the run's.
         let unseen = Progress::new(
             ErrorHandling::default(),
-            self.settings.scratch.join(format!("watermark-{}", uuid::Uuid::now_v7().simple())),
+            self.settings.scratch.join(format!("watermark-{}", uuid::Uuid::new_v4().simple())),
             shared::clock::Clock::default(),
         );
         let away = |error: RunError| RunError::new(Kind::TargetUnavailable, error.message);
