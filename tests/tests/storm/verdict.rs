@@ -185,6 +185,12 @@ fn of_run(number: u64, seen: &Seen, now: &Run, cancelled: bool) -> Vec<String> {
     if now.lease_until.is_some() {
         wrong.push("is final and still held".to_owned());
     }
+    if now.attempts.len() != now.attempt as usize || now.attempts.iter().any(|taken| taken.worker.is_empty()) {
+        wrong.push(format!("was taken {} times and tells of {:?}", now.attempt, now.attempts));
+    }
+    if is_done(now) && now.attempts.last().is_none_or(|taken| taken.outcome.is_none()) {
+        wrong.push(format!("is {:?}, and its last attempt tells of no end: {:?}", now.status, now.attempts));
+    }
     wrong
 }
 
