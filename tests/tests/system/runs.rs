@@ -147,7 +147,7 @@ async fn rejected_rows_are_told_in_the_order_of_their_rows() {
     let world = World::new().await;
     let rows: String =
         (1..=60_000).map(|i| if i % 50 == 0 { "x,a,\n".to_owned() } else { format!("{i},a,\n") }).collect();
-    world.file("people.csv", &format!("id,name,born\n{rows}"));
+    world.file("people.csv", format!("id,name,born\n{rows}"));
     let connector = world.connector("people", "people.csv").await;
     let schema = world.schema("people", people()).await;
     let body = json!({
