@@ -9,8 +9,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field as ArrowField, Float32Type, Float64Type, Int64Type, Schema, TimeUnit,
-    TimestampMicrosecondType, TimestampNanosecondType,
+    DECIMAL128_MAX_PRECISION, DataType, Date32Type, Decimal128Type, Field as ArrowField, Float32Type, Float64Type,
+    Int64Type, Schema, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::WriterBuilder;
@@ -131,6 +131,16 @@ fn decimals(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     let (precision, scale) = field.decimal();
     let to = DataType::Decimal128(precision, scale);
     match array.data_type() {
+        // A result of adding has room for one digit more than its type, and keeps it.
+        from if *from == to && precision == DECIMAL128_MAX_PRECISION => {
+            let most = 10_i128.pow(u32::from(DECIMAL128_MAX_PRECISION));
+            let numbers = array.as_primitive::<Decimal128Type>();
+            if numbers.iter().flatten().all(|v| (-most < v) && v < most) {
+                return Ok(Arc::clone(array));
+            }
+            let held: Decimal128Array = numbers.iter().map(|v| v.filter(|v| -most < *v && *v < most)).collect();
+            Ok(Arc::new(held.with_precision_and_scale(precision, scale)?))
+        }
         from if *from == to => Ok(Arc::clone(array)),
         from if from.is_integer() || from.is_floating() => safe(array, &to),
         // More digits in front of and behind the point: nothing can be lost.
