@@ -2,6 +2,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard};
@@ -21,6 +22,8 @@ struct Inside {
 struct Object {
     bytes: Bytes,
     tag: String,
+    /// A table's log is tidied up by the age of its files.
+    modified: DateTime<Utc>,
 }
 
 /// All buckets; the first part of a key names one.
@@ -113,7 +116,7 @@ impl Inside {
     fn put(&mut self, key: &str, bytes: Bytes) -> String {
         self.count += 1;
         let tag = format!("\"{:x}\"", self.count);
-        self.objects.insert(key.to_owned(), Object { bytes, tag: tag.clone() });
+        self.objects.insert(key.to_owned(), Object { bytes, tag: tag.clone(), modified: Utc::now() });
         tag
     }
 
@@ -133,7 +136,7 @@ impl Inside {
         let length = object.bytes.len();
         let answer = Response::builder()
             .header("etag", &object.tag)
-            .header("last-modified", "Mon, 24 Nov 2025 10:00:00 GMT")
+            .header("last-modified", object.modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string())
             .header("accept-ranges", "bytes");
         if head {
             return answer.header("content-length", length).body(Body::empty()).unwrap();
@@ -184,8 +187,9 @@ impl Inside {
                     last = Some(key.to_owned());
                     write!(
                         found,
-                        "<Contents><Key>{key}</Key><LastModified>2025-11-24T10:00:00.000Z</LastModified>\
+                        "<Contents><Key>{key}</Key><LastModified>{}</LastModified>\
                          <ETag>{}</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
+                        object.modified.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
                         object.tag.replace('"', "&quot;"),
                         object.bytes.len()
                     )

@@ -78,7 +78,8 @@ pub async fn judge(storm: &Arc<Storm>) -> Vec<String> {
         let rejected = rejected(storm, &table.id).await;
         for (number, seen) in runs.iter().filter(|(_, seen)| seen.pipeline == storm.pipelines[place]) {
             let now = storm.again(seen).await;
-            let cancelled = seen.cancelled == Some(true) || storm.around.cancelled.lock().unwrap().contains(&seen.id);
+            // Whoever was told that it is final already may have made it so by a request whose answer was lost on its way.
+            let cancelled = seen.cancelled.is_some() || storm.around.cancelled.lock().unwrap().contains(&seen.id);
             let faults = of_run(*number, seen, &now, cancelled)
                 .into_iter()
                 .chain(of_rows(*number, &now, &first, second.as_ref()))
