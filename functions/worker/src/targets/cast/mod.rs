@@ -14,8 +14,10 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch, StringArray, UInt32Array,
     new_null_array,
 };
-use datafusion::arrow::compute::{filter, take};
-use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Int64Type, Schema, SchemaRef};
+use datafusion::arrow::compute::{cast, filter, take};
+use datafusion::arrow::datatypes::{
+    DECIMAL256_MAX_PRECISION, DataType, Field as ArrowField, Int64Type, Schema, SchemaRef,
+};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::array_value_to_string;
 use serde_json::Value;
@@ -257,7 +259,7 @@ impl Column {
             Source::Input(index) => {
                 let input = batch.column(*index);
                 let null = input.logical_nulls().is_some_and(|nulls| nulls.is_null(row));
-                if null { None } else { Some(array_value_to_string(input, row)?) }
+                if null { None } else { Some(shown(input, row)?) }
             }
             Source::Constant(_) => None,
         };
@@ -291,6 +293,13 @@ fn too_long(texts: &StringArray, length: usize) -> impl Iterator<Item = usize> +
         // A character is one byte at least, so most texts need no counting.
         text.is_some_and(|t| t.len() > length && t.chars().count() > length).then_some(row)
     })
+}
+
+/// A value for people, with all its digits: a decimal may have one more than its type.
+fn shown(array: &ArrayRef, row: usize) -> Result<String, ArrowError> {
+    let DataType::Decimal128(_, scale) = array.data_type() else { return array_value_to_string(array, row) };
+    let wide = cast(&array.slice(row, 1), &DataType::Decimal256(DECIMAL256_MAX_PRECISION, *scale))?;
+    array_value_to_string(&wide, 0)
 }
 
 /// The value of a field whose column is missing, as an array with one element.
