@@ -11,6 +11,7 @@ pub mod graph;
 pub mod inputs;
 pub mod job;
 mod lineage;
+mod memory;
 mod numbers;
 mod overflow;
 mod parameters;

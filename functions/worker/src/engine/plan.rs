@@ -238,7 +238,7 @@ impl<'a> Planner<'a> {
             expected,
             past,
             parallelism: parallelism(self.job, self.settings),
-            batch_size: self.job.execution.batch_size(),
+            batch_size: session::batch_size(self.job, self.settings),
             most_rows,
             partitioning,
         };

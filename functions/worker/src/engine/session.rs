@@ -2,11 +2,12 @@
 //! that would make an operator leave rows unread.
 
 use super::job::{Job, Settings};
+use super::memory::SharedPool;
 use crate::error::{Kind, RunError};
 use crate::nodes::step::StepQueryPlanner;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use std::num::NonZeroUsize;
@@ -15,11 +16,25 @@ use std::sync::Arc;
 /// Consumers that an error about exhausted memory names.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
+/// Bytes of memory that each partition has for a row of a batch: it holds several batches, in several operators.
+const BATCHES_BYTES_A_ROW: usize = 8 * 1024;
+/// Rows below which batches cost more than they spare.
+const LEAST_BATCH: usize = 256;
+
 /// Partitions worked at once.
 pub fn parallelism(job: &Job, settings: &Settings) -> usize {
     match job.execution.parallelism {
         None | Some(0) => settings.cores.max(1),
         Some(count) => usize::from(count),
+    }
+}
+
+/// Rows a batch: as the job has it, else fewer than usual where there is little memory for batches.
+pub fn batch_size(job: &Job, settings: &Settings) -> usize {
+    match job.execution.batch_size {
+        Some(_) => job.execution.batch_size(),
+        None => (settings.memory_bytes / (BATCHES_BYTES_A_ROW * parallelism(job, settings)))
+            .clamp(LEAST_BATCH, job.execution.batch_size()),
     }
 }
 
@@ -31,7 +46,7 @@ pub fn parallelism(job: &Job, settings: &Settings) -> usize {
 pub fn open(job: &Job, settings: &Settings, spilling_joins: bool) -> Result<SessionState, RunError> {
     let parallelism = parallelism(job, settings);
     let mut config = SessionConfig::new()
-        .with_batch_size(job.execution.batch_size())
+        .with_batch_size(batch_size(job, settings))
         // A sort-merge join is only planned for several partitions.
         .with_target_partitions(if spilling_joins { parallelism.max(2) } else { parallelism })
         .with_information_schema(false);
@@ -43,7 +58,7 @@ pub fn open(job: &Job, settings: &Settings, spilling_joins: bool) -> Result<Sess
     options.execution.collect_statistics = false;
     // Each sort keeps this much back for merging; all of them together must fit.
     options.execution.sort_spill_reservation_bytes =
-        (settings.memory_bytes / (8 * parallelism)).clamp(64 * 1024, 10 * 1024 * 1024);
+        (settings.memory_bytes / (32 * parallelism)).clamp(64 * 1024, 10 * 1024 * 1024);
     options.optimizer.prefer_hash_join = !spilling_joins;
     options.optimizer.enable_round_robin_repartition = false;
     // These make operators leave out rows that would have been counted.
@@ -57,7 +72,7 @@ pub fn open(job: &Job, settings: &Settings, spilling_joins: bool) -> Result<Sess
 
     let failed = |e| RunError::new(Kind::Resources, format!("the worker's scratch folder cannot be used: {e}"));
     std::fs::create_dir_all(&settings.scratch).map_err(|e| failed(e.to_string()))?;
-    let pool = TrackConsumersPool::new(FairSpillPool::new(settings.memory_bytes), NAMED_CONSUMERS);
+    let pool = TrackConsumersPool::new(SharedPool::new(settings.memory_bytes), NAMED_CONSUMERS);
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![settings.scratch.clone()]));
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
