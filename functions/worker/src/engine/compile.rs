@@ -146,7 +146,7 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let lookups = self.opened.lookups.iter().filter(|((at, _), _)| *at == index);
-            let mut sides: Vec<u64> = lookups.map(|(_, (source, _))| source_bytes(source)).collect();
+            let mut sides: Vec<u64> = lookups.map(|(_, (source, _))| source.bytes()).collect();
             if sides.is_empty() && node.inputs.len() < 2 {
                 continue;
             }
@@ -157,6 +157,13 @@ impl<'a> Compiler<'a> {
             largest = largest.max(all - sides.iter().max().copied().unwrap_or(0));
         }
         largest
+    }
+
+    /// About how many bytes a row takes that has the columns of all sources and lookups, as far as they are known.
+    pub fn widest_row(&self) -> u64 {
+        let lookups = self.opened.lookups.values().map(|(source, _)| source);
+        let sources = self.opened.sources.values().chain(lookups);
+        sources.filter_map(Source::row_bytes).fold(0, u64::saturating_add)
     }
 
     /// What comes over an edge; none where a fault upstream has been noted.
@@ -294,7 +301,7 @@ impl<'a> Compiler<'a> {
             return Err(node.fault(format!("what it looks up {NOT_OPEN}")));
         };
         let plan = self.scan(&format!("lookup_{index}_{op}"), source, node, counts.then_some(counters))?;
-        Ok((plan, Some(source_bytes(source))))
+        Ok((plan, Some(source.bytes())))
     }
 
     /// The rows of an open source, which `counters` count.
@@ -328,7 +335,7 @@ impl<'a> Compiler<'a> {
             Some(divide) => follow(plan, Arc::new(divide)),
             None => plan,
         };
-        Ok(Flow { plan, bytes: Some(source_bytes(source)) })
+        Ok(Flow { plan, bytes: Some(source.bytes()) })
     }
 
     /// How the rows of a source are divided.
@@ -351,17 +358,6 @@ impl<'a> Compiler<'a> {
             Partitioning::Range { column, count } => Some(Divide::Range(named(column)?, usize::from(*count))),
         })
     }
-}
-
-/// How much larger rows are than a file that is compressed or stored by columns.
-const COMPRESSION: u64 = 6;
-
-/// About how many bytes of plain text the files of a source are.
-fn source_bytes(source: &Source) -> u64 {
-    let plain =
-        |path: &str| [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt"].iter().any(|end| path.ends_with(end));
-    let sizes = source.files().iter().map(|f| if plain(&f.path) { f.size } else { f.size.saturating_mul(COMPRESSION) });
-    sizes.fold(0, u64::saturating_add)
 }
 
 /// The two inputs of a join, by the labels of the edges, or by their order where they have none.

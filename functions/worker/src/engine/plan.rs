@@ -91,9 +91,10 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// `Kind::Resources` where the scratch folder cannot be used.
     pub fn session(&self, opened: &Opened, expressions: &Arc<Expressions>) -> Result<(SessionState, bool), RunError> {
-        let largest = self.compiler(opened, expressions).largest_build_side();
+        let mut compiler = self.compiler(opened, expressions);
+        let (largest, row_bytes) = (compiler.largest_build_side(), compiler.widest_row());
         let spilling = largest.saturating_mul(GROWTH) > self.settings.memory_bytes as u64;
-        let mut session = session::open(self.job, self.settings, spilling)?;
+        let mut session = session::open(self.job, self.settings, spilling, row_bytes)?;
         // One instant for all of a run.
         session.execution_props_mut().query_execution_start_time = expressions.now();
         Ok((session, spilling))
@@ -238,7 +239,8 @@ impl<'a> Planner<'a> {
             expected,
             past,
             parallelism: parallelism(self.job, self.settings),
-            batch_size: session::batch_size(self.job, self.settings),
+            batch_size: self.job.execution.batch_size(),
+            batch_bytes: session::batch_bytes(self.job, self.settings),
             most_rows,
             partitioning,
         };

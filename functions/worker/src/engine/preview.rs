@@ -102,7 +102,7 @@ async fn sampled(job: &Job, settings: &Settings, progress: &Arc<Progress>, ask: 
     let mut small = job.clone();
     small.execution.parallelism = Some(1);
     small.execution.batch_size = Some(SAMPLE_ROWS as u32);
-    let mut session = session::open(&small, settings, false)?;
+    let mut session = session::open(&small, settings, false, 0)?;
     session.execution_props_mut().query_execution_start_time = expressions.now();
     let mut sampler = Sampler {
         job,

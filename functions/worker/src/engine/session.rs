@@ -5,6 +5,7 @@ use super::job::{Job, Settings};
 use super::memory::SharedPool;
 use crate::error::{Kind, RunError};
 use crate::nodes::step::StepQueryPlanner;
+use crate::sources::width::batch_size;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
@@ -16,10 +17,10 @@ use std::sync::Arc;
 /// Consumers that an error about exhausted memory names.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
-/// Bytes of memory that each partition has for a row of a batch: it holds several batches, in several operators.
-const BATCHES_BYTES_A_ROW: usize = 8 * 1024;
-/// Rows below which batches cost more than they spare.
-const LEAST_BATCH: usize = 256;
+/// Batches that have room in the memory of one partition.
+const BATCHES: usize = 64;
+/// The least bytes of a row in memory, about.
+const LEAST_ROW: u64 = 128;
 
 /// Partitions worked at once.
 pub fn parallelism(job: &Job, settings: &Settings) -> usize {
@@ -29,24 +30,21 @@ pub fn parallelism(job: &Job, settings: &Settings) -> usize {
     }
 }
 
-/// Rows a batch: as the job has it, else fewer than usual where there is little memory for batches.
-pub fn batch_size(job: &Job, settings: &Settings) -> usize {
-    match job.execution.batch_size {
-        Some(_) => job.execution.batch_size(),
-        None => (settings.memory_bytes / (BATCHES_BYTES_A_ROW * parallelism(job, settings)))
-            .clamp(LEAST_BATCH, job.execution.batch_size()),
-    }
+/// About the most bytes of a batch. Each partition holds several of them in each of several operators.
+pub fn batch_bytes(job: &Job, settings: &Settings) -> usize {
+    settings.memory_bytes / (BATCHES * parallelism(job, settings))
 }
 
 /// A session for `job`. `spilling_joins` picks joins that sort both sides and spill, over faster ones that keep one
-/// side in memory.
+/// side in memory; rows take about `row_bytes`.
 ///
 /// # Errors
 /// `Kind::Resources` where the scratch folder cannot be used.
-pub fn open(job: &Job, settings: &Settings, spilling_joins: bool) -> Result<SessionState, RunError> {
+pub fn open(job: &Job, settings: &Settings, spilling_joins: bool, row_bytes: u64) -> Result<SessionState, RunError> {
     let parallelism = parallelism(job, settings);
+    let row_bytes = row_bytes.max(LEAST_ROW);
     let mut config = SessionConfig::new()
-        .with_batch_size(batch_size(job, settings))
+        .with_batch_size(batch_size(job.execution.batch_size(), batch_bytes(job, settings), row_bytes))
         // A sort-merge join is only planned for several partitions.
         .with_target_partitions(if spilling_joins { parallelism.max(2) } else { parallelism })
         .with_information_schema(false);

@@ -26,6 +26,7 @@ mod s3;
 mod scan;
 mod tally;
 mod text;
+pub mod width;
 
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,8 @@ pub struct SourceRequest<'a> {
     pub parallelism: usize,
     /// The most rows of a batch.
     pub batch_size: usize,
+    /// About the most bytes of a batch; one row is always read.
+    pub batch_bytes: usize,
     /// The most records that are read, from the beginning; the rest is left where it is. All where none is given.
     pub most_rows: Option<usize>,
     /// How the pipeline wants the rows divided; a database divides them itself.
@@ -108,6 +111,8 @@ struct Inner {
     /// What the run's receipt says of it.
     reads: Reads,
     reader: Reader,
+    /// About how many bytes a row takes, where it is known.
+    row_bytes: Option<u64>,
     /// The index of the source, for row ids.
     index: usize,
     shown: tally::Shown,
@@ -154,6 +159,8 @@ async fn open_source(
     // Partitions that have no piece of a database to read would only be in the way of dividing its rows.
     let most = if matches!(reader, Reader::Database(_)) { files.len() } else { usize::MAX };
     progress.total_rows.fetch_add(rows, Ordering::Relaxed);
+    let row_bytes = width::row_bytes(&reader, &files);
+    let batch_size = width::batch_size(request.batch_size, request.batch_bytes, row_bytes.unwrap_or(1));
     let inner = Inner {
         node: request.node.to_owned(),
         schema: Arc::new(Schema::new(fields)),
@@ -162,9 +169,10 @@ async fn open_source(
         files,
         reads,
         reader,
+        row_bytes,
         // The first records come in order where one thread reads them.
         parallelism: if request.most_rows.is_some() { 1 } else { request.parallelism.min(most).max(1) },
-        batch_size: request.batch_size.min(request.most_rows.unwrap_or(usize::MAX)).max(1),
+        batch_size: batch_size.min(request.most_rows.unwrap_or(usize::MAX)).max(1),
         most_rows: request.most_rows,
     };
     Ok(Source { inner: Arc::new(inner) })
@@ -245,6 +253,16 @@ impl Source {
     /// The files that are read, sorted by path.
     pub fn files(&self) -> &[InputFile] {
         &self.inner.files
+    }
+
+    /// About how many bytes of plain text its files are.
+    pub fn bytes(&self) -> u64 {
+        width::plain_bytes(&self.inner.files)
+    }
+
+    /// About how many bytes a row takes; none where nobody knows.
+    pub fn row_bytes(&self) -> Option<u64> {
+        self.inner.row_bytes
     }
 
     /// Whether its partitions are already those that the pipeline's partitioning asks for.

@@ -39,6 +39,8 @@ pub struct ParquetSource {
     groups: Arc<[Group]>,
     /// All rows.
     pub rows: u64,
+    /// Bytes of them, decompressed.
+    pub bytes: u64,
 }
 
 /// A row group.
@@ -62,7 +64,7 @@ impl ParquetSource {
             async move { footer(&place, &file).await.map(|(_, metadata)| (file, metadata)) }
         });
         let mut footers = footers.buffered(FOOTERS).enumerate();
-        let (mut groups, mut rows) = (Vec::new(), 0);
+        let (mut groups, mut rows, mut bytes) = (Vec::new(), 0, 0);
         let mut columns: Option<SchemaRef> = None;
         while let Some((index, footer)) = footers.next().await {
             let (file, metadata) = footer?;
@@ -74,6 +76,7 @@ impl ParquetSource {
             for (group, meta) in metadata.metadata().row_groups().iter().enumerate() {
                 groups.push(Group { file: index, index: group, before });
                 before += u64::try_from(meta.num_rows()).unwrap_or(0);
+                bytes += u64::try_from(meta.total_byte_size()).unwrap_or(0);
             }
             rows += before;
             if most_rows.is_some_and(|most| rows >= most as u64) {
@@ -82,7 +85,7 @@ impl ParquetSource {
         }
         drop(footers);
         let columns = columns.ok_or_else(|| RunError::new(Kind::Internal, "a source has no files"))?;
-        Ok(Self { place, files, columns, groups: groups.into(), rows })
+        Ok(Self { place, files, columns, groups: groups.into(), rows, bytes })
     }
 
     /// The columns, with plain types.

@@ -326,3 +326,22 @@ async fn large_joins_and_sorts_stay_within_little_memory() {
     assert_eq!(ran.outcome().rows_out, 200_000);
     assert!(ran.progress.log_lines().iter().any(|l| l.message.contains("joins that sort and spill")));
 }
+
+#[tokio::test]
+async fn rows_of_many_kilobytes_are_sorted_and_kept_once_within_little_memory() {
+    // Eight megabytes hold neither these 60, nor a batch of as many rows as usual.
+    let rows: String =
+        (0..3_000).map(|i| format!("{{\"k\": {}, \"body\": \"{i:020000}\"}}\n", i * 7 % 3_000)).collect();
+    for step in [
+        json!({"nodeType": "sort", "config": {"by": [{"field": "k"}]}}),
+        json!({"nodeType": "deduplicate", "config": {"keep": "first", "keys": ["k"]}}),
+        json!({"nodeType": "aggregate", "config": {"groupBy": ["k"], "measures": [{"fn": "max", "field": "body", "as": "body"}]}}),
+    ] {
+        let fields = fields(&[("k", "integer"), ("body", "text")]);
+        let mut bench = Bench::chain(fields, "", &[step.clone()]).file("in.jsonl", &rows);
+        bench.job["nodes"][0]["config"] = json!({"path": "in.jsonl"});
+        bench.memory = 8 * 1024 * 1024;
+        let ran = bench.execution(json!({"parallelism": 2})).run().await;
+        assert_eq!(ran.outcome().rows_out, 3_000, "{step}");
+    }
+}

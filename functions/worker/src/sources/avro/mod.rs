@@ -24,6 +24,9 @@ use tokio::runtime::Handle;
 /// Bytes between a file and the reader of blocks.
 const BUFFER: usize = 256 << 10;
 
+/// Rows that are read to learn how wide they are.
+const SAMPLE_ROWS: usize = 16;
+
 /// A source of Avro files.
 #[derive(Debug)]
 pub struct AvroSource {
@@ -31,6 +34,8 @@ pub struct AvroSource {
     pub files: Arc<[InputFile]>,
     /// The columns of the first file, with plain types.
     pub columns: SchemaRef,
+    /// About how many bytes a row takes, if there is one.
+    pub row_bytes: Option<u64>,
 }
 
 /// One file that is being read.
@@ -55,15 +60,18 @@ pub struct Batch {
 }
 
 impl AvroSource {
-    /// Reads the header of the first file. Blocks the thread.
+    /// Reads the header and the first rows of the first file. Blocks the thread.
     ///
     /// # Errors
     /// `Kind::Source` where it is no Avro file; as the store says.
     pub fn plan(place: Place, files: Arc<[InputFile]>, runtime: &Handle) -> Result<Self, RunError> {
         let Some(first) = files.first() else { return Err(RunError::new(Kind::Internal, "a source has no files")) };
-        let (reader, _) = open(&place, first, 1, runtime)?;
+        let (mut reader, _) = open(&place, first, SAMPLE_ROWS, runtime)?;
         let columns = plain_schema(&place, first, &reader.schema())?;
-        Ok(Self { place, files, columns })
+        // What is wrong with them is told when they are read.
+        let sample = reader.next().and_then(Result::ok).filter(|sample| sample.num_rows() > 0);
+        let row_bytes = sample.map(|sample| (sample.get_array_memory_size() / sample.num_rows()) as u64);
+        Ok(Self { place, files, columns, row_bytes })
     }
 
     /// Opens one of the files. Blocks the thread.

@@ -50,7 +50,7 @@ pub struct DatabaseSource {
     /// The rows, as the server guesses.
     pub rows: u64,
     /// The bytes of a row, as the server guesses.
-    width: u64,
+    pub width: u64,
     /// Whether the pieces are what the pipeline's partitioning asks for.
     pub divided: bool,
 }

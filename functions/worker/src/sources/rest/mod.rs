@@ -44,6 +44,8 @@ pub struct RestSource {
     pub layout: Layout,
     /// Records that are known from the start.
     pub estimate: u64,
+    /// About how many bytes a row takes, if there is one.
+    pub row_bytes: Option<u64>,
     /// Where pages are kept that several consumers read.
     scratch: PathBuf,
     /// What was fetched to learn the columns, until the first reading takes it.
@@ -96,6 +98,7 @@ impl RestSource {
             config,
             layout: opened.layout,
             estimate: opened.records as u64,
+            row_bytes: opened.bytes.checked_div(opened.records).map(|bytes| bytes as u64),
             scratch: settings.scratch.clone(),
             begun: Mutex::new(Some(opened.feed)),
             scans: AtomicUsize::new(0),

@@ -133,6 +133,7 @@ impl Root {
             past: None,
             parallelism: self.parallelism,
             batch_size: self.batch_size,
+            batch_bytes: usize::MAX,
             most_rows: self.most_rows,
             partitioning: &shared::models::pipeline::Partitioning::None,
         };

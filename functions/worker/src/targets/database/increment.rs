@@ -122,6 +122,8 @@ impl Increment {
             past: None,
             parallelism: 1,
             batch_size: context.session_config().batch_size(),
+            // A database's batches are short by themselves.
+            batch_bytes: usize::MAX,
             most_rows: None,
             partitioning: &Partitioning::None,
         };
