@@ -71,7 +71,7 @@ pub struct Edge {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ExecutionConfig {
-    /// Rows a batch; 8192.
+    /// The most rows of a batch; 8192. One of wide rows has fewer, so that it takes no more than a small part of the memory.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u32>,
@@ -96,7 +96,7 @@ pub struct ExecutionConfig {
 }
 
 impl ExecutionConfig {
-    /// Rows a batch.
+    /// The most rows of a batch.
     pub fn batch_size(&self) -> usize {
         self.batch_size.unwrap_or(8192) as usize
     }
