@@ -94,7 +94,7 @@ async fn sampled(job: &Job, settings: &Settings, progress: &Arc<Progress>, ask: 
     let expressions = Arc::new(Expressions::new(job.parameters.clone()));
     let targets = as_their_schemas_are(&graph, job);
     let planner = Planner::new(&graph, job, settings, progress).sampling(SAMPLE_ROWS);
-    let Ok((opened, survey)) = timeout_at(ask.deadline, planner.look(&targets, &expressions)).await else {
+    let Some((opened, survey)) = by(ask.deadline, planner.look(&targets, &expressions)).await else {
         preview.faults.push(too_slow());
         return Ok(preview);
     };
@@ -121,6 +121,14 @@ async fn sampled(job: &Job, settings: &Settings, progress: &Arc<Progress>, ask: 
         node.rejected = rejected.iter().filter(|row| row.node == node.id).take(ask.rows).cloned().collect();
     }
     Ok(preview)
+}
+
+/// What `work` comes to by `deadline`. `timeout_at` alone lets through what is done at once, however late it is.
+async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+    if Instant::now() >= deadline {
+        return None;
+    }
+    timeout_at(deadline, work).await.ok()
 }
 
 /// Works the nodes one after the other, each over the kept rows of those before it.
@@ -153,13 +161,13 @@ impl Sampler<'_> {
         let wanted: Vec<usize> = only.map_or_else(|| (0..self.graph.nodes.len()).collect(), |index| vec![index]);
         let needed: HashSet<usize> = self.graph.before(&wanted).into_iter().collect();
         for (index, node) in self.graph.nodes.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
-            match timeout_at(self.ask.deadline, self.node(index, node)).await {
-                Ok(Ok(Some(sample))) if only.is_none_or(|only| only == index) => preview.nodes.push(sample),
-                Ok(Ok(_)) => {}
+            match by(self.ask.deadline, self.node(index, node)).await {
+                Some(Ok(Some(sample))) if only.is_none_or(|only| only == index) => preview.nodes.push(sample),
+                Some(Ok(_)) => {}
                 // Faults of the definition have all been told before.
-                Ok(Err(fault)) if fault.kind == Kind::Definition && !preview.faults.is_empty() => {}
-                Ok(Err(fault)) => preview.faults.push(fault.at(&node.id)),
-                Err(_) => {
+                Some(Err(fault)) if fault.kind == Kind::Definition && !preview.faults.is_empty() => {}
+                Some(Err(fault)) => preview.faults.push(fault.at(&node.id)),
+                None => {
                     let why = format!(
                         "node {:?}: the preview came to its time limit here; nodes behind it are not shown",
                         node.name
