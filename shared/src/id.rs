@@ -53,6 +53,16 @@ pub fn scheduled_run(tenant: &str, pipeline: &str, at: DateTime<Utc>) -> String 
     format!("{}_{}", Prefix::Run.word(), id.simple())
 }
 
+/// The id of a part of something with the id `whole`, made at the same instant: always the same for the same place in the
+/// same version, so that an answer can be given again.
+pub fn part(prefix: Prefix, (whole, version): (&str, u32), place: usize, at: DateTime<Utc>) -> String {
+    let hash = Sha256::digest(format!("{}#{whole}#{version}#{place}", prefix.word()));
+    let mut random = [0; 10];
+    random.copy_from_slice(&hash[..10]);
+    let id = Builder::from_unix_timestamp_millis(millis(at), &random).into_uuid();
+    format!("{}_{}", prefix.word(), id.simple())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +81,20 @@ mod tests {
         assert_eq!(scheduled_run("t", "p", at), scheduled_run("t", "p", at));
         assert_ne!(scheduled_run("t", "p", at), scheduled_run("t", "q", at));
         assert!(scheduled_run("t", "p", at) < new(Prefix::Run, Utc::now()));
+    }
+
+    #[test]
+    fn a_part_has_one_id_and_no_two_parts_have_the_same() {
+        let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let all: std::collections::HashSet<String> = [
+            part(Prefix::Node, ("p", 1), 0, at),
+            part(Prefix::Node, ("p", 1), 0, at),
+            part(Prefix::Node, ("p", 1), 1, at),
+            part(Prefix::Node, ("p", 2), 0, at),
+            part(Prefix::Node, ("q", 1), 0, at),
+            part(Prefix::Edge, ("p", 1), 0, at),
+        ]
+        .into();
+        assert_eq!(all.len(), 5, "{all:?}");
     }
 }

@@ -61,6 +61,10 @@ pub async fn launch(
         ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace => {
             let state = context.store.pipeline_state(&run.tenant_id, &run.pipeline_id).await?;
             let live = context.store.live_runs(&run.tenant_id, &run.pipeline_id).await?;
+            // One of them may be what the same request made a moment ago: it is the answer, and nothing in the way.
+            if let Some(before) = context.store.made_before(once).await? {
+                return Ok(Created::Before(before));
+            }
             if policy == ConcurrencyPolicy::Replace {
                 stop_all(context, &run.tenant_id, &run.pipeline_id, &live).await?;
             } else if let Some(other) = live.first() {

@@ -2,43 +2,47 @@
 
 use crate::check::pipeline::{self, EdgeInput, NodeInput};
 use crate::check::targets::{self, Tables};
-use crate::check::{Body, connected};
+use crate::check::{Body, connected, references};
 use crate::context::Context;
 use crate::error::{Error, Fault, Result};
 use crate::id::{self, Prefix};
 use crate::models::node::NodeType;
-use crate::models::pipeline::{Edge, Node, connectors_of};
+use crate::models::pipeline::{Edge, Node, Pipeline, connectors_of};
 use crate::models::schema::Schema;
 use crate::models::time::Time;
 use crate::store::keys::Kind;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
-/// A fault at each pointer whose connector or schema is not there.
+/// A fault at each pointer whose connector or schema is not there, or is one too many. `stored` is the pipeline that the
+/// body changes.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn missing_references(context: &Context, body: &Body) -> Result<Vec<Fault>> {
+pub async fn reference_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
+    let mut faults = references::too_many(body, stored);
     let references = pipeline::references(body);
     let ids: Vec<&str> = references.connectors.iter().map(|(_, id)| id.as_str()).filter(|id| usable(id)).collect();
     let found = context.store.connectors(context.tenant(), &ids).await?;
     let missing = references.connectors.iter().filter(|(_, id)| !found.contains_key(id));
-    let mut faults: Vec<Fault> = missing
-        .map(|(pointer, id)| Fault::new(pointer, "not_found", format!("the connector {id:?} does not exist")))
-        .collect();
+    faults.extend(
+        missing.map(|(pointer, id)| Fault::new(pointer, "not_found", format!("the connector {id:?} does not exist"))),
+    );
     if let Some((pointer, id)) = &references.schema
         && find_schema(context, id).await?.is_none()
     {
         faults.push(Fault::new(pointer, "not_found", format!("the schema {id:?} does not exist")));
     }
-    faults.extend(missing_tables(context, &references.tables).await?);
+    faults.extend(missing_tables(context, &references.tables, &table_ids(context, body, stored).await?).await?);
     Ok(faults)
 }
 
 /// A fault at each target whose table is that of no schema.
-async fn missing_tables(context: &Context, tables: &[(String, String)]) -> Result<Vec<Fault>> {
-    let names: Vec<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
-    let found = context.store.schema_ids(context.tenant(), &names).await?;
+async fn missing_tables(
+    context: &Context,
+    tables: &[(String, String)],
+    found: &BTreeMap<String, String>,
+) -> Result<Vec<Fault>> {
     let missing: Vec<_> = tables.iter().filter(|(_, name)| !found.contains_key(name)).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
@@ -55,60 +59,83 @@ async fn missing_tables(context: &Context, tables: &[(String, String)]) -> Resul
         .collect())
 }
 
-/// Faults that only the fields of the targets' schemas tell; none where a schema is not there, which is a fault of its
-/// own.
+/// Faults that only the fields of the targets' schemas tell, also where other nodes cannot be read; none where a schema is
+/// not there, which is a fault of its own.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn schema_faults(
-    context: &Context,
-    schema: &str,
-    nodes: impl IntoIterator<Item = (NodeType, &Map<String, Value>)>,
-) -> Result<Vec<Fault>> {
-    let nodes: Vec<_> = nodes.into_iter().collect();
-    let own = find_schema(context, schema).await?;
-    let named = context.store.schemas_by_name(context.tenant(), &table_names(&nodes)).await?;
+pub async fn target_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
+    let own = match given(body, "schemaId").or(stored.map(|stored| stored.schema_id.as_str())) {
+        Some(id) => find_schema(context, id).await?,
+        None => None,
+    };
+    let ids = table_ids(context, body, stored).await?;
+    let schemas = context.store.schemas(context.tenant(), ids.values()).await?;
+    let named = ids.into_iter().filter_map(|(name, id)| Some((name, schemas.get(&id)?.clone()))).collect();
     let mut faults = Vec::new();
-    targets::check(nodes, &Tables { own, named }, &mut faults);
+    targets::check(nodes(body, stored), &Tables { own, named }, &mut faults);
     Ok(faults)
 }
 
-/// The ids of the schemas whose tables the targets among `nodes` name, by that name: what a pipeline keeps, so that it
-/// goes on writing the same table when a schema is renamed.
+/// The ids of the schemas whose tables the targets name, by that name: what a pipeline keeps, so that it goes on writing
+/// the same table when a schema is renamed. A target that is sent back as it is stored still means that one.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn table_ids<'a>(
-    context: &Context,
-    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
-) -> Result<BTreeMap<String, String>> {
-    let nodes: Vec<_> = nodes.into_iter().collect();
-    Ok(context.store.schema_ids(context.tenant(), &table_names(&nodes)).await?.into_iter().collect())
+pub async fn table_ids(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<BTreeMap<String, String>> {
+    let mut ids = kept_tables(body, stored);
+    let named: Vec<&str> = pipeline::tables(body.value()).map(|(_, _, name)| name).collect();
+    let new: Vec<&str> = named.into_iter().filter(|name| !ids.contains_key(*name)).collect();
+    ids.extend(context.store.schema_ids(context.tenant(), &new).await?);
+    Ok(ids)
 }
 
-/// The names of schemas in targets without a connector.
-fn table_names<'a>(nodes: &[(NodeType, &'a Map<String, Value>)]) -> Vec<&'a str> {
-    let targets = nodes.iter().filter(|(kind, _)| *kind == NodeType::Target);
-    let of_the_lake = targets.filter(|(_, config)| config.get("connectorId").is_none_or(Value::is_null));
-    of_the_lake.filter_map(|(_, config)| config.get("table").and_then(Value::as_str)).collect()
+/// The tables that a change leaves as they are.
+fn kept_tables(body: &Body, stored: Option<&Pipeline>) -> BTreeMap<String, String> {
+    let Some(stored) = stored else { return BTreeMap::new() };
+    if body.value().get("nodes").is_none() {
+        return stored.tables.0.clone();
+    }
+    let same = |node: &Value, name: &str| {
+        let id = node.get("id").and_then(Value::as_str);
+        let before = stored.nodes.0.iter().find(|before| Some(before.id.as_str()) == id);
+        before.is_some_and(|before| pipeline::table_of(before.node_type, &before.config) == Some(name))
+    };
+    let kept = pipeline::tables(body.value()).filter(|(_, node, name)| same(node, name));
+    kept.filter_map(|(_, _, name)| Some((name.to_owned(), stored.tables.0.get(name)?.clone()))).collect()
 }
 
-/// Faults that only the types of the connectors tell; `own` is the pipeline's connector.
+/// Faults that only the types of the connectors tell, also where other nodes cannot be read. What is not changed was
+/// checked when it was saved.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn connector_faults<'a>(
-    context: &Context,
-    own: &str,
-    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
-) -> Result<Vec<Fault>> {
-    let nodes: Vec<_> = nodes.into_iter().collect();
-    let named = nodes.iter().flat_map(|(_, config)| connectors_of(config)).map(|(_, id)| id);
+pub async fn connector_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
+    if stored.is_some() && ["nodes", "connectorId"].iter().all(|key| body.value().get(*key).is_none()) {
+        return Ok(Vec::new());
+    }
+    let own = given(body, "connectorId").or(stored.map(|stored| stored.connector_id.as_str())).unwrap_or_default();
+    let nodes = nodes(body, stored);
+    let named = nodes.iter().flatten().flat_map(|(_, config)| connectors_of(config)).map(|(_, id)| id);
     let mut ids: Vec<&str> = named.chain([own]).filter(|id| usable(id)).collect();
     ids.sort_unstable();
     ids.dedup();
     let connectors = context.store.connectors(context.tenant(), &ids).await?;
     Ok(connected::check(nodes, own, &connectors))
+}
+
+/// The nodes that a pipeline has by this body, by their places; none where a node cannot be read.
+fn nodes<'a>(body: &'a Body, stored: Option<&'a Pipeline>) -> Vec<Option<(NodeType, &'a Map<String, Value>)>> {
+    match stored {
+        Some(stored) if body.value().get("nodes").is_none() => {
+            stored.nodes.0.iter().map(|node| Some((node.node_type, &node.config))).collect()
+        }
+        _ => pipeline::readable_nodes(body),
+    }
+}
+
+fn given<'a>(body: &'a Body, key: &str) -> Option<&'a str> {
+    body.value().get(key).and_then(Value::as_str)
 }
 
 async fn find_schema(context: &Context, id: &str) -> Result<Option<Schema>> {
@@ -123,18 +150,20 @@ fn usable(id: &str) -> bool {
     !id.is_empty() && id.len() <= 100 && !id.contains('#')
 }
 
-/// Nodes and edges with ids of their own. A node that was sent with the id of one in `stored` keeps it.
+/// Nodes and edges with ids of their own, which follow from the pipeline's id and `version`. A node that was sent with the
+/// id of one in `stored` keeps it.
 pub fn stored_graph(
     nodes: Vec<NodeInput>,
     edges: Vec<EdgeInput>,
     stored: &[Node],
+    version: (&str, u32),
     now: Time,
 ) -> (Vec<Node>, Vec<Edge>) {
     let mut ids = HashMap::with_capacity(nodes.len());
     let mut kept = Vec::with_capacity(nodes.len());
-    for node in nodes {
+    for (place, node) in nodes.into_iter().enumerate() {
         let before = stored.iter().find(|s| s.id == node.id);
-        let new = before.map_or_else(|| id::new(Prefix::Node, now.0), |s| s.id.clone());
+        let new = before.map_or_else(|| id::part(Prefix::Node, version, place, now.0), |s| s.id.clone());
         ids.insert(node.id.clone(), new.clone());
         kept.push(Node {
             id: new,
@@ -148,8 +177,9 @@ pub fn stored_graph(
     let stored_id = |id: String| ids.get(&id).cloned().unwrap_or(id);
     let edges = edges
         .into_iter()
-        .map(|edge| Edge {
-            id: id::new(Prefix::Edge, now.0),
+        .enumerate()
+        .map(|(place, edge)| Edge {
+            id: id::part(Prefix::Edge, version, place, now.0),
             source: stored_id(edge.source),
             target: stored_id(edge.target),
             label: edge.label,

@@ -9,8 +9,7 @@ use shared::id::{self, Prefix};
 use shared::models::connector::{Connector, ConnectorStatus, ConnectorType};
 use shared::models::time::{JsonText, Time};
 use shared::roles::Action;
-use shared::store::idempotency::Created;
-use shared::store::keys::Kind;
+use shared::store::idempotency::{Created, Record};
 use shared::{Error, Fault, Result};
 
 /// The function of this route.
@@ -32,37 +31,36 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     if parsed.as_ref().is_some_and(|c| c.kind == ConnectorType::LocalFs) && !context.config.local_fs {
         faults.push(Fault::new("/type", "not_available", "local_fs is off in this deployment; use aws_s3"));
     }
-    let new = check::finish(parsed, faults)?;
+    let mut new = check::finish(parsed, faults)?;
     let once = input.once.record(&context)?;
+    let auth = new.auth.take();
+    let mut connector = made(&context, new);
     if let Some(before) = context.store.made_before(once.as_ref()).await? {
-        return answer_before(&context, &before.made).await;
+        return answer_before(connector, before);
     }
-    let connector = made(&context, new).await?;
+    if let Some(auth) = auth {
+        let text = serde_json::to_vec(&auth).map_err(Error::internal)?;
+        let sealed = context.sealer.seal(context.tenant(), &connector.id, &text).await?;
+        connector.secret = Some(JsonText(sealed));
+    }
     match context.store.create_connector(&connector, once.as_ref()).await? {
         Created::Now => answer(&connector),
-        Created::Before(before) => answer_before(&context, &before.made).await,
+        Created::Before(before) => answer_before(connector, before),
     }
 }
 
-async fn made(context: &Context, new: ConnectorInput) -> Result<Connector> {
+/// The connector that a body makes, without its secret.
+fn made(context: &Context, new: ConnectorInput) -> Connector {
     let now: Time = context.now().into();
-    let id = id::new(Prefix::Connector, now.0);
-    let secret = match &new.auth {
-        None => None,
-        Some(auth) => {
-            let text = serde_json::to_vec(auth).map_err(Error::internal)?;
-            Some(JsonText(context.sealer.seal(context.tenant(), &id, &text).await?))
-        }
-    };
-    Ok(Connector {
-        id,
+    Connector {
+        id: id::new(Prefix::Connector, now.0),
         tenant_id: context.tenant().to_owned(),
         name: new.name.trim().to_owned(),
         r#type: new.kind,
         description: new.description,
         config: JsonText(new.config),
         auth_method: new.auth_method,
-        secret,
+        secret: None,
         version: 1,
         users: 0,
         status: ConnectorStatus::Untested,
@@ -70,11 +68,12 @@ async fn made(context: &Context, new: ConnectorInput) -> Result<Connector> {
         last_error: None,
         created_at: now,
         updated_at: now,
-    })
+    }
 }
 
-async fn answer_before(context: &Context, id: &str) -> Result<Response> {
-    answer(&context.store.resource(context.tenant(), Kind::Connector, id).await?)
+/// The first answer again, whatever became of the connector since: the body is the same.
+fn answer_before(again: Connector, before: Record) -> Result<Response> {
+    answer(&Connector { id: before.made, created_at: before.made_at, updated_at: before.made_at, ..again })
 }
 
 fn answer(connector: &Connector) -> Result<Response> {

@@ -10,8 +10,7 @@ use shared::id::{self, Prefix};
 use shared::models::schema::Schema;
 use shared::models::time::{JsonText, Time};
 use shared::roles::Action;
-use shared::store::idempotency::Created;
-use shared::store::keys::Kind;
+use shared::store::idempotency::{Created, Record};
 
 /// The function of this route.
 pub fn function() -> Function {
@@ -31,13 +30,13 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     let (parsed, faults) = check::schema::create(&input.body);
     let new = check::finish(parsed, faults)?;
     let once = input.once.record(&context)?;
-    if let Some(before) = context.store.made_before(once.as_ref()).await? {
-        return answer_before(&context, &before.made).await;
-    }
     let schema = made(&context, new);
+    if let Some(before) = context.store.made_before(once.as_ref()).await? {
+        return answer_before(schema, before);
+    }
     match context.store.create_schema(&schema, once.as_ref()).await? {
         Created::Now => answer(&schema),
-        Created::Before(before) => answer_before(&context, &before.made).await,
+        Created::Before(before) => answer_before(schema, before),
     }
 }
 
@@ -57,8 +56,9 @@ fn made(context: &Context, new: SchemaInput) -> Schema {
     }
 }
 
-async fn answer_before(context: &Context, id: &str) -> Result<Response> {
-    answer(&context.store.resource(context.tenant(), Kind::Schema, id).await?)
+/// The first answer again, whatever became of the schema since: the body is the same.
+fn answer_before(again: Schema, before: Record) -> Result<Response> {
+    answer(&Schema { id: before.made, created_at: before.made_at, updated_at: before.made_at, ..again })
 }
 
 fn answer(schema: &Schema) -> Result<Response> {

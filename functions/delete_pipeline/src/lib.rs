@@ -2,10 +2,13 @@
 
 use http::StatusCode;
 use shared::context::Context;
-use shared::http::{Function, Request, Response, check_if_match, target_id};
+use shared::http::{Function, Request, Response, check_if_match, deleted_id};
+use shared::models::pipeline::Pipeline;
 use shared::models::time::Time;
 use shared::queue::{Message, Task};
 use shared::roles::Action;
+use shared::store::keys::Kind;
+use shared::store::resources::{CHANGES, changing};
 use shared::{Result, launch};
 use std::time::Duration;
 
@@ -20,14 +23,11 @@ struct Input {
 }
 
 fn read(request: &Request) -> Result<Input> {
-    Ok(Input { id: target_id(request, None)?, if_match: request.if_match() })
+    Ok(Input { id: deleted_id(request)?, if_match: request.if_match() })
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
-    let old = context.store.pipeline(context.tenant(), &input.id).await?;
-    check_if_match(input.if_match.as_deref(), &old.etag())?;
-    let purge_at = Time(context.now() + chrono::Duration::seconds(60));
-    context.store.delete_pipeline(&old, purge_at).await?;
+    let old = deleted(&context, &input).await?;
     // From here on it is gone; what follows the tick repeats where it fails.
     let live = context.store.live_runs(context.tenant(), &old.id).await.unwrap_or_default();
     if let Err(error) = launch::stop_all(&context, context.tenant(), &old.id, &live).await {
@@ -43,4 +43,16 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
         tracing::warn!(pipeline = old.id, %error, "the purge could not be sent; the next ticks will try again");
     }
     Ok(Response::empty(StatusCode::NO_CONTENT))
+}
+
+async fn deleted(context: &Context, input: &Input) -> Result<Pipeline> {
+    let purge_at = Time(context.now() + chrono::Duration::seconds(60));
+    for _ in 0..CHANGES {
+        let old = context.store.pipeline(context.tenant(), &input.id).await?;
+        check_if_match(input.if_match.as_deref(), &old.etag())?;
+        if context.store.delete_pipeline(&old, purge_at).await? {
+            return Ok(old);
+        }
+    }
+    Err(changing(Kind::Pipeline))
 }

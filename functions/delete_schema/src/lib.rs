@@ -3,10 +3,11 @@
 use http::StatusCode;
 use shared::Result;
 use shared::context::Context;
-use shared::http::{Function, Request, Response, check_if_match, target_id};
+use shared::http::{Function, Request, Response, check_if_match, deleted_id};
 use shared::models::schema::Schema;
 use shared::roles::Action;
 use shared::store::keys::Kind;
+use shared::store::resources::{CHANGES, changing};
 
 /// The function of these routes.
 pub fn function() -> Function {
@@ -19,12 +20,23 @@ struct Input {
 }
 
 fn read(request: &Request) -> Result<Input> {
-    Ok(Input { id: target_id(request, None)?, if_match: request.if_match() })
+    Ok(Input { id: deleted_id(request)?, if_match: request.if_match() })
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
-    let old: Schema = context.store.resource(context.tenant(), Kind::Schema, &input.id).await?;
+    for _ in 0..CHANGES {
+        if delete(&context, &input).await? {
+            return Ok(Response::empty(StatusCode::NO_CONTENT));
+        }
+    }
+    Err(changing(Kind::Schema))
+}
+
+/// False where somebody else was faster.
+async fn delete(context: &Context, input: &Input) -> Result<bool> {
+    let (tenant, kind) = (context.tenant(), Kind::Schema);
+    let old: Schema = context.store.resource(tenant, kind, &input.id).await?;
+    context.store.check_unused(tenant, kind, (&old.id, &old.name), old.users).await?;
     check_if_match(input.if_match.as_deref(), &old.etag())?;
-    context.store.delete_schema(&old).await?;
-    Ok(Response::empty(StatusCode::NO_CONTENT))
+    context.store.delete_schema(&old).await
 }

@@ -8,6 +8,7 @@ use shared::models::fire::Fire;
 use shared::models::pipeline::{Pipeline, PipelineState};
 use shared::models::time::Time;
 use shared::roles::Action;
+use shared::store::counted;
 use shared::{Error, Fault, Result, fires};
 
 /// The function of this route.
@@ -86,7 +87,8 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
         true => {
             let all = Span::of(input.from, input.to, now);
             let (past, at_least) = context.store.count_fires(place, (all.after, all.to)).await?;
-            Some(capped(past + coming_in(&pipeline, &state, all), at_least))
+            let (total, more) = counted(past + coming_in(&pipeline, &state, all));
+            Some((total, at_least || more))
         }
     };
     input.list.page(&context, &shown, next.as_ref(), total)
@@ -118,12 +120,6 @@ fn page(
 
 fn coming_in(pipeline: &Pipeline, state: &PipelineState, span: Span) -> u64 {
     fires::timetable(pipeline).map_or(0, |timetable| fires::count_coming(&timetable, state, (span.after, span.to)))
-}
-
-/// Lists count to 10,000 at most.
-fn capped(total: u64, at_least: bool) -> (u64, bool) {
-    const MOST: u64 = 10_000;
-    (total.min(MOST), at_least || total > MOST)
 }
 
 #[cfg(test)]

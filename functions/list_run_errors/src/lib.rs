@@ -6,6 +6,7 @@ use shared::context::Context;
 use shared::http::{Function, ListInput, Request, Response};
 use shared::models::run::RowError;
 use shared::roles::Action;
+use shared::store::counted;
 use shared::store::errors::ErrorPosition;
 
 /// The function of this route.
@@ -37,7 +38,10 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     let run = context.store.run(context.tenant(), &pipeline.id, &input.run).await?;
     let (rows, next) = context.store.run_errors(&run, position, input.list.limit).await?;
     if !input.csv {
-        let total = input.list.total.then(|| (run.rows.map_or(0, |r| r.failed), !run.status.is_final()));
+        let total = input.list.total.then(|| {
+            let (total, more) = counted(run.rows.map_or(0, |r| r.failed));
+            (total, more || !run.status.is_final())
+        });
         return input.list.page(&context, &rows, next.as_ref(), total);
     }
     let response = Response::text(StatusCode::OK, "text/csv; charset=utf-8; header=present", csv(&rows))?

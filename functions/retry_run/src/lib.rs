@@ -21,6 +21,7 @@ struct Input {
 }
 
 fn read(request: &Request) -> Result<Input> {
+    request.no_input()?;
     Ok(Input {
         pipeline: request.param("id").to_owned(),
         run: request.param("runId").to_owned(),

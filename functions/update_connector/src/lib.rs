@@ -4,11 +4,12 @@ use http::StatusCode;
 use shared::check::connector::{ConnectorPatch, Stored};
 use shared::check::{self, Body};
 use shared::context::Context;
-use shared::http::{Function, Request, Response, check_if_match, target_id};
+use shared::http::{Function, Request, Response, changed_id, check_if_match};
 use shared::models::connector::{Connector, ConnectorStatus, ConnectorType};
 use shared::models::time::JsonText;
 use shared::roles::Action;
 use shared::store::keys::Kind;
+use shared::store::resources::{CHANGES, changing};
 use shared::{Error, Fault, Result};
 
 /// The function of these routes.
@@ -17,19 +18,38 @@ pub fn function() -> Function {
 }
 
 struct Input {
-    id: String,
+    id: Result<String, Fault>,
     body: Body,
     if_match: Option<String>,
 }
 
 fn read(request: &Request) -> Result<Input> {
     let body = request.json()?;
-    Ok(Input { id: target_id(request, Some(&body))?, if_match: request.if_match(), body })
+    Ok(Input { id: changed_id(request, &body), if_match: request.if_match(), body })
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
+    let id = match &input.id {
+        Ok(id) => id,
+        Err(fault) => {
+            let mut faults = check::connector::standalone_faults(&input.body);
+            faults.push(fault.clone());
+            return check::finish(None, faults);
+        }
+    };
+    for _ in 0..CHANGES {
+        if let Some(new) = change(&context, id, &input).await? {
+            return Response::resource(StatusCode::OK, &new.etag(), &new.view());
+        }
+    }
+    Err(changing(Kind::Connector))
+}
+
+/// None where somebody else was faster.
+async fn change(context: &Context, id: &str, input: &Input) -> Result<Option<Connector>> {
+    let (tenant, store) = (context.tenant(), &context.store);
     // What the body may hold depends on the stored type, so it is read first.
-    let old: Connector = match context.store.resource(context.tenant(), Kind::Connector, &input.id).await {
+    let old: Connector = match store.resource(tenant, Kind::Connector, id).await {
         Ok(old) => old,
         Err(missing) => {
             // Faults that can be told without it come before 404 all the same.
@@ -43,20 +63,23 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
         faults.push(Fault::new("/type", "not_available", "local_fs is off in this deployment; use aws_s3"));
     }
     let patch = check::finish(patch, faults)?;
+    if let Some(name) = &patch.name {
+        store.check_name(tenant, Kind::Connector, id, name).await?;
+    }
     check_if_match(input.if_match.as_deref(), &old.etag())?;
-    let new = changed(&context, &old, patch).await?;
-    context.store.update_connector(&old, &new).await?;
-    Response::resource(StatusCode::OK, &new.etag(), &new.view())
+    // What was tested is not what is stored any more, where one of these is given.
+    let tested = patch.config.is_none() && patch.kind.is_none() && patch.auth.is_none() && patch.auth_method.is_none();
+    let mut new = changed(context, &old, patch).await?;
+    if !tested {
+        (new.status, new.last_tested_at, new.last_error) = (ConnectorStatus::Untested, None, None);
+    }
+    Ok(store.update_connector(&old, &new, tested).await?.then_some(new))
 }
 
 async fn changed(context: &Context, old: &Connector, patch: ConnectorPatch) -> Result<Connector> {
     let mut new = old.clone();
     new.version += 1;
     new.updated_at = context.now().into();
-    if patch.config.is_some() || patch.kind.is_some() || patch.auth.is_some() || patch.auth_method.is_some() {
-        // What was tested is not what is stored any more.
-        (new.status, new.last_tested_at, new.last_error) = (ConnectorStatus::Untested, None, None);
-    }
     if let Some(name) = patch.name {
         new.name = name.trim().to_owned();
     }

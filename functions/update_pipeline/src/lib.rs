@@ -4,11 +4,13 @@ use http::StatusCode;
 use shared::check::pipeline::PipelinePatch;
 use shared::check::{self, Body};
 use shared::context::Context;
-use shared::http::{Function, Request, Response, check_if_match, target_id};
+use shared::http::{Function, Request, Response, changed_id, check_if_match};
 use shared::models::pipeline::Pipeline;
 use shared::models::time::JsonText;
 use shared::roles::Action;
-use shared::{Fault, Result, pipelines};
+use shared::store::keys::Kind;
+use shared::store::resources::{CHANGES, changing};
+use shared::{Error, Fault, Result, pipelines};
 
 /// The function of these routes.
 pub fn function() -> Function {
@@ -16,66 +18,51 @@ pub fn function() -> Function {
 }
 
 struct Input {
-    id: Result<String>,
+    id: Result<String, Fault>,
     body: Body,
     if_match: Option<String>,
 }
 
 fn read(request: &Request) -> Result<Input> {
     let body = request.json()?;
-    Ok(Input { id: target_id(request, Some(&body)), if_match: request.if_match(), body })
+    Ok(Input { id: changed_id(request, &body), if_match: request.if_match(), body })
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
-    let (patch, mut faults) = check::pipeline::update(&input.body);
-    let id = input.id.unwrap_or_else(|error| {
-        if let shared::Error::Invalid(missing) = error {
-            faults.extend(missing);
+    for _ in 0..CHANGES {
+        if let Some(new) = change(&context, &input).await? {
+            let etag = new.etag();
+            return Response::resource(StatusCode::OK, &etag, &context.store.pipeline_view(new).await?);
         }
-        String::new()
-    });
-    faults.extend(pipelines::missing_references(&context, &input.body).await?);
-    let old = if id.is_empty() { None } else { Some(context.store.pipeline(context.tenant(), &id).await) };
-    if let (Some(Ok(old)), Some(patch)) = (&old, &patch) {
-        faults.extend(schema_faults(&context, old, patch).await?);
-        faults.extend(connector_faults(&context, old, patch).await?);
     }
-    let patch = check::finish(patch, faults)?;
-    let old = old.unwrap_or_else(|| Err(shared::Error::not_found("pipeline", &id)))?;
-    check_if_match(input.if_match.as_deref(), &old.etag())?;
-    let tables = match &patch.graph {
-        Some(graph) => pipelines::table_ids(&context, graph.nodes.iter().map(|n| (n.node_type, &n.config))).await?,
-        None => old.tables.0.clone(),
+    Err(changing(Kind::Pipeline))
+}
+
+/// None where somebody else was faster.
+async fn change(context: &Context, input: &Input) -> Result<Option<Pipeline>> {
+    let (patch, mut faults) = check::pipeline::update(&input.body);
+    let old = match &input.id {
+        Ok(id) => context.store.pipeline(context.tenant(), id).await,
+        Err(fault) => {
+            faults.push(fault.clone());
+            Err(Error::not_found("pipeline", ""))
+        }
     };
+    faults.extend(stored_faults(context, &input.body, old.as_ref().ok()).await?);
+    let patch = check::finish(patch, faults)?;
+    let old = old?;
+    check_if_match(input.if_match.as_deref(), &old.etag())?;
+    let tables = pipelines::table_ids(context, &input.body, Some(&old)).await?;
     let mut new = changed(&old, patch, context.now().into());
     new.tables = JsonText(tables);
-    context.store.update_pipeline(&old, &new).await?;
-    let etag = new.etag();
-    Response::resource(StatusCode::OK, &etag, &context.store.pipeline_view(new).await?)
+    Ok(context.store.update_pipeline(&old, &new).await?.then_some(new))
 }
 
-async fn schema_faults(context: &Context, old: &Pipeline, patch: &PipelinePatch) -> Result<Vec<Fault>> {
-    let schema = patch.schema_id.as_deref().unwrap_or(&old.schema_id);
-    match &patch.graph {
-        Some(graph) => {
-            pipelines::schema_faults(context, schema, graph.nodes.iter().map(|n| (n.node_type, &n.config))).await
-        }
-        None => pipelines::schema_faults(context, schema, old.nodes.0.iter().map(|n| (n.node_type, &n.config))).await,
-    }
-}
-
-/// What is not changed was checked when it was saved.
-async fn connector_faults(context: &Context, old: &Pipeline, patch: &PipelinePatch) -> Result<Vec<Fault>> {
-    let own = patch.connector_id.as_deref().unwrap_or(&old.connector_id);
-    match &patch.graph {
-        Some(graph) => {
-            pipelines::connector_faults(context, own, graph.nodes.iter().map(|n| (n.node_type, &n.config))).await
-        }
-        None if patch.connector_id.is_some() => {
-            pipelines::connector_faults(context, own, old.nodes.0.iter().map(|n| (n.node_type, &n.config))).await
-        }
-        None => Ok(Vec::new()),
-    }
+async fn stored_faults(context: &Context, body: &Body, old: Option<&Pipeline>) -> Result<Vec<Fault>> {
+    let mut faults = pipelines::reference_faults(context, body, old).await?;
+    faults.extend(pipelines::target_faults(context, body, old).await?);
+    faults.extend(pipelines::connector_faults(context, body, old).await?);
+    Ok(faults)
 }
 
 fn changed(old: &Pipeline, patch: PipelinePatch, now: shared::models::time::Time) -> Pipeline {
@@ -107,7 +94,8 @@ fn changed(old: &Pipeline, patch: PipelinePatch, now: shared::models::time::Time
         new.execution_config = JsonText(config.unwrap_or_default());
     }
     if let Some(graph) = patch.graph {
-        let (nodes, edges) = pipelines::stored_graph(graph.nodes, graph.edges, &old.nodes.0, now);
+        let version = (old.id.as_str(), new.version);
+        let (nodes, edges) = pipelines::stored_graph(graph.nodes, graph.edges, &old.nodes.0, version, now);
         (new.nodes, new.edges) = (JsonText(nodes), JsonText(edges));
     }
     new

@@ -63,6 +63,7 @@ pub fn function(worker: Arc<Worker>) -> Function {
 }
 
 fn read_id(request: &Request) -> Result<String> {
+    request.no_input()?;
     Ok(request.param("id").to_owned())
 }
 
@@ -70,8 +71,8 @@ async fn test(worker: Arc<Worker>, context: Context, id: String) -> Result<Respo
     let connector: Connector = context.store.resource(context.tenant(), Kind::Connector, &id).await?;
     let started = Instant::now();
     let looked = async {
-        let connector = job::open(&worker, &connector).await?;
-        sources::probe(&connector, &worker.settings).await
+        let opened = job::open(&worker, &connector).await?;
+        sources::probe(&opened, &worker.settings).await
     };
     let outcome = match tokio::time::timeout(TEST, looked).await {
         Ok(Ok(detail)) => Ok(detail),
@@ -80,7 +81,7 @@ async fn test(worker: Arc<Worker>, context: Context, id: String) -> Result<Respo
     };
     let now: Time = context.now().into();
     let failed = outcome.as_ref().err().map(String::as_str);
-    context.store.keep_test(context.tenant(), &id, failed, now).await?;
+    context.store.keep_test(&connector, failed, now).await?;
     let ok = outcome.is_ok();
     let detail = outcome.unwrap_or_else(|error| error);
     let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -84,21 +84,19 @@ async fn ready(
     input: &Input,
     (trial, mut faults): (Option<Trial>, Vec<Fault>),
 ) -> Result<Ready> {
-    faults.extend(pipelines::missing_references(context, &input.body).await?);
     let stored = context.store.pipeline(context.tenant(), &input.pipeline).await;
-    if let (Ok(stored), Some(trial)) = (&stored, &trial) {
-        let schema = trial.schema_id.as_deref().unwrap_or(&stored.schema_id);
-        if let Some(graph) = &trial.graph {
-            let nodes = graph.nodes.iter().map(|node| (node.node_type, &node.config));
-            faults.extend(pipelines::schema_faults(context, schema, nodes).await?);
-        }
+    faults.extend(pipelines::reference_faults(context, &input.body, stored.as_ref().ok()).await?);
+    if input.body.value().get("nodes").is_some_and(|nodes| !nodes.is_null()) {
+        faults.extend(pipelines::target_faults(context, &input.body, stored.as_ref().ok()).await?);
     }
     let trial = bodies::finish(trial, faults)?;
-    let mut pipeline = tried(stored?, &trial);
-    if trial.graph.is_some() {
-        let nodes = pipeline.nodes.0.iter().map(|node| (node.node_type, &node.config));
-        pipeline.tables = JsonText(pipelines::table_ids(context, nodes).await?);
-    }
+    let stored = stored?;
+    let tables = match &trial.graph {
+        Some(_) => pipelines::table_ids(context, &input.body, Some(&stored)).await?,
+        None => stored.tables.0.clone(),
+    };
+    let mut pipeline = tried(stored, &trial);
+    pipeline.tables = JsonText(tables);
     let edges = match &trial.graph {
         Some(_) => trial.edge_ids.clone(),
         None => pipeline.edges.0.iter().map(|edge| Some(edge.id.clone())).collect(),

@@ -8,17 +8,18 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// The faults of nodes against the connectors that they name; `own` is the pipeline's, which sources read that name none.
-/// A connector that is not there is a fault of its own.
+/// The faults of nodes (none in the place of one that cannot be read) against the connectors that they name; `own` is the
+/// pipeline's, which sources read that name none. A connector that is not there is a fault of its own.
 pub fn check<'a>(
-    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
+    nodes: impl IntoIterator<Item = Option<(NodeType, &'a Map<String, Value>)>>,
     own: &str,
     connectors: &HashMap<String, Connector>,
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut none = true;
-    for (index, (kind, config)) in nodes.into_iter().enumerate() {
+    for (index, node) in nodes.into_iter().enumerate() {
         none = false;
+        let Some((kind, config)) = node else { continue };
         let at = pointer::push(&pointer::at("/nodes", index), "config");
         match kind {
             NodeType::Source => {
@@ -136,7 +137,7 @@ mod tests {
         ]);
         let nodes: Vec<(NodeType, Map<String, Value>)> =
             nodes.iter().map(|(kind, config)| (*kind, config.as_object().unwrap().clone())).collect();
-        let faults = check(nodes.iter().map(|(kind, config)| (*kind, config)), own, &connectors);
+        let faults = check(nodes.iter().map(|(kind, config)| Some((*kind, config))), own, &connectors);
         faults.iter().map(|f| format!("{} {}", f.pointer, f.code)).collect()
     }
 

@@ -3,12 +3,8 @@
 use super::{branches, cycle, inputs, nodes, pointer, targets, verdict};
 use crate::Fault;
 use crate::models::node::NodeType;
-use crate::models::pipeline;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
-
-/// Most different connectors that the nodes of a pipeline name.
-const MAX_CONNECTORS: usize = 30;
 
 /// Most sources and lookups together.
 const MAX_READERS: usize = 120;
@@ -44,13 +40,12 @@ pub(super) struct Graph<'v> {
     cyclic: HashSet<usize>,
 }
 
-/// Adds the faults of the graph; `connector` is the pipeline's own, which counts, too.
-pub(super) fn check(nodes: &[Value], edges: &[Value], connector: Option<&str>, faults: &mut Vec<Fault>) {
+/// Adds the faults of the graph.
+pub(super) fn check(nodes: &[Value], edges: &[Value], faults: &mut Vec<Fault>) {
     // Their number is a fault already, and the rules below take time that grows with the product of both.
     if nodes.len() > MAX_NODES || edges.len() > MAX_EDGES {
         return;
     }
-    count_connectors(nodes, connector, faults);
     count_readers(nodes, faults);
     let mut graph =
         Graph { nodes: read_nodes(nodes, faults), edges: Vec::new(), starved: HashSet::new(), cyclic: HashSet::new() };
@@ -82,20 +77,6 @@ impl Graph<'_> {
     /// A node's id in quotation marks.
     pub(super) fn name(&self, node: usize) -> String {
         verdict::quote(self.nodes.get(node).and_then(|n| n.id).unwrap_or("?"))
-    }
-}
-
-fn count_connectors(nodes: &[Value], own: Option<&str>, faults: &mut Vec<Fault>) {
-    let mut seen: HashSet<&str> = own.into_iter().collect();
-    for (index, node) in nodes.iter().enumerate() {
-        let Some(config) = node.get("config").and_then(Value::as_object) else { continue };
-        for (below, id) in pipeline::connectors_of(config) {
-            if seen.insert(id) && seen.len() > MAX_CONNECTORS {
-                let detail =
-                    format!("a pipeline names {MAX_CONNECTORS} connectors at most; this is number {}", seen.len());
-                faults.push(Fault::new(format!("/nodes/{index}/config{below}"), "too_many", detail));
-            }
-        }
     }
 }
 

@@ -21,6 +21,7 @@ mod ops;
 pub mod pipeline;
 mod pointer;
 mod query;
+pub mod references;
 mod rules;
 pub mod run;
 pub mod schedule;

@@ -2,7 +2,7 @@
 
 use super::connector::ConnectorBody;
 use super::pipeline::PipelineInput;
-use super::run::{RollbackInput, RunInput};
+use super::run::{NoInput, RollbackInput, RunInput};
 use super::schedule::PreviewInput;
 use super::schema::SchemaInput;
 use super::trial::{SampleInput, ValidateInput};
@@ -30,7 +30,7 @@ const PATH: &str = "/components/schemas";
 /// Components by name; references between them are `#/components/schemas/…`.
 ///
 /// Bodies: `PipelineInput`, `PipelineUpdate`, `ConnectorInput`, `ConnectorUpdate`, `SchemaInput`, `SchemaUpdate`, `RunInput`,
-/// `RollbackInput`, `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, `Receipt`,
+/// `RollbackInput`, `NoInput`, `PreviewInput`. Answers: `Pipeline`, `Connector`, `Schema`, `Run`, `RunProgress`, `RowError`, `Receipt`,
 /// `Rollback`, `Fire`, their `…Page`s, `Preview` and
 /// `Problem`.
 pub fn schemas() -> Map<String, Value> {
@@ -66,6 +66,7 @@ pub(super) fn bodies() -> Map<String, Value> {
     of.subschema_for::<SchemaInput>();
     of.subschema_for::<RunInput>();
     of.subschema_for::<RollbackInput>();
+    of.subschema_for::<NoInput>();
     of.subschema_for::<PreviewInput>();
     of.subschema_for::<ValidateInput>();
     of.subschema_for::<SampleInput>();

@@ -142,7 +142,12 @@ pub fn update(body: &Body) -> (Option<PipelinePatch>, Vec<Fault>) {
     let value = written(body.value());
     shape::check::<PipelineInput>(&value, "", Mode { partial: true, secret: false }, &mut faults);
     meaning(&value, &mut faults);
-    if value.get("nodes").is_none() && value.get("edges").is_some() {
+    // Without a word about nodes even an empty list would replace edges alone; null clears them, and leaves none to meet.
+    let alone = match value.get("nodes") {
+        None => value.get("edges").is_some(),
+        Some(nodes) => nodes.is_null() && !array(&value, "edges").is_empty(),
+    };
+    if alone {
         faults.push(edges_alone());
     }
     if !faults.is_empty() {
@@ -176,15 +181,34 @@ pub fn references(body: &Body) -> References {
         let named = config.into_iter().flat_map(connectors_of);
         named.map(move |(below, id)| (format!("/nodes/{index}/config{below}"), id.to_owned()))
     });
-    let tables = array(value, "nodes").iter().enumerate().take(graph::MAX_NODES).filter_map(|(index, node)| {
-        let config = node.get("config").filter(|_| nodes::type_of(node) == Some(NodeType::Target))?;
-        let of_the_lake = config.get("connectorId").is_none_or(Value::is_null);
-        Some((format!("/nodes/{index}/config/table"), text(config, "table").filter(|_| of_the_lake)?))
-    });
     References {
         connectors: own.into_iter().chain(of_nodes).collect(),
         schema: text(value, "schemaId").map(|id| ("/schemaId".to_owned(), id)),
-        tables: tables.collect(),
+        tables: tables(value).map(|(pointer, _, name)| (pointer, name.to_owned())).collect(),
+    }
+}
+
+/// The tables of the lake that the targets of a body name: pointer, node and name.
+pub(crate) fn tables(value: &Value) -> impl Iterator<Item = (String, &Value, &str)> {
+    array(value, "nodes").iter().enumerate().take(graph::MAX_NODES).filter_map(|(index, node)| {
+        let table = table_of(nodes::type_of(node)?, node.get("config")?.as_object()?)?;
+        Some((format!("/nodes/{index}/config/table"), node, table))
+    })
+}
+
+/// The table of the lake that a node names, where it is a target.
+pub(crate) fn table_of(node_type: NodeType, config: &Map<String, Value>) -> Option<&str> {
+    let of_the_lake = node_type == NodeType::Target && config.get("connectorId").is_none_or(Value::is_null);
+    config.get("table").and_then(Value::as_str).filter(|_| of_the_lake)
+}
+
+/// The nodes of a body by their places, as far as type and config can be read: none where they cannot.
+pub(crate) fn readable_nodes(body: &Body) -> Vec<Option<(NodeType, &Map<String, Value>)>> {
+    let read = |node| Some((nodes::type_of(node)?, node.get("config")?.as_object()?));
+    match body.value().get("nodes") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(all)) => all.iter().take(graph::MAX_NODES).map(read).collect(),
+        Some(_) => vec![None],
     }
 }
 
@@ -214,7 +238,7 @@ pub(super) fn meaning(value: &Value, faults: &mut Vec<Fault>) {
         nodes::check(node, &pointer::at("/nodes", index), faults);
     }
     if value.get("nodes").is_some_and(Value::is_array) {
-        graph::check(all, array(value, "edges"), value.get("connectorId").and_then(Value::as_str), faults);
+        graph::check(all, array(value, "edges"), faults);
     }
     if let Some(config) = value.get("executionConfig") {
         execution(config, faults);
@@ -244,6 +268,6 @@ pub(super) fn field<T: DeserializeOwned>(value: &Value, key: &str, faults: &mut 
     shape::of_checked(value.get(key)?, &pointer::push("", key), Mode::default(), faults)
 }
 
-fn array<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+pub(super) fn array<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }

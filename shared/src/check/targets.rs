@@ -28,14 +28,16 @@ impl Tables {
     }
 }
 
-/// Faults of the targets among `nodes`, which are those of the body or, where the body has none, the stored ones.
+/// Faults of the targets among `nodes`, which are those of the body or, where the body has none, the stored ones; none
+/// in the place of one that cannot be read.
 pub fn check<'a>(
-    nodes: impl IntoIterator<Item = (NodeType, &'a Map<String, Value>)>,
+    nodes: impl IntoIterator<Item = Option<(NodeType, &'a Map<String, Value>)>>,
     tables: &Tables,
     faults: &mut Vec<Fault>,
 ) {
     let mut written: HashSet<(Option<String>, String)> = HashSet::new();
-    for (index, (_, config)) in nodes.into_iter().enumerate().filter(|(_, (kind, _))| *kind == NodeType::Target) {
+    for (index, node) in nodes.into_iter().enumerate() {
+        let Some((NodeType::Target, config)) = node else { continue };
         let Ok(config) = TargetConfig::deserialize(config) else { continue };
         let Some(schema) = tables.of(&config) else { continue };
         let at = format!("/nodes/{index}/config");

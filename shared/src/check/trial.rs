@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ValidateInput {
-    /// What `${name}` in node configs reads, as a run has it.
+    /// What `${name}` in node configs reads, as a run has it. At most 64 KB of JSON.
     #[schemars(extend("maxProperties" = 200))]
     pub parameters: Option<Map<String, Value>>,
     /// Looked at in the place of the stored one.
@@ -37,7 +37,7 @@ pub struct SampleInput {
     /// The only node that is wanted, by its id or `clientId`; all of them where it is left out.
     #[schemars(length(min = 1, max = 200))]
     pub node_id: Option<String>,
-    /// What `${name}` in node configs reads, as a run has it.
+    /// What `${name}` in node configs reads, as a run has it. At most 64 KB of JSON.
     #[schemars(extend("maxProperties" = 200))]
     pub parameters: Option<Map<String, Value>>,
     /// Looked at in the place of the stored one.

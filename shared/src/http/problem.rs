@@ -80,3 +80,21 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong on our side"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_internal_is_not_shown() {
+        let away = || std::io::Error::other("10.0.3.7:443 refused table flowgate-prod");
+        let unavailable = Error::Unavailable { what: "the store", source: Box::new(away()) };
+        for (error, status) in [(Error::internal(away()), 500), (unavailable, 503), (Error::Throttled, 429)] {
+            let answer = response(&error, "request-1");
+            assert_eq!(answer.status.as_u16(), status);
+            let body = String::from_utf8(answer.body.to_vec()).unwrap();
+            assert!(body.contains("request-1"), "{body}");
+            assert!(!body.contains("10.0.3.7") && !body.contains("flowgate-prod"), "{body}");
+        }
+    }
+}

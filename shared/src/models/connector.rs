@@ -6,6 +6,7 @@ use crate::secrets::Sealed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 /// The kinds of connectors. The worker's match over them is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -384,9 +385,11 @@ pub struct ConnectorView {
 }
 
 impl Connector {
-    /// The strong `ETag`: the version.
+    /// The strong `ETag`: the version, and behind a dot what stands for the outcome of the last test, which is shown too.
     pub fn etag(&self) -> String {
-        format!("\"{}\"", self.version)
+        let Some(at) = self.last_tested_at else { return format!("\"{}\"", self.version) };
+        let outcome = format!("{} {:?} {:?}", at.text(), self.status, self.last_error);
+        format!("\"{}.{}\"", self.version, hex::encode(&Sha256::digest(outcome)[..6]))
     }
 
     /// What callers see.

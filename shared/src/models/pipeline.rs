@@ -254,6 +254,39 @@ impl Pipeline {
         all
     }
 
+    /// What callers see.
+    pub fn view(self, state: PipelineState, used: Used) -> PipelineView {
+        PipelineView {
+            id: self.id,
+            tenant_id: self.tenant_id,
+            name: self.name,
+            description: self.description,
+            status: if self.enabled { PipelineStatus::Active } else { PipelineStatus::Paused },
+            enabled: self.enabled,
+            version: self.version,
+            schedule: self.schedule,
+            timezone: self.timezone,
+            next_run_at: state.next_run_at,
+            connector_id: self.connector_id,
+            schema_id: self.schema_id,
+            connector: used.connector,
+            schema: used.schema,
+            execution_config: self.execution_config.0,
+            nodes: self.nodes.0,
+            edges: self.edges.0,
+            last_run_at: state.last_run_at,
+            last_run_status: state.last_run_status,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    /// What callers see of it when it is made: nothing has happened to it yet.
+    pub fn first_view(self, used: Used) -> PipelineView {
+        let state = PipelineState { next_run_at: self.next_fire(self.created_at), ..PipelineState::default() };
+        self.view(state, used)
+    }
+
     /// When its schedule fires next after `after`; none where it has none, is paused, or never fires again.
     pub fn next_fire(&self, after: Time) -> Option<Time> {
         let schedule = self.schedule.as_deref().filter(|_| self.enabled)?;
@@ -301,6 +334,13 @@ pub struct SchemaRef {
     pub id: String,
     pub name: String,
     pub display_name: Option<String>,
+}
+
+/// What a pipeline's answer shows of the connector and the schema that it names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Used {
+    pub connector: Option<ConnectorRef>,
+    pub schema: Option<SchemaRef>,
 }
 
 /// A pipeline as callers see it.

@@ -3,7 +3,8 @@
 use super::keys::{self, Key};
 use super::{Store, item, n, s};
 use crate::error::{Error, Result};
-use crate::models::time::Time;
+use crate::models::pipeline::Used;
+use crate::models::time::{JsonText, Time};
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +17,11 @@ pub struct Idempotency {
     pub(super) key: Key,
     body_hash: String,
     now: Time,
+    shown: Option<Used>,
 }
 
 /// What a request with the key made before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     body_hash: String,
@@ -27,6 +29,10 @@ pub struct Record {
     pub made: String,
     /// Its version at that time.
     pub version: u32,
+    /// When it was made.
+    pub made_at: Time,
+    /// What the answer showed that neither the body nor the above says, where there was such a thing.
+    pub shown: Option<JsonText<Used>>,
     /// Seconds since 1970; TTL deletes late, so reads look at it too.
     expires_at: i64,
 }
@@ -43,14 +49,22 @@ pub enum Created {
 impl Idempotency {
     /// The key that `caller` sent to the route at `path`, with a keyed hash of the body.
     pub fn new(tenant: &str, caller: &str, path: &str, key: &str, body_hash: String, now: Time) -> Self {
-        Self { key: keys::idempotency(tenant, caller, path, key), body_hash, now }
+        Self { key: keys::idempotency(tenant, caller, path, key), body_hash, now, shown: None }
     }
 
-    pub(super) fn write(&self, store: &Store, made: &str, version: u32) -> Result<TransactWriteItem> {
+    /// The same, whose record also keeps what the answer shows of others.
+    #[must_use]
+    pub fn showing(self, shown: &Used) -> Self {
+        Self { shown: Some(shown.clone()), ..self }
+    }
+
+    pub(super) fn write(&self, store: &Store, (made, version): (&str, u32), at: Time) -> Result<TransactWriteItem> {
         let record = Record {
             body_hash: self.body_hash.clone(),
             made: made.to_owned(),
             version,
+            made_at: at,
+            shown: self.shown.clone().map(JsonText),
             expires_at: self.now.0.timestamp() + KEPT_SECONDS,
         };
         let put = Put::builder()
@@ -89,14 +103,14 @@ impl Store {
         Ok(self.made_before(idempotency).await?.map(Created::Before))
     }
 
-    /// The write of a create's idempotency record, where it has one.
+    /// The write of a create's idempotency record, where it has one; `made` are the id and the version of what is made.
     pub(super) fn idempotency_of(
         &self,
         idempotency: Option<&Idempotency>,
-        made: &str,
-        version: u32,
+        made: (&str, u32),
+        at: Time,
     ) -> Result<Option<TransactWriteItem>> {
-        idempotency.map(|i| i.write(self, made, version)).transpose()
+        idempotency.map(|i| i.write(self, made, at)).transpose()
     }
 }
 

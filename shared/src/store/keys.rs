@@ -16,6 +16,7 @@
 //! | list_connectors, list_schemas | a tenant's, newest first | Query `T#<tenant>#CONNECTOR` or `…#SCHEMA`, backwards |
 //! | create_connector, create_schema | whether a name is free | condition on `T#<tenant>#NAME#<kind>`, `<name>` |
 //! | create_pipeline, update_pipeline | the schemas that targets name | BatchGetItem `T#<tenant>#NAME#SCHEMA`, `<name>` |
+//! | update_pipeline, delete_pipeline | what an earlier change has still to leave | GetItem `T#<tenant>#P#<pipeline>`, `REST` |
 //! | delete_connector, delete_schema | who uses it | condition on its `users`; Query `T#<tenant>#USES#<id>` for the message |
 //! | every create | an answer that was given before | GetItem `T#<tenant>#IDEM#<caller>#<route>#<key>` |
 //! | on_schedule | which pipelines are due | Query index `DUE#<shard>` up to now |
@@ -104,6 +105,10 @@ pub fn fire(tenant: &str, pipeline: &str, time: &str) -> Key {
 /// The mark of a run that is not final; it is made and removed in the transactions that make and end the run.
 pub fn live(tenant: &str, pipeline: &str, run: &str) -> Key {
     Key::new(under_pipeline(tenant, pipeline), format!("{LIVE}{run}"))
+}
+/// What a change of a pipeline gave up and had no room to leave in its own transaction.
+pub fn rest(tenant: &str, pipeline: &str) -> Key {
+    Key::new(under_pipeline(tenant, pipeline), "REST")
 }
 /// What stays of a deleted pipeline until all below it is removed.
 pub fn tombstone(tenant: &str, pipeline: &str) -> Key {

@@ -5,6 +5,7 @@ pub mod errors;
 pub mod fires;
 pub mod idempotency;
 pub mod keys;
+mod payload;
 pub mod pipelines;
 pub mod receipts;
 pub mod resources;
@@ -53,6 +54,8 @@ pub(crate) enum Transacted {
 
 /// The bytes that an item may have.
 const MAX_ITEM: usize = 400 * 1024;
+/// The most items of a list that are counted.
+const MOST_COUNTED: u64 = 10_000;
 /// How often a transaction that met another one is tried.
 const TRIES: u32 = 8;
 /// How long an answer is waited for before the request is sent again: a connection that has gone silent says so never.
@@ -64,15 +67,15 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default().to_owned();
+    let said = error.as_service_error();
+    let code = said.and_then(ProvideErrorMetadata::code).unwrap_or_default().to_owned();
+    let grown = said.and_then(ProvideErrorMetadata::message).is_some_and(|message| message.starts_with("Item size"));
     match code.as_str() {
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"
         | "RequestLimitExceeded"
         | "TransactionInProgressException" => Error::Throttled,
-        "ValidationException" if error.to_string().contains("size") => {
-            Error::TooLarge("what is to be stored is larger than 400 KB".to_owned())
-        }
+        "ValidationException" if grown => Error::TooLarge("what is to be stored is larger than 400 KB".to_owned()),
         "ValidationException" | "ResourceNotFoundException" | "AccessDeniedException" => {
             Error::internal(Chain::new(error))
         }
@@ -233,8 +236,8 @@ impl Store {
         Ok(Page { items: answer.items.unwrap_or_default(), next })
     }
 
-    /// A page for a list: `query.limit` items at most, fewer where 4 MB or 1,000 items were read, and the sort key
-    /// after which the next page begins where there is one.
+    /// A page for a list: `query.limit` items at most, fewer where 4 MB or 1,000 items were read or an answer has no room
+    /// for more, and the sort key after which the next page begins where there is one.
     pub(crate) async fn page<T: DeserializeOwned>(&self, query: Query<'_>) -> Result<Page<T>> {
         let limit = query.limit;
         let mut items: Vec<Item> = Vec::with_capacity(limit + 1);
@@ -249,15 +252,16 @@ impl Store {
                 break;
             }
         }
-        if items.len() > limit {
-            items.truncate(limit);
+        let most = limit.min(payload::room(&items));
+        if items.len() > most {
+            items.truncate(most);
             after = items.last().and_then(sort_key);
         }
         Ok(Page { items: items.into_iter().map(read).collect::<Result<_>>()?, next: after })
     }
 
-    /// How many items a partition has whose sort keys begin with `prefix`, counted to 10,000 at most; the flag says
-    /// that there may be more.
+    /// How many items a partition has whose sort keys begin with `prefix`, of the first 10,000 that are read; the flag
+    /// says that there may be more.
     pub(crate) async fn count(&self, partition: &str, prefix: &str, status: Option<&str>) -> Result<(u64, bool)> {
         let from = if prefix.is_empty() { " " } else { prefix };
         self.count_between(partition, (from, &format!("{prefix}\u{7f}")), status).await
@@ -271,8 +275,7 @@ impl Store {
         status: Option<&str>,
     ) -> Result<(u64, bool)> {
         use aws_sdk_dynamodb::types::Select;
-        const MOST: u64 = 10_000;
-        let (mut total, mut start) = (0, None);
+        let (mut total, mut read, mut start) = (0, 0, None);
         loop {
             let mut request = self
                 .client
@@ -293,9 +296,11 @@ impl Store {
             }
             let answer = request.send().await.map_err(away)?;
             total += u64::try_from(answer.count).unwrap_or(0);
+            // A filter leaves out what was read all the same.
+            read += u64::try_from(answer.scanned_count).unwrap_or(0);
             match answer.last_evaluated_key {
-                Some(_) if total >= MOST => return Ok((MOST, true)),
-                None => return Ok((total.min(MOST), total > MOST)),
+                Some(_) if read >= MOST_COUNTED => return Ok((total.min(MOST_COUNTED), true)),
+                None => return Ok(counted(total)),
                 next => start = next,
             }
         }
@@ -366,6 +371,11 @@ impl<'a> Query<'a> {
     }
 }
 
+/// A total as lists tell it, and whether it is less than there is.
+pub fn counted(total: u64) -> (u64, bool) {
+    (total.min(MOST_COUNTED), total > MOST_COUNTED)
+}
+
 fn sort_key(item: &Item) -> Option<String> {
     item.get("SK").and_then(|v| v.as_s().ok()).cloned()
 }
@@ -373,4 +383,28 @@ fn sort_key(item: &Item) -> Option<String> {
 /// Whether a conditional update was refused by its condition.
 pub(crate) fn refused<R>(error: &SdkError<aws_sdk_dynamodb::operation::update_item::UpdateItemError, R>) -> bool {
     error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::error::ErrorMetadata;
+    use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+
+    fn answered(code: &str, message: &str) -> Error {
+        let said = ErrorMetadata::builder().code(code).message(message).build();
+        away(SdkError::service_error(UpdateItemError::generic(said), ()))
+    }
+
+    #[test]
+    fn an_item_that_grew_too_large_is_told_from_a_defect() {
+        for grown in ["Item size to update has exceeded the maximum allowed size", "Item size has exceeded the maximum"]
+        {
+            assert!(matches!(answered("ValidationException", grown), Error::TooLarge(_)), "{grown}");
+        }
+        let defect = "Invalid UpdateExpression: Expression size has exceeded the maximum allowed size";
+        assert!(matches!(answered("ValidationException", defect), Error::Internal(_)));
+        assert!(matches!(answered("ThrottlingException", "Item size"), Error::Throttled));
+        assert!(matches!(answered("InternalServerError", ""), Error::Unavailable { .. }));
+    }
 }

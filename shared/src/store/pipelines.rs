@@ -3,22 +3,34 @@
 use super::fires::Step;
 use super::idempotency::{Created, Idempotency, exists};
 use super::keys::{self, Kind};
-use super::resources::{Listed, Slice, changed_meanwhile};
+use super::resources::{Listed, Slice, changing};
 use super::{Item, Store, TRIES, Transacted, item, key_item, n, read, s};
 use crate::error::{Error, Result};
 use crate::fires::{self, Decision};
 use crate::models::connector::{Connector, ConnectorType};
-use crate::models::pipeline::{ConnectorRef, Pipeline, PipelineState, PipelineStatus, PipelineView, SchemaRef};
+use crate::models::pipeline::{ConnectorRef, Pipeline, PipelineState, PipelineView, SchemaRef, Used};
 use crate::models::time::Time;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+
+/// The most writes of a transaction.
+const MAX_WRITES: usize = 100;
+/// The writes that move the next fire: the state, and what was missed.
+const FIRE_WRITES: usize = 2;
 
 /// A pipeline with its state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     pub pipeline: Pipeline,
     pub state: PipelineState,
+}
+
+/// What an update writes but the next fire.
+struct Replacement {
+    writes: Vec<TransactWriteItem>,
+    /// Whether it notes what is to be left afterwards.
+    leaves_rest: bool,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +48,26 @@ struct SchemaHead {
     display_name: Option<String>,
 }
 
+/// What a version of a pipeline gave up and still has to leave.
+#[derive(Debug, Serialize, Deserialize)]
+struct Rest {
+    version: u32,
+    connectors: Vec<String>,
+    schemas: Vec<String>,
+}
+
+impl Rest {
+    fn of(version: u32, given_up: &[(Kind, &str)]) -> Self {
+        let of = |wanted| given_up.iter().filter(|(kind, _)| *kind == wanted).map(|(_, id)| (*id).to_owned()).collect();
+        Self { version, connectors: of(Kind::Connector), schemas: of(Kind::Schema) }
+    }
+
+    fn given_up(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let connectors = self.connectors.iter().map(|id| (Kind::Connector, id.as_str()));
+        connectors.chain(self.schemas.iter().map(|id| (Kind::Schema, id.as_str())))
+    }
+}
+
 impl Store {
     /// Keeps a new pipeline with its first version and its state.
     ///
@@ -48,7 +80,7 @@ impl Store {
             self.put_new(&keys::version(tenant, &new.id, new.version), new)?,
             self.put_state(new)?,
         ];
-        writes.extend(self.idempotency_of(idempotency, &new.id, new.version)?);
+        writes.extend(self.idempotency_of(idempotency, (&new.id, new.version), new.created_at)?);
         for used in used(new) {
             writes.extend(self.use_it(new, used)?);
         }
@@ -62,16 +94,17 @@ impl Store {
     }
 
     /// Replaces a pipeline; `new` has the next version of `old`. Where it changes when the pipeline fires, the next fire
-    /// moves at once, and due times that it passes are noted as missed.
+    /// moves at once, and due times that it passes are noted as missed. False where it was changed in the meantime.
     ///
     /// # Errors
-    /// 412 where it was changed in the meantime, 400 where something that it uses went away.
-    pub async fn update_pipeline(&self, old: &Pipeline, new: &Pipeline) -> Result<()> {
+    /// 400 where something that it uses went away.
+    pub async fn update_pipeline(&self, old: &Pipeline, new: &Pipeline) -> Result<bool> {
+        self.leave_rest(&new.tenant_id, &new.id).await?;
         // A tick that fires in between changes the state.
         for _ in 0..TRIES {
             let state = self.pipeline_state(&new.tenant_id, &new.id).await?;
             let change = fires::change(old, new, &state);
-            let mut writes = self.replacement(old, new)?;
+            let Replacement { mut writes, leaves_rest } = self.replacement(old, new)?;
             let moved = writes.len();
             if let Some(change) = &change {
                 writes.push(self.change_fires(new, &state, change)?);
@@ -80,19 +113,24 @@ impl Store {
                 }
             }
             match self.transact(writes).await? {
-                Transacted::Done => return Ok(()),
-                Transacted::Refused(places) if places.iter().any(|p| *p < 2) => {
-                    return Err(changed_meanwhile(Kind::Pipeline));
+                Transacted::Done if leaves_rest => {
+                    if let Err(error) = self.leave_rest(&new.tenant_id, &new.id).await {
+                        tracing::warn!(pipeline = new.id, %error, "what it gave up is in use until its next change");
+                    }
+                    return Ok(true);
                 }
+                Transacted::Done => return Ok(true),
+                Transacted::Refused(places) if places.iter().any(|p| *p < 2) => return Ok(false),
                 Transacted::Refused(places) if places.iter().all(|p| *p >= moved) => {}
                 Transacted::Refused(_) => return Err(gone()),
             }
         }
-        Err(changed_meanwhile(Kind::Pipeline))
+        Err(changing(Kind::Pipeline))
     }
 
-    /// All that an update writes but the next fire; the pipeline and its version come first.
-    fn replacement(&self, old: &Pipeline, new: &Pipeline) -> Result<Vec<TransactWriteItem>> {
+    /// All that an update writes but the next fire; the pipeline and its version come first. What it gives up is left in
+    /// the same transaction where there is room, and else noted in it, to be left by the next one.
+    fn replacement(&self, old: &Pipeline, new: &Pipeline) -> Result<Replacement> {
         let tenant = &new.tenant_id;
         let put = Put::builder()
             .table_name(self.table())
@@ -110,19 +148,49 @@ impl Store {
         for &one in after.iter().filter(|u| !before.contains(u)) {
             writes.extend(self.use_it(new, one)?);
         }
-        for &one in before.iter().filter(|u| !after.contains(u)) {
-            writes.extend(self.leave_it(old, one)?);
+        let given_up: Vec<_> = before.into_iter().filter(|u| !after.contains(u)).collect();
+        let leaves_rest = writes.len() + 2 * given_up.len() + FIRE_WRITES > MAX_WRITES;
+        if leaves_rest {
+            let rest = item(&keys::rest(tenant, &new.id), &Rest::of(new.version, &given_up))?;
+            let put = Put::builder().table_name(self.table()).set_item(Some(rest)).build().map_err(Error::internal)?;
+            writes.push(TransactWriteItem::builder().put(put).build());
+        } else {
+            for one in given_up {
+                writes.extend(self.leave_it(tenant, &new.id, one)?);
+            }
         }
-        Ok(writes)
+        Ok(Replacement { writes, leaves_rest })
+    }
+
+    /// Leaves what a change of the pipeline gave up and had no room to leave, where there is such a thing. Until then the
+    /// pipeline counts as a user of it; every change does this first, so that no more than one is ever waiting.
+    async fn leave_rest(&self, tenant: &str, pipeline: &str) -> Result<()> {
+        let key = keys::rest(tenant, pipeline);
+        let Some(rest) = self.get::<Rest>(&key).await? else { return Ok(()) };
+        let delete = Delete::builder()
+            .table_name(self.table())
+            .set_key(Some(key_item(&key)))
+            .condition_expression("#version = :version")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":version", n(rest.version))
+            .build()
+            .map_err(Error::internal)?;
+        let mut writes = vec![TransactWriteItem::builder().delete(delete).build()];
+        for one in rest.given_up() {
+            writes.extend(self.leave_it(tenant, pipeline, one)?);
+        }
+        // Where it is refused somebody else has done it in this moment.
+        self.transact(writes).await.map(|_| ())
     }
 
     /// Removes a pipeline from every list and schedule at once; what lies below it stays until it is purged, which
-    /// the tick sees to from `purge_at` on.
+    /// the tick sees to from `purge_at` on. False where it was changed in the meantime.
     ///
     /// # Errors
-    /// 412 where it was changed in the meantime.
-    pub async fn delete_pipeline(&self, old: &Pipeline, purge_at: Time) -> Result<()> {
+    /// Where the table does not answer.
+    pub async fn delete_pipeline(&self, old: &Pipeline, purge_at: Time) -> Result<bool> {
         let tenant = &old.tenant_id;
+        self.leave_rest(tenant, &old.id).await?;
         let delete = Delete::builder()
             .table_name(self.table())
             .set_key(Some(key_item(&keys::resource(tenant, Kind::Pipeline, &old.id))))
@@ -140,12 +208,9 @@ impl Store {
             TransactWriteItem::builder().put(put).build(),
         ];
         for used in used(old) {
-            writes.extend(self.leave_it(old, used)?);
+            writes.extend(self.leave_it(tenant, &old.id, used)?);
         }
-        match self.transact(writes).await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(_) => Err(changed_meanwhile(Kind::Pipeline)),
-        }
+        Ok(matches!(self.transact(writes).await?, Transacted::Done))
     }
 
     /// A pipeline.
@@ -193,6 +258,17 @@ impl Store {
         }
         let found = self.get_many(wanted).await?;
         pipelines.into_iter().map(|p| view(tenant, p, &found)).collect()
+    }
+
+    /// What callers see of the connector and the schema that a pipeline names.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn shown(&self, pipeline: &Pipeline) -> Result<Used> {
+        let (tenant, connector, schema) = (&pipeline.tenant_id, &pipeline.connector_id, &pipeline.schema_id);
+        let wanted = [(Kind::Connector, connector), (Kind::Schema, schema)];
+        let found = self.get_many(wanted.map(|(kind, id)| keys::resource(tenant, kind, id)).to_vec()).await?;
+        shown(tenant, connector, schema, &found)
     }
 
     /// What callers see of old versions: they have no next fire and no last run of their own.
@@ -276,12 +352,8 @@ impl Store {
         ])
     }
 
-    fn leave_it(&self, pipeline: &Pipeline, (kind, id): (Kind, &str)) -> Result<[TransactWriteItem; 2]> {
-        let tenant = &pipeline.tenant_id;
-        Ok([
-            self.count_user(&keys::resource(tenant, kind, id), -1)?,
-            self.remove(&keys::uses(tenant, id, &pipeline.id))?,
-        ])
+    fn leave_it(&self, tenant: &str, pipeline: &str, (kind, id): (Kind, &str)) -> Result<[TransactWriteItem; 2]> {
+        Ok([self.count_user(&keys::resource(tenant, kind, id), -1)?, self.remove(&keys::uses(tenant, id, pipeline))?])
     }
 
     /// The condition that a pipeline is there, for transactions.
@@ -302,35 +374,19 @@ fn gone() -> Error {
 fn view(tenant: &str, p: Pipeline, found: &HashMap<keys::Key, Item>) -> Result<PipelineView> {
     let state: PipelineState =
         found.get(&keys::state(tenant, &p.id)).cloned().map(read).transpose()?.unwrap_or_default();
-    let connector = found.get(&keys::resource(tenant, Kind::Connector, &p.connector_id)).cloned();
-    let schema = found.get(&keys::resource(tenant, Kind::Schema, &p.schema_id)).cloned();
-    let connector = connector
-        .map(|i| read::<ConnectorHead>(i).map(|c| ConnectorRef { id: c.id, name: c.name, r#type: c.r#type }))
-        .transpose()?;
-    let schema = schema
-        .map(|i| read::<SchemaHead>(i).map(|c| SchemaRef { id: c.id, name: c.name, display_name: c.display_name }))
-        .transpose()?;
-    Ok(PipelineView {
-        id: p.id,
-        tenant_id: p.tenant_id,
-        name: p.name,
-        description: p.description,
-        status: if p.enabled { PipelineStatus::Active } else { PipelineStatus::Paused },
-        enabled: p.enabled,
-        version: p.version,
-        schedule: p.schedule,
-        timezone: p.timezone,
-        next_run_at: state.next_run_at,
-        connector_id: p.connector_id,
-        schema_id: p.schema_id,
-        connector,
-        schema,
-        execution_config: p.execution_config.0,
-        nodes: p.nodes.0,
-        edges: p.edges.0,
-        last_run_at: state.last_run_at,
-        last_run_status: state.last_run_status,
-        created_at: p.created_at,
-        updated_at: p.updated_at,
+    let used = shown(tenant, &p.connector_id, &p.schema_id, found)?;
+    Ok(p.view(state, used))
+}
+
+fn shown(tenant: &str, connector: &str, schema: &str, found: &HashMap<keys::Key, Item>) -> Result<Used> {
+    let connector = found.get(&keys::resource(tenant, Kind::Connector, connector)).cloned();
+    let schema = found.get(&keys::resource(tenant, Kind::Schema, schema)).cloned();
+    Ok(Used {
+        connector: connector
+            .map(|i| read::<ConnectorHead>(i).map(|c| ConnectorRef { id: c.id, name: c.name, r#type: c.r#type }))
+            .transpose()?,
+        schema: schema
+            .map(|i| read::<SchemaHead>(i).map(|c| SchemaRef { id: c.id, name: c.name, display_name: c.display_name }))
+            .transpose()?,
     })
 }

@@ -5,8 +5,8 @@ use super::{Page, Query, Store, item, key_item};
 use crate::error::{Error, Result};
 use crate::models::run::RunStatus;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// A page of a list: where it begins, how long it may be, and whether all are to be counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,7 +116,8 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// Replaces a named resource whose stored version is `version - 1`, and moves its name where that changed.
+    /// Replaces a named resource whose stored version is `version - 1`, all but the attributes that are `kept`, and moves its
+    /// name where that changed.
     pub(super) fn replace_named(
         &self,
         tenant: &str,
@@ -124,14 +125,16 @@ impl Store {
         (id, version): (&str, u32),
         names: (&str, &str),
         value: &impl Serialize,
+        kept: &[&str],
     ) -> Result<Vec<TransactWriteItem>> {
         let key = keys::resource(tenant, kind, id);
-        // `users` is counted by others, so all but it is set.
         let mut attributes = item(&key, value)?;
-        for name in ["PK", "SK", "users"] {
-            attributes.remove(name);
+        // `users` is counted by others.
+        for name in ["PK", "SK", "users"].iter().chain(kept) {
+            attributes.remove(*name);
         }
-        let gone: Vec<&str> = OPTIONAL.iter().copied().filter(|name| !attributes.contains_key(*name)).collect();
+        let gone = OPTIONAL.iter().copied().filter(|name| !attributes.contains_key(*name) && !kept.contains(name));
+        let gone: Vec<&str> = gone.collect();
         let mut update = Update::builder().table_name(self.table()).set_key(Some(key_item(&key)));
         let mut sets = Vec::new();
         for (i, (name, value)) in attributes.into_iter().enumerate() {
@@ -164,17 +167,15 @@ impl Store {
         Ok(writes)
     }
 
-    /// Removes a named resource that no pipeline uses and whose stored version is `version`.
-    ///
-    /// # Errors
-    /// 409 where a pipeline uses it or it was changed in the meantime.
+    /// Removes a named resource that no pipeline uses and whose stored version is `version`. False where it is not so any
+    /// more.
     pub(super) async fn delete_named(
         &self,
         tenant: &str,
         kind: Kind,
         (id, version): (&str, u32),
         name: &str,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let delete = Delete::builder()
             .table_name(self.table())
             .set_key(Some(key_item(&keys::resource(tenant, kind, id))))
@@ -187,25 +188,48 @@ impl Store {
             .map_err(Error::internal)?;
         let writes =
             vec![TransactWriteItem::builder().delete(delete).build(), self.remove(&keys::name(tenant, kind, name))?];
-        match self.transact(writes).await? {
-            super::Transacted::Done => Ok(()),
-            super::Transacted::Refused(_) => {
-                let users = self.users(tenant, id).await?;
-                Err(if users.is_empty() {
-                    changed_meanwhile(kind)
-                } else {
-                    Error::conflict(
-                        "IN_USE",
-                        format!(
-                            "the {} {name:?} is used by {}: delete or change these pipelines first",
-                            kind.name(),
-                            users.join(", ")
-                        ),
-                    )
-                })
-            }
+        Ok(matches!(self.transact(writes).await?, super::Transacted::Done))
+    }
+
+    /// Fails where a pipeline uses a named resource, which counts `users` of them.
+    ///
+    /// # Errors
+    /// 409 `IN_USE`.
+    pub async fn check_unused(&self, tenant: &str, kind: Kind, (id, name): (&str, &str), users: u32) -> Result<()> {
+        if users == 0 {
+            return Ok(());
+        }
+        let users = self.users(tenant, id).await?.join(", ");
+        let kind = kind.name();
+        let detail = format!("the {kind} {name:?} is used by {users}: delete or change these pipelines first");
+        Err(Error::conflict("IN_USE", detail))
+    }
+
+    /// Fails where something else than `id` has the name.
+    ///
+    /// # Errors
+    /// 409 `NAME_TAKEN`.
+    pub async fn check_name(&self, tenant: &str, kind: Kind, id: &str, name: &str) -> Result<()> {
+        match self.get::<Owner>(&keys::name(tenant, kind, name)).await? {
+            Some(owner) if owner.id != id => Err(name_taken(kind, name)),
+            _ => Ok(()),
         }
     }
+}
+
+/// Whose a name is.
+#[derive(Deserialize)]
+struct Owner {
+    id: String,
+}
+
+/// How often a change is tried on what is stored by then, where somebody else is faster.
+pub const CHANGES: u32 = 5;
+
+/// The error of a change for which somebody else was always faster.
+pub fn changing(kind: Kind) -> Error {
+    let detail = format!("the {} is being changed by others right now; try again", kind.name());
+    Error::conflict("BUSY", detail)
 }
 
 /// Attributes that an update may have to remove.
@@ -213,8 +237,4 @@ const OPTIONAL: &[&str] = &["description", "displayName", "secret", "lastTestedA
 
 pub(super) fn name_taken(kind: Kind, name: &str) -> Error {
     Error::conflict("NAME_TAKEN", format!("another {} has the name {name:?} already", kind.name()))
-}
-
-pub(super) fn changed_meanwhile(kind: Kind) -> Error {
-    Error::PreconditionFailed(format!("the {} was changed by someone else in this moment: read it again", kind.name()))
 }

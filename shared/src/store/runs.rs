@@ -2,6 +2,7 @@
 
 mod end;
 mod hold;
+mod room;
 
 pub use end::{End, Ender};
 pub use hold::{Beat, Claim};
@@ -42,7 +43,7 @@ impl Store {
     ) -> Result<Created> {
         let mut writes = vec![self.pipeline_exists(&run.tenant_id, &run.pipeline_id)?];
         writes.extend(self.new_run(run)?);
-        writes.extend(self.idempotency_of(idempotency, &run.id, 1)?);
+        writes.extend(self.idempotency_of(idempotency, (&run.id, 1), run.created_at)?);
         if let Some(turn) = alone {
             writes.push(self.take_turn(run, turn)?);
         }

@@ -2,7 +2,7 @@
 
 use super::idempotency::{Created, Idempotency};
 use super::keys::{self, Kind};
-use super::resources::{changed_meanwhile, name_taken};
+use super::resources::name_taken;
 use super::{Query, Store, Transacted, read};
 use crate::error::Result;
 use crate::models::schema::Schema;
@@ -21,7 +21,7 @@ impl Store {
             self.put_new(&keys::resource(&new.tenant_id, Kind::Schema, &new.id), new)?,
             self.put_new(&keys::name(&new.tenant_id, Kind::Schema, &new.name), &serde_json::json!({"id": new.id}))?,
         ];
-        writes.extend(self.idempotency_of(idempotency, &new.id, new.version)?);
+        writes.extend(self.idempotency_of(idempotency, (&new.id, new.version), new.created_at)?);
         match self.transact(writes).await? {
             Transacted::Done => Ok(Created::Now),
             Transacted::Refused(_) => match self.refused_before(idempotency).await? {
@@ -31,25 +31,25 @@ impl Store {
         }
     }
 
-    /// Replaces a schema; `new` has the next version of `old`.
+    /// Replaces a schema; `new` has the next version of `old`. False where it was changed in the meantime.
     ///
     /// # Errors
-    /// 409 where its name is taken, 412 where it was changed in the meantime.
-    pub async fn update_schema(&self, old: &Schema, new: &Schema) -> Result<()> {
+    /// 409 where its name is taken.
+    pub async fn update_schema(&self, old: &Schema, new: &Schema) -> Result<bool> {
         let id = (new.id.as_str(), new.version);
-        let writes = self.replace_named(&new.tenant_id, Kind::Schema, id, (&old.name, &new.name), new)?;
+        let writes = self.replace_named(&new.tenant_id, Kind::Schema, id, (&old.name, &new.name), new, &[])?;
         match self.transact(writes).await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(places) if places.contains(&0) => Err(changed_meanwhile(Kind::Schema)),
+            Transacted::Done => Ok(true),
+            Transacted::Refused(places) if places.contains(&0) => Ok(false),
             Transacted::Refused(_) => Err(name_taken(Kind::Schema, &new.name)),
         }
     }
 
-    /// Removes a schema that no pipeline uses.
+    /// Removes a schema that no pipeline uses. False where one does by now, or it was changed in the meantime.
     ///
     /// # Errors
-    /// 409 where a pipeline uses it, 412 where it was changed in the meantime.
-    pub async fn delete_schema(&self, old: &Schema) -> Result<()> {
+    /// Where the table does not answer.
+    pub async fn delete_schema(&self, old: &Schema) -> Result<bool> {
         self.delete_named(&old.tenant_id, Kind::Schema, (&old.id, old.version), &old.name).await
     }
 
@@ -65,16 +65,18 @@ impl Store {
         Ok(found.into_iter().filter_map(|(key, item)| Some((key.sk, id(&item)?))).collect())
     }
 
-    /// Schemas by their names; those that are not there are missing.
+    /// Schemas by their ids; those that are not there are missing.
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn schemas_by_name(&self, tenant: &str, names: &[&str]) -> Result<HashMap<String, Schema>> {
-        let ids = self.schema_ids(tenant, names).await?;
-        let wanted = ids.values().map(|id| keys::resource(tenant, Kind::Schema, id)).collect();
+    pub async fn schemas(
+        &self,
+        tenant: &str,
+        ids: impl IntoIterator<Item = &String>,
+    ) -> Result<HashMap<String, Schema>> {
+        let wanted = ids.into_iter().map(|id| keys::resource(tenant, Kind::Schema, id)).collect();
         let found = self.get_many(wanted).await?;
-        let schemas = found.into_values().map(read::<Schema>).collect::<Result<Vec<_>>>()?;
-        Ok(schemas.into_iter().map(|schema| (schema.name.clone(), schema)).collect())
+        found.into_values().map(|item| read::<Schema>(item).map(|schema| (schema.id.clone(), schema))).collect()
     }
 
     /// The names of a tenant's schemas, the first 500 of them.

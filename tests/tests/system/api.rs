@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use serde_json::json;
+use shared::clock::Clock;
+use shared::roles::Role;
 use tests::World;
 
 #[tokio::test]
@@ -46,6 +48,14 @@ async fn what_is_not_json_or_too_large_is_refused_in_this_order() {
     let world = World::new().await;
     let post = |headers, body: &str| world.api.send(Method::POST, "/schemas", headers, Some(body.to_owned()));
     post(&[("content-type", "text/plain")], "{}").await.expect(415);
+    // What is not there has no type.
+    for path in ["/schemas", "/connectors", "/pipelines", "/schedules/preview"] {
+        let answer = world.api.send(Method::POST, path, &[], None).await.expect(400);
+        assert_eq!(answer.json()["code"], "MALFORMED", "{path}");
+        if path != "/schedules/preview" {
+            world.api.send(Method::PUT, path, &[], None).await.expect(400);
+        }
+    }
     post(&[("content-type", "application/json")], "{\"name\": ").await.expect(400);
     post(&[("content-type", "application/json")], "[]").await.expect(400);
     let large = format!("{{\"name\": \"{}\"}}", "x".repeat(1_100_000));
@@ -58,6 +68,40 @@ async fn what_is_not_json_or_too_large_is_refused_in_this_order() {
     let answer =
         post(&[("content-type", "application/json")], r#"{"name":"a","name":"b","fields":[]}"#).await.expect(400);
     assert!(answer.pointers().contains(&"/name".to_owned()), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_kept_is_refused_and_changes_nothing() {
+    let world = World::with(|o| o.worker = false).await;
+    let large: serde_json::Value = (0..250)
+        .map(|n| json!({"name": format!("f{n}"), "dataType": "text", "description": "d".repeat(1900)}))
+        .collect();
+    let answer = world.api.post("/schemas", &json!({"name": "large", "fields": large})).await.expect(413);
+    assert_eq!(answer.json()["code"], "TOO_LARGE");
+    let schema = world.schema("large", json!([{"name": "f0", "dataType": "text"}])).await;
+    world.api.put(&format!("/schemas/{schema}"), &json!({"fields": large})).await.expect(413);
+    assert_eq!(world.api.get(&format!("/schemas/{schema}")).await.expect(200).json()["version"], 1);
+}
+
+#[tokio::test]
+async fn what_takes_no_input_takes_none() {
+    let world = World::with(|o| o.worker = false).await;
+    let connector = world.connector("c", "nothing.csv").await;
+    let schema = world.schema("s", json!([{"name": "a", "dataType": "text"}])).await;
+    let pipeline = world.copy(&connector, &schema).await;
+    let run = format!("/pipelines/{pipeline}/runs/{}", world.api.run(&pipeline, json!({})).await);
+    let json_type = [("content-type", "application/json")];
+    let large = format!("{{\"a\": \"{}\"}}", "x".repeat(1_100_000));
+    for path in [format!("{run}/cancel"), format!("{run}/retry"), format!("/connectors/{connector}/test")] {
+        let post = |headers, body: &str| world.api.send(Method::POST, &path, headers, Some(body.to_owned()));
+        assert_eq!(post(&json_type, "{\"force\": true}").await.expect(400).pointers(), ["/force"], "{path}");
+        post(&json_type, "{\"force\": ").await.expect(400);
+        post(&[("content-type", "text/plain")], "{}").await.expect(415);
+        post(&json_type, &large).await.expect(413);
+    }
+    assert_eq!(world.api.get(&run).await.expect(200).json()["status"], "pending");
+    world.api.send(Method::POST, &format!("{run}/cancel"), &[], None).await.expect(202);
+    world.api.post(&format!("{run}/retry"), &json!({})).await.expect(201);
 }
 
 #[tokio::test]
@@ -75,6 +119,81 @@ async fn the_same_key_and_body_give_the_first_answer_again() {
     // The same key on another route is another request.
     let connector = json!({"name": "c", "type": "local_fs", "config": {"path": "x.csv"}});
     world.api.post_once("/connectors", "k1", &connector).await.expect(201);
+}
+
+#[tokio::test]
+async fn the_first_answer_comes_again_whatever_became_of_what_it_made() {
+    let world = World::new().await;
+    let connector = world.connector("used", "in.csv").await;
+    let schema = world.schema("used", json!([{"name": "a", "dataType": "text"}])).await;
+    let nodes = json!([
+        {"id": "s", "nodeType": "source", "config": {}, "position": {"x": 1, "y": 2.5}},
+        {"id": "t", "nodeType": "target", "config": {"table": "used"}}
+    ]);
+    let bodies = [
+        (
+            "/connectors",
+            json!({
+                "name": "c", "type": "aws_s3", "config": {"bucket": "some-bucket"}, "authMethod": "access_key",
+                "authConfig": {"accessKeyId": "AKIA", "secretAccessKey": "secret"}
+            }),
+        ),
+        ("/schemas", json!({"name": "s", "fields": [{"name": "a", "dataType": "text"}]})),
+        (
+            "/pipelines",
+            json!({
+                "name": " p ", "connectorId": connector, "schemaId": schema, "schedule": "@daily", "nodes": nodes,
+                "edges": [{"source": "s", "target": "t"}]
+            }),
+        ),
+    ];
+    let mut firsts = Vec::new();
+    for (path, body) in &bodies {
+        firsts.push(world.api.post_once(path, "k", body).await.expect(201));
+    }
+    // What the pipeline's answer shows of others may change, too.
+    world.api.put(&format!("/connectors/{connector}"), &json!({"name": "renamed"})).await.expect(200);
+    world.api.put(&format!("/schemas/{schema}"), &json!({"displayName": "Renamed"})).await.expect(200);
+    let again = async |what: &str| {
+        for ((path, body), first) in bodies.iter().zip(&firsts) {
+            let again = world.api.post_once(path, "k", body).await.expect(201);
+            assert_eq!(again.text, first.text, "{path} {what}");
+            for header in ["etag", "location"] {
+                assert_eq!(again.header(header), first.header(header), "{path} {what}");
+            }
+        }
+    };
+    again("at once").await;
+    let paths: Vec<String> = firsts.iter().map(|first| first.header("location").replace("/api/v1", "")).collect();
+    for path in &paths {
+        world.api.put(path, &json!({"name": "other", "description": "new"})).await.expect(200);
+    }
+    again("after a change").await;
+    for path in &paths {
+        world.api.delete(path).await.expect(204);
+    }
+    again("after its end").await;
+    let id = paths[2].strip_prefix("/pipelines/").unwrap();
+    let store = &world.stack.services().store;
+    crate::wait("the purge", async || !store.is_deleted("acme", id).await.unwrap()).await;
+    again("after the purge").await;
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day() {
+    let clock = Clock::fixed(chrono::Utc::now());
+    let world = World::with(|options| options.clock = clock.clone()).await;
+    let schema = |name: &str| json!({"name": name, "fields": [{"name": "a", "dataType": "text"}]});
+    let first = world.api.post_once("/schemas", "k", &schema("s")).await.expect(201).json();
+    clock.advance(chrono::Duration::hours(24) - chrono::Duration::seconds(1));
+    let api = world.api(Role::Editor, "acme");
+    assert_eq!(api.post_once("/schemas", "k", &schema("s")).await.expect(201).json(), first);
+    api.post_once("/schemas", "k", &schema("t")).await.expect(422);
+    // TTL deletes late: the record is still there.
+    clock.advance(chrono::Duration::seconds(2));
+    let second = api.post_once("/schemas", "k", &schema("t")).await.expect(201).json();
+    assert_ne!(second["id"], first["id"]);
+    assert_eq!(api.post_once("/schemas", "k", &schema("t")).await.expect(201).json(), second);
 }
 
 #[tokio::test]
@@ -100,6 +219,42 @@ async fn many_callers_with_one_key_make_one_run() {
 }
 
 #[tokio::test]
+async fn many_callers_with_one_key_are_no_other_run_in_each_others_way() {
+    let world = World::with(|o| o.worker = false).await;
+    let connector = world.connector("c", "nothing.csv").await;
+    let schema = world.schema("s", json!([{"name": "a", "dataType": "text"}])).await;
+    let empty = json!({});
+    for policy in ["forbid", "replace"] {
+        let body = json!({
+            "name": policy, "connectorId": connector, "schemaId": schema, "executionConfig": {"concurrencyPolicy": policy}
+        });
+        let pipeline = world.api.create("/pipelines", &body).await;
+        let path = format!("/pipelines/{pipeline}/run");
+        for round in 0..5 {
+            let key = format!("{policy} {round}");
+            let all = futures::future::join_all((0..8).map(|_| world.api.post_once(&path, &key, &empty))).await;
+            let statuses: Vec<_> = all.iter().map(|answer| answer.status.as_u16()).collect();
+            let mut ids: Vec<_> = all.iter().filter_map(|a| a.json()["id"].as_str().map(str::to_owned)).collect();
+            ids.dedup();
+            assert!(statuses.iter().all(|status| *status == 201), "{policy}: {statuses:?}");
+            assert_eq!(ids.len(), 1, "{policy}: {ids:?}");
+            let run = format!("/pipelines/{pipeline}/runs/{}", ids[0]);
+            assert_eq!(world.api.get(&run).await.expect(200).json()["status"], "pending", "{policy}");
+            // And so are those who ask for it to be run again.
+            world.api.post(&format!("{run}/cancel"), &empty).await.expect(202);
+            let retry = format!("{run}/retry");
+            let all = futures::future::join_all((0..8).map(|_| world.api.post_once(&retry, &key, &empty))).await;
+            let mut ids: Vec<_> = all.iter().filter_map(|a| a.json()["id"].as_str().map(str::to_owned)).collect();
+            ids.dedup();
+            assert_eq!(ids.len(), 1, "{policy}: {all:?}");
+            let run = format!("/pipelines/{pipeline}/runs/{}", ids[0]);
+            assert_eq!(world.api.get(&run).await.expect(200).json()["status"], "pending", "{policy}");
+            world.api.post(&format!("{run}/cancel"), &empty).await.expect(202);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stale_if_match_changes_nothing() {
     let world = World::new().await;
     let schema = world.schema("s", json!([{"name": "a", "dataType": "text"}])).await;
@@ -117,6 +272,109 @@ async fn a_stale_if_match_changes_nothing() {
     world.api.send(Method::DELETE, &path, &[("if-match", &etag)], None).await.expect(412);
     world.api.delete(&path).await.expect(204);
     world.api.delete(&path).await.expect(404);
+}
+
+/// A connector, a schema and a pipeline, by their paths.
+async fn one_of_each(world: &World, name: &str) -> [String; 3] {
+    let of = |kind: &str, id: &str| format!("/{kind}/{id}");
+    let (connector, schema) = (format!("{name} used"), format!("{name}_used"));
+    let connector = world.connector(&connector, "nothing.csv").await;
+    let schema = world.schema(&schema, json!([{"name": "a", "dataType": "text"}])).await;
+    let pipeline = world.copy(&connector, &schema).await;
+    let connector = world.connector(name, "nothing.csv").await;
+    let schema = world.schema(name, json!([{"name": "a", "dataType": "text"}])).await;
+    [of("connectors", &connector), of("schemas", &schema), of("pipelines", &pipeline)]
+}
+
+#[tokio::test]
+async fn who_names_no_version_is_not_told_of_one() {
+    let world = World::with(|o| o.worker = false).await;
+    for path in one_of_each(&world, "raced").await {
+        let bodies: Vec<_> = (0..6).map(|n| json!({"description": format!("d{n}")})).collect();
+        let answers = futures::future::join_all(bodies.iter().map(|body| world.api.put(&path, body))).await;
+        let mut versions = vec![1];
+        for answer in answers {
+            if answer.status.as_u16() == 409 {
+                assert_eq!(answer.json()["code"], "BUSY", "{path}");
+            } else {
+                versions.push(answer.expect(200).json()["version"].as_u64().unwrap());
+            }
+        }
+        versions.sort_unstable();
+        assert!(versions.len() > 2, "{path}: {versions:?}");
+        assert_eq!(versions, (1..=versions.len() as u64).collect::<Vec<_>>(), "{path}: each is one of its own");
+        let last = world.api.get(&path).await.expect(200).json();
+        assert_eq!(last["version"], json!(versions.len()), "{path}");
+        let change = json!({"description": "late"});
+        let (put, delete) = futures::join!(world.api.put(&path, &change), world.api.delete(&path));
+        assert!(matches!(put.status.as_u16(), 200 | 404), "{path}: {}", put.text);
+        delete.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_comes_before_what_is_in_conflict_and_that_before_its_version() {
+    let world = World::with(|o| o.worker = false).await;
+    let [connector, schema, _] = one_of_each(&world, "own").await;
+    let stale = [("content-type", "application/json"), ("if-match", "\"9\"")];
+    let code = async |method: Method, path: &str, body: serde_json::Value| {
+        let answer = world.api.send(method, path, &stale, Some(body.to_string())).await;
+        format!("{} {}", answer.status.as_u16(), answer.json()["code"].as_str().unwrap())
+    };
+    let fields = json!({"fields": [{"name": "b", "dataType": "text"}]});
+    assert_eq!(code(Method::PUT, &schema, fields).await, "409 WOULD_LOSE_DATA");
+    assert_eq!(code(Method::PUT, &schema, json!({"name": "own_used"})).await, "409 NAME_TAKEN");
+    assert_eq!(code(Method::PUT, &connector, json!({"name": "own used"})).await, "409 NAME_TAKEN");
+    for path in [&connector, &schema] {
+        assert_eq!(code(Method::PUT, path, json!({"name": "free"})).await, "412 PRECONDITION_FAILED");
+        assert_eq!(code(Method::DELETE, path, json!({})).await, "412 PRECONDITION_FAILED");
+        assert_eq!(code(Method::PUT, &format!("{path}0"), json!({"name": "free"})).await, "404 NOT_FOUND");
+        assert_eq!(code(Method::DELETE, &format!("{path}0"), json!({})).await, "404 NOT_FOUND");
+    }
+    for kind in ["connectors", "schemas"] {
+        let used = world.api.get(&format!("/{kind}")).await.json()["data"][1]["id"].as_str().unwrap().to_owned();
+        assert_eq!(code(Method::DELETE, &format!("/{kind}/{used}"), json!({})).await, "409 IN_USE");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_missing_is_told_beside_all_other_faults() {
+    let world = World::with(|o| o.worker = false).await;
+    for path in ["/connectors", "/schemas", "/pipelines"] {
+        let answer = world.api.put(path, &json!({"nmae": "x", "name": 7})).await.expect(400);
+        assert_eq!(answer.pointers(), ["/id", "/name", "/nmae"], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn if_match_guards_connectors_and_pipelines_as_well() {
+    let world = World::new().await;
+    let [connector, _, pipeline] = one_of_each(&world, "guarded").await;
+    let json_type = ("content-type", "application/json");
+    let change = json!({"description": "x"}).to_string();
+    for path in [&connector, &pipeline] {
+        let etag = world.api.get(path).await.expect(200).header("etag").to_owned();
+        let with = |method: Method, tag: String| {
+            let change = change.clone();
+            async move {
+                let body = (method == Method::PUT).then_some(change);
+                world.api.send(method, path, &[json_type, ("if-match", &tag)], body).await
+            }
+        };
+        with(Method::PUT, format!("\"7\", {etag}")).await.expect(200);
+        with(Method::PUT, etag.clone()).await.expect(412);
+        with(Method::DELETE, etag.clone()).await.expect(412);
+        with(Method::PUT, "*".to_owned()).await.expect(200);
+        // A weak tag is none.
+        let now = world.api.get(path).await.expect(200).header("etag").to_owned();
+        with(Method::PUT, format!("W/{now}")).await.expect(412);
+        if *path == pipeline {
+            let id = path.strip_prefix("/pipelines/").unwrap();
+            world.run(id).await;
+            assert_eq!(world.api.get(path).await.expect(200).header("etag"), now, "runs do not move it");
+        }
+        with(Method::DELETE, now).await.expect(204);
+    }
 }
 
 #[tokio::test]

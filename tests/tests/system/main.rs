@@ -3,6 +3,7 @@
 mod api;
 mod api_source;
 mod attempts;
+mod connectors;
 mod databases;
 mod events;
 mod fires;
@@ -19,6 +20,7 @@ mod processes;
 mod python;
 mod readers;
 mod receipts;
+mod references;
 mod roles;
 mod runs;
 mod s3;

@@ -87,6 +87,7 @@ async fn another_tenants_ids_do_not_exist() {
         format!("/pipelines/{pipeline}"),
         format!("/pipelines/{pipeline}/versions"),
         format!("/pipelines/{pipeline}/fires"),
+        format!("/pipelines/{pipeline}/versions/1"),
         runs.clone(),
         format!("{runs}/{run}"),
         format!("{runs}/{run}/progress"),
@@ -101,7 +102,19 @@ async fn another_tenants_ids_do_not_exist() {
     other.delete(&format!("/pipelines/{pipeline}")).await.expect(404);
     other.delete(&format!("/connectors/{connector}")).await.expect(404);
     other.post(&format!("/pipelines/{pipeline}/run"), &serde_json::json!({})).await.expect(404);
-    other.post(&format!("{runs}/{run}/cancel"), &serde_json::json!({})).await.expect(404);
+    for action in ["cancel", "retry", "rollback"] {
+        other.post(&format!("{runs}/{run}/{action}"), &serde_json::json!({})).await.expect(404);
+    }
+    for action in ["validate", "preview"] {
+        other.post(&format!("/pipelines/{pipeline}/{action}"), &serde_json::json!({})).await.expect(404);
+    }
+    other.post(&format!("/connectors/{connector}/test"), &serde_json::json!({})).await.expect(404);
+    let change = serde_json::json!({"description": "theirs"});
+    for path in [format!("/pipelines/{pipeline}"), format!("/connectors/{connector}"), format!("/schemas/{schema}")] {
+        other.put(&path, &change).await.expect(404);
+        assert_eq!(world.api.get(&path).await.expect(200).json()["version"], 1, "{path}");
+    }
+    other.delete(&format!("/schemas/{schema}")).await.expect(404);
     assert_eq!(other.get("/pipelines").await.expect(200).json()["data"], serde_json::json!([]));
     let body = serde_json::json!({"name": "p", "connectorId": connector, "schemaId": schema});
     let answer = other.post("/pipelines", &body).await.expect(400);

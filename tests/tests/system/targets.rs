@@ -41,8 +41,23 @@ async fn a_pipeline_writes_the_tables_of_several_schemas_and_uses_them() {
         .expect(400);
     assert_eq!(twice.pointers(), ["/nodes/2/config/table"]);
     let key = json!({"table": "names", "loadMode": "upsert", "upsertKey": ["id"]});
-    let wrong = world.api.post("/pipelines", &to(&connector, &schema, &[key])).await.expect(400);
+    let wrong = world.api.post("/pipelines", &to(&connector, &schema, &[key.clone()])).await.expect(400);
     assert_eq!(wrong.pointers(), ["/nodes/1/config/upsertKey/0"]);
+    // Whatever else is wrong with the body.
+    let files = json!({"connectorId": connector});
+    let watermark = json!({"loadMode": "incremental_watermark", "watermarkColumn": "nmae"});
+    let mut body = to(&connector, &schema, &[key, json!({"lodeMode": "append"}), files, watermark]);
+    body["name"] = json!("");
+    let wrong = world.api.post("/pipelines", &body).await.expect(400);
+    for pointer in [
+        "/name",
+        "/nodes/1/config/upsertKey/0",
+        "/nodes/2/config/lodeMode",
+        "/nodes/3/config/connectorId",
+        "/nodes/4/config/watermarkColumn",
+    ] {
+        assert!(wrong.pointers().contains(&pointer.to_owned()), "{pointer} is not in {}", wrong.text);
+    }
 
     let body = to(&connector, &schema, &[json!({}), json!({"table": "names"})]);
     let id = world.api.create("/pipelines", &body).await;
@@ -53,12 +68,34 @@ async fn a_pipeline_writes_the_tables_of_several_schemas_and_uses_them() {
     world.api.put(&format!("/schemas/{names}"), &json!({"name": "words"})).await.expect(200);
     assert_eq!(world.run(&id).await["status"], "completed");
     assert_eq!(world.api.rows(&names).await.len(), 4);
+    // So it does when what was read of it is sent back, also where another schema has got the old name since.
+    let path = format!("/pipelines/{id}");
+    let read = world.api.get(&path).await.expect(200).json();
+    world.api.put(&path, &read).await.expect(200);
+    let other = world.schema("names", json!([{"name": "other", "dataType": "text"}])).await;
+    let valid = world.api.post(&format!("{path}/validate"), &json!({"nodes": read["nodes"], "edges": read["edges"]}));
+    assert_eq!(valid.await.expect(200).json()["valid"], true);
+    world.api.put(&path, &read).await.expect(200);
+    world.api.put(&path, &json!({"schemaId": schema})).await.expect(200);
+    assert_eq!(world.run(&id).await["status"], "completed");
+    assert_eq!(world.api.rows(&names).await.len(), 6);
+    assert_eq!(world.api.rows(&other).await, Vec::<Value>::new());
+    // A target of the new name writes the schema that has it now.
+    let again = to(&connector, &schema, &[json!({}), json!({"table": "names"})]);
+    let new = world.api.put(&path, &json!({"nodes": again["nodes"], "edges": again["edges"]})).await.expect(200).json();
+    world.api.delete(&format!("/schemas/{other}")).await.expect(409);
+    let mut back = read["nodes"].clone();
+    back[2]["config"]["table"] = json!("words");
+    let back = json!({"nodes": back, "edges": read["edges"]});
+    world.api.put(&path, &back).await.expect(200);
+    assert_ne!(new["nodes"][2]["id"], read["nodes"][2]["id"]);
+    world.api.delete(&format!("/schemas/{other}")).await.expect(204);
     assert_eq!(world.api.delete(&format!("/schemas/{names}")).await.expect(409).json()["code"], "IN_USE");
     world.api.delete(&format!("/schemas/{schema}")).await.expect(409);
     // Once no target names it any more it may go.
     let nodes = to(&connector, &schema, &[json!({})]);
     let change = json!({"nodes": nodes["nodes"], "edges": nodes["edges"]});
-    world.api.put(&format!("/pipelines/{id}"), &change).await.expect(200);
+    world.api.put(&path, &change).await.expect(200);
     world.api.delete(&format!("/schemas/{names}")).await.expect(204);
     world.api.delete(&format!("/pipelines/{id}")).await.expect(204);
     world.api.delete(&format!("/schemas/{schema}")).await.expect(204);

@@ -60,6 +60,16 @@ fn a_trigger_needs_no_body() {
 }
 
 #[test]
+fn parameters_have_64_kilobytes_at_most() {
+    let sized = |bytes: usize| body(json!({"parameters": {"p": "x".repeat(bytes - r#"{"p":""}"#.len())}}));
+    assert_eq!(lines(run::create(&sized(64 * 1024)).1), Vec::<String>::new());
+    let faults = run::create(&sized(64 * 1024 + 1)).1;
+    assert!(faults[0].detail.contains("65537") && faults[0].detail.contains("65536"), "{faults:?}");
+    assert_eq!(lines(faults), ["/parameters length"]);
+    assert_eq!(lines(crate::check::trial::validate(&sized(64 * 1024 + 1)).1), ["/parameters length"]);
+}
+
+#[test]
 fn parameters_are_values_with_plain_names() {
     let (_, faults) = run::create(&body(json!({"parameters": {"ok": null, "a b": 1, "list": [1]}})));
     assert_eq!(lines(faults), ["/parameters/a b pattern", "/parameters/list type"]);

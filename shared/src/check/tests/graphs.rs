@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::check::pipeline::create;
+use crate::check::references;
 
 /// A pipeline of nodes `id:type` and edges `source>target` or `source>target:label`.
 fn graph(nodes: &[&str], edges: &[&str]) -> Vec<Fault> {
@@ -151,8 +152,50 @@ fn a_pipeline_has_a_hundred_nodes_and_thirty_connectors_at_most() {
     let mut edges: Vec<Value> = (0..30).map(|n| json!({"source": format!("s{n}"), "target": "u"})).collect();
     edges.push(json!({"source": "u", "target": "t"}));
     // The pipeline's own connector is the first of 31.
-    let faults = create(&body(pipeline(json!(nodes), json!(edges)))).1;
-    assert_eq!(lines(faults), ["/nodes/29/config/connectorId too_many"]);
+    let sent = body(pipeline(json!(nodes), json!(edges)));
+    assert_eq!(lines(create(&sent).1), Vec::<String>::new());
+    assert_eq!(lines(references::too_many(&sent, None)), ["/nodes/29/config/connectorId too_many"]);
+}
+
+#[test]
+fn a_pipeline_names_forty_connectors_and_tables_at_most() {
+    let mut nodes: Vec<Value> = (1..30)
+        .map(|n| json!({"id": format!("s{n}"), "nodeType": "source", "config": {"connectorId": format!("c{n}")}}))
+        .collect();
+    nodes.extend(
+        (0..11).map(|n| json!({"id": format!("t{n}"), "nodeType": "target", "config": {"table": format!("t{n}")}})),
+    );
+    // A database's table is none of a schema.
+    nodes.push(json!({"id": "d", "nodeType": "target", "config": {"connectorId": "c1", "table": "t99"}}));
+    let sent = json!({"name": "n", "connectorId": "c0", "schemaId": "s", "nodes": nodes});
+    let faults = references::too_many(&body(sent.clone()), None);
+    // 30 connectors, the schema and nine tables fit.
+    assert_eq!(lines(faults), ["/nodes/38/config/table too_many", "/nodes/39/config/table too_many"]);
+}
+
+#[test]
+fn a_change_is_counted_together_with_what_it_leaves_as_it_is() {
+    let node =
+        |n: usize| json!({"id": format!("s{n}"), "nodeType": "source", "config": {"connectorId": format!("c{n}")}});
+    let stored = stored("c0", &(1..30).map(node).collect::<Vec<_>>());
+    let told = |sent: Value| lines(references::too_many(&body(sent), Some(&stored)));
+    assert_eq!(told(json!({"name": "n"})), Vec::<String>::new());
+    // Its own is the first of 31, also where the body does not say it again.
+    let nodes: Vec<Value> = (1..31).map(node).collect();
+    assert_eq!(told(json!({"nodes": nodes})), ["/nodes/29/config/connectorId too_many"]);
+    assert_eq!(told(json!({"nodes": nodes, "connectorId": "c1"})), Vec::<String>::new());
+    // Another own one for nodes that stay is one in the place of the old one.
+    assert_eq!(told(json!({"connectorId": "c99"})), Vec::<String>::new());
+}
+
+fn stored(connector: &str, nodes: &[Value]) -> crate::models::pipeline::Pipeline {
+    let now = "2026-01-15T09:00:00.000Z";
+    serde_json::from_value(json!({
+        "id": "pipe_1", "tenantId": "acme", "name": "n", "version": 1, "timezone": "UTC", "enabled": true,
+        "connectorId": connector, "schemaId": "schema_1", "executionConfig": "{}", "nodes": json!(nodes).to_string(),
+        "edges": "[]", "createdAt": now, "updatedAt": now
+    }))
+    .unwrap()
 }
 
 #[test]

@@ -162,6 +162,11 @@ fn edges_without_nodes_are_a_fault() {
     let edges = json!([{"source": "a", "target": "b"}]);
     assert_eq!(created(small(json!({ "edges": edges }))), ["/edges contradiction"]);
     assert_eq!(lines(update(&body(json!({"edges": []}))).1), ["/edges contradiction"]);
+    assert_eq!(lines(update(&body(json!({"nodes": null, "edges": edges}))).1), ["/edges contradiction"]);
+    for none in [json!(null), json!([])] {
+        let graph = update(&body(json!({"nodes": null, "edges": none}))).0.unwrap().graph.unwrap();
+        assert!(graph.nodes.is_empty() && graph.edges.is_empty());
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn faults(keyed: bool, configs: &[Value]) -> Vec<String> {
     let named = [own.clone(), orders].into_iter().map(|s| (s.name.clone(), s)).collect();
     let nodes: Vec<_> = configs.iter().map(|config| config.as_object().unwrap().clone()).collect();
     let mut found = Vec::new();
-    check(nodes.iter().map(|config| (NodeType::Target, config)), &Tables { own: Some(own), named }, &mut found);
+    check(nodes.iter().map(|config| Some((NodeType::Target, config))), &Tables { own: Some(own), named }, &mut found);
     lines(found)
 }
 

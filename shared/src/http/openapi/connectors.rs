@@ -15,7 +15,8 @@ pub(super) fn list() -> Operation {
 }
 
 pub(super) fn get() -> Operation {
-    let description = "The connector with the outcome of its last test; `authConfig` is never shown.";
+    let description = "The connector with the outcome of its last test; `authConfig` is never shown. A test changes the ETag, but \
+                       `If-Match` holds as long as nobody has changed the connector itself.";
     Operation::read(Tag::Connectors, "Get a connector", description, Answer::One("Connector"))
 }
 
@@ -60,6 +61,10 @@ pub(super) fn delete() -> Operation {
 
 pub(super) fn test() -> Operation {
     let description = "Connects and looks at something small, for 20 seconds at most. A connector that does not work answers 200 too, with \
-                       `ok` false and the reason. The outcome is kept in `status`, `lastTestedAt` and `lastError`. Takes no body.";
-    Operation::read(Tag::Connectors, "Test a connector", description, Answer::Plain("ConnectorTest"))
+                       `ok` false and the reason. The outcome is kept in `status`, `lastTestedAt` and `lastError`, \
+                       unless the connector was changed meanwhile.";
+    Operation {
+        body: Some(Sent::nothing()),
+        ..Operation::read(Tag::Connectors, "Test a connector", description, Answer::Plain("ConnectorTest"))
+    }
 }

@@ -61,6 +61,13 @@ pub(super) struct Sent {
     pub example: Option<Value>,
 }
 
+impl Sent {
+    /// The body of what takes no input.
+    pub fn nothing() -> Self {
+        Self { schema: "NoInput", required: false, example: Some(json!({})) }
+    }
+}
+
 /// What is said of an operation.
 pub(super) struct Operation {
     pub tag: Tag,
@@ -141,8 +148,7 @@ impl Operation {
         let in_query = !self.query.is_empty() || (method == "DELETE" && !path.contains('{'));
         let has_body = self.body.is_some();
         let known = action.access() != Access::Public;
-        // A create may be asked to repeat the answer about something that was deleted since.
-        let looks_up = path.contains('{') || changes(method) || self.once;
+        let looks_up = path.contains('{') || changes(method);
         [
             (400, in_query || has_body || self.once),
             (401, known),

@@ -87,7 +87,8 @@ pub(super) fn components() -> Map<String, Value> {
             "IncludeTotal",
             query(
                 "includeTotal",
-                "Whether `pagination.total` counts all items, to 10,000 at most (then `totalIsAtLeast` is true).",
+                "Whether `pagination.total` counts all items. Counting ends after 10,000 that were read, also by a filter that leaves \
+                 them out (then `totalIsAtLeast` is true).",
                 json!({"type": "boolean", "default": false}),
             ),
         ),
@@ -95,7 +96,8 @@ pub(super) fn components() -> Map<String, Value> {
             "IncludeRejectedTotal",
             query(
                 "includeTotal",
-                "As JSON: whether `pagination.total` counts all rejected rows (`totalIsAtLeast` is true until the run has ended).",
+                "As JSON: whether `pagination.total` counts all rejected rows, to 10,000 at most (`totalIsAtLeast` is true then, and \
+                 until the run has ended).",
                 json!({"type": "boolean", "default": false}),
             ),
         ),

@@ -31,7 +31,7 @@ const ALL: &[Problem] = &[
     problem(
         412,
         "PreconditionFailed",
-        "`PRECONDITION_FAILED`: it was changed in the meantime, or `If-Match` names another version. Read it again, then change it.",
+        "`PRECONDITION_FAILED`: `If-Match` names another version than the stored one. Read it again, then change it.",
     ),
     problem(
         413,

@@ -12,7 +12,7 @@ const BUSY: (&str, &str) = ("BUSY", "the same things change too fast in this mom
 
 pub(super) fn start() -> Operation {
     let description = "Makes a run, which is `pending` until a worker takes it. The body may be left out; `${name}` in node configs reads \
-                       its parameters, as values only.";
+                       its parameters, as values only; they have 64 KB of JSON at most.";
     Operation {
         body: Some(Sent {
             schema: "RunInput",
@@ -68,6 +68,7 @@ pub(super) fn cancel() -> Operation {
     let description =
         "Ends a pending run at once, and a running one through its worker, within seconds. Nothing of it is written.";
     Operation {
+        body: Some(Sent::nothing()),
         status: 202,
         conflicts: &[
             ("RUN_FINAL", "the run has ended already"),
@@ -79,8 +80,10 @@ pub(super) fn cancel() -> Operation {
 }
 
 pub(super) fn retry() -> Operation {
-    let description = "Makes a new run of the same pipeline version with the same parameters; `retryOf` names the old one. Takes no body.";
+    let description =
+        "Makes a new run of the same pipeline version with the same parameters; `retryOf` names the old one.";
     Operation {
+        body: Some(Sent::nothing()),
         once: true,
         status: 201,
         conflicts: &[

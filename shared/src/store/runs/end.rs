@@ -3,7 +3,7 @@
 use super::super::receipts::Kept;
 use super::super::{Store, Transacted, away, key_item, keys, n, refused, s};
 use super::hold::ended;
-use super::{json, run_key};
+use super::{room, run_key};
 use crate::error::{Error, Result};
 use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus};
 use crate::models::time::Time;
@@ -96,11 +96,11 @@ impl Store {
             sets.push("#error = :error".to_owned());
             update = update
                 .expression_attribute_names("#error", "error")
-                .expression_attribute_values(":error", json(error)?);
+                .expression_attribute_values(":error", room::failure(error)?);
         }
         if let Some(progress) = &end.progress {
             sets.push("progress = :progress".to_owned());
-            update = update.expression_attribute_values(":progress", json(progress)?);
+            update = update.expression_attribute_values(":progress", room::progress(progress)?);
         }
         if let Some(attempt) = end.errors_attempt {
             sets.push("errorsAttempt = :errors".to_owned());

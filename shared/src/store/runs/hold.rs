@@ -1,7 +1,7 @@
 //! While a worker holds a run: its claim, its heartbeats, its commit's stage, and how it lets go.
 
 use super::super::{Store, away, key_item, keys, n, read, refused, s};
-use super::{attribute, json, run_key};
+use super::{attribute, room, run_key};
 use crate::error::{Error, Result};
 use crate::models::receipt::AttemptOutcome;
 use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus, Taken};
@@ -124,7 +124,7 @@ impl Store {
         let sets = "SET leaseUntil = :lease, progress = :progress, GSI1PK = :pk, GSI1SK = :sk";
         let values = [
             (":lease", s(lease.text())),
-            (":progress", json(progress)?),
+            (":progress", room::progress(progress)?),
             (":pk", attribute(&due, "GSI1PK")),
             (":sk", attribute(&due, "GSI1SK")),
         ];
@@ -149,7 +149,7 @@ impl Store {
             (":yes", AttributeValue::Bool(true)),
             (":no", AttributeValue::Bool(false)),
             (":rows", serde_dynamo::to_attribute_value(rows).map_err(Error::internal)?),
-            (":progress", json(progress)?),
+            (":progress", room::progress(progress)?),
         ];
         if let Some(attempt) = errors {
             sets += ", errorsAttempt = :errors";
@@ -221,7 +221,7 @@ impl Store {
             .expression_attribute_values(":attempt", n(run.attempt))
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":no", AttributeValue::Bool(false))
-            .expression_attribute_values(":error", json(error)?)
+            .expression_attribute_values(":error", room::failure(error)?)
             .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
             .expression_attribute_values(":sk", attribute(&due, "GSI1SK"));
         if let Some((_, attempt)) = ended {
