@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::Result;
 use shared::context::Services;
-use shared::models::run::MOST_LOST;
+use shared::models::run::{MOST_LOST, Run};
 use shared::models::time::Time;
 use shared::queue::{Message, Task};
 use shared::runtime::Trigger;
@@ -44,11 +44,7 @@ async fn one(services: &Services, body: &str) -> Result<()> {
     let (tenant, pipeline, id) = (&message.tenant_id, &message.pipeline_id, &message.run_id);
     let Some(run) = services.store.find_run(tenant, pipeline, id).await? else { return Ok(()) };
     if run.status.is_final() {
-        return Ok(());
-    }
-    if run.committing {
-        // Whether its rows are in only the target can say.
-        return services.queue.send(&Message { task: Task::Settle, ..message }, Duration::ZERO).await;
+        return remove_leftovers(services, &run, message).await;
     }
     let again = Message { task: Task::Run, ..message.clone() };
     let lease = services.store.lease();
@@ -57,13 +53,25 @@ async fn one(services: &Services, body: &str) -> Result<()> {
         // counted on the run itself.
         return services.queue.send(&again, lease).await;
     }
+    if run.committing {
+        // Whether its rows are in only the target can say.
+        return services.queue.send(&Message { task: Task::Settle, ..message }, Duration::ZERO).await;
+    }
     let now: Time = services.clock.now().into();
     if !services.store.end_run(&run, Ender::Unheld(now), &End::failed(run.given_too_often()), now).await? {
         // A worker has it, which ends it, or dies of it too.
         return services.queue.send(&again, lease).await;
     }
-    if run.attempt > 0 {
-        // It is final; what its workers had staged is removed by whoever gets this.
+    match services.store.find_run(tenant, pipeline, id).await? {
+        Some(ended) => remove_leftovers(services, &ended, message.clone()).await,
+        None => Ok(()),
+    }
+}
+
+/// What the workers of a final run had staged is removed by whoever gets its message; also where an earlier delivery of this
+/// letter has ended the run and could not send that, and where it could not be removed for long.
+async fn remove_leftovers(services: &Services, run: &Run, message: Message) -> Result<()> {
+    if run.may_have_left() {
         services.queue.send(&Message { task: Task::Settle, ..message }, Duration::ZERO).await?;
     }
     Ok(())

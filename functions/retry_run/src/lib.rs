@@ -7,6 +7,7 @@ use shared::id::{self, Prefix};
 use shared::models::run::{Run, RunStatus, Trigger};
 use shared::roles::Action;
 use shared::store::idempotency::Created;
+use shared::store::runs::already_retried;
 use shared::{Error, Result, launch};
 
 /// The function of this route.
@@ -35,6 +36,9 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     let old = context.store.run(tenant, &pipeline.id, &input.run).await?;
     if let Some(before) = context.store.made_before(once.as_ref()).await? {
         return answer(&context.store.run(tenant, &pipeline.id, &before.made).await?);
+    }
+    if let Some(newest) = context.store.newest_retry(&old).await? {
+        return Err(already_retried(&old, &newest));
     }
     let retryable = matches!(old.status, RunStatus::Failed | RunStatus::Cancelled | RunStatus::CompletedWithErrors);
     // What was rolled back may be brought again.

@@ -40,7 +40,7 @@ async fn run(worker: &Worker, message: &Message, delivery: &Delivery) -> Result<
     let (tenant, pipeline, id) = (&message.tenant_id, &message.pipeline_id, &message.run_id);
     let run: Box<Run> = match worker.services.store.claim(tenant, pipeline, id, &worker.name, now).await? {
         Claim::Taken(run) => run,
-        Claim::Final(run) if leftovers::may_be_there(&run) => return Ok(leftovers::remove(worker, &run).await),
+        Claim::Final(run) if run.may_have_left() => return Ok(leftovers::remove(worker, &run).await),
         Claim::Final(_) | Claim::Gone => return Ok(Done::Delete),
         Claim::Held(until) => {
             let left = u64::try_from(until.since(now)).unwrap_or(0) / 1000 + 1;

@@ -12,9 +12,6 @@ use shared::store::keys;
 use shared::{canonical, receipt};
 use std::collections::HashMap;
 
-/// The most retries of retries that are looked at.
-const ANCESTORS: usize = 50;
-
 /// Everything that a run needs.
 pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError> {
     let store = &worker.services.store;
@@ -114,7 +111,30 @@ async fn tables(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, 
 
 /// The tables of the lake that the targets of a pipeline write, each once, with the ids of the nodes.
 pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<(String, TableSchema)>, RunError> {
-    let mut ids: Vec<(&str, &str)> = Vec::new();
+    let mut schemas = Vec::new();
+    for (node, id) in table_ids(pipeline) {
+        schemas.push((node, table_schema(worker, &pipeline.tenant_id, &id).await?));
+    }
+    Ok(schemas)
+}
+
+/// The same for whoever asks what a run has done there: a table is still in the lake when its schema was deleted. Such a
+/// schema is without fields, and has its id for a name.
+pub(crate) async fn ever_written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<(String, TableSchema)>, RunError> {
+    let mut schemas = Vec::new();
+    for (node, id) in table_ids(pipeline) {
+        let schema = match table_schema(worker, &pipeline.tenant_id, &id).await {
+            Err(error) if error.kind == Kind::Definition => TableSchema { name: id.clone(), id, fields: Vec::new() },
+            other => other?,
+        };
+        schemas.push((node, schema));
+    }
+    Ok(schemas)
+}
+
+/// The ids of the schemas of the tables that targets write, each once, with the ids of the nodes.
+fn table_ids(pipeline: &Pipeline) -> Vec<(String, String)> {
+    let mut ids: Vec<(String, String)> = Vec::new();
     let (nodes, _) = graph(pipeline);
     for node in nodes.iter().filter(|node| node.node_type == NodeType::Target) {
         let text = |key: &str| node.config.get(key).and_then(Value::as_str);
@@ -123,36 +143,65 @@ pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<
         }
         let id = text("table").and_then(|name| pipeline.tables.0.get(name)).unwrap_or(&pipeline.schema_id);
         if ids.iter().all(|(_, known)| known != id) {
-            ids.push((&node.id, id));
+            ids.push((node.id.clone(), id.clone()));
         }
     }
-    let mut schemas = Vec::with_capacity(ids.len());
-    for (node, id) in ids {
-        schemas.push((node.to_owned(), table_schema(worker, &pipeline.tenant_id, id).await?));
-    }
-    Ok(schemas)
+    ids
 }
 
-/// The databases that a pipeline's targets write, each with its target's node and config.
-pub(crate) async fn databases(
-    worker: &Worker,
-    pipeline: &Pipeline,
-) -> Result<Vec<(String, Connector, TargetConfig)>, RunError> {
-    let targets = pipeline.nodes.0.iter().filter(|node| node.node_type == NodeType::Target);
-    let configs = targets.filter_map(|node| match node.typed() {
-        Ok(NodeConfig::Target(config)) if config.connector_id.is_some() => Some((node.id.clone(), config)),
-        _ => None,
-    });
-    let configs: Vec<(String, TargetConfig)> = configs.collect();
-    if configs.is_empty() {
-        return Ok(Vec::new());
+/// A table of a database that a target writes.
+pub(crate) struct Database {
+    /// The target's node.
+    pub(crate) node: String,
+    pub(crate) connector: Connector,
+    pub(crate) config: TargetConfig,
+    /// The schema that gives the table its name where the target does not.
+    pub(crate) schema: TableSchema,
+}
+
+impl Database {
+    /// The table, for messages.
+    pub(crate) fn name(&self) -> String {
+        format!("{} in {}", self.config.table.as_ref().unwrap_or(&self.schema.name), self.connector.name)
     }
-    let connectors = connectors(worker, pipeline).await?;
-    let found = configs.into_iter().filter_map(|(node, config)| {
-        let connector = connectors.get(config.connector_id.as_deref()?)?.clone();
-        Some((node, connector, config))
-    });
-    Ok(found.collect())
+}
+
+/// The tables of databases that a pipeline's targets write; and those of which nobody can ask any more, since what leads to
+/// them was deleted, in words.
+pub(crate) async fn databases(worker: &Worker, pipeline: &Pipeline) -> Result<(Vec<Database>, Vec<String>), RunError> {
+    let targets = pipeline.nodes.0.iter().filter(|node| node.node_type == NodeType::Target);
+    let configs: Vec<(String, String, TargetConfig)> = targets
+        .filter_map(|node| match node.typed() {
+            Ok(NodeConfig::Target(config)) => Some((node.id.clone(), config.connector_id.clone()?, config)),
+            _ => None,
+        })
+        .collect();
+    let (mut found, mut gone) = (Vec::new(), Vec::new());
+    if configs.is_empty() {
+        return Ok((found, gone));
+    }
+    let mut ids: Vec<&str> = configs.iter().map(|(_, id, _)| id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let stored = worker.services.store.connectors(&pipeline.tenant_id, &ids).await.map_err(away)?;
+    let schema = match table_schema(worker, &pipeline.tenant_id, &pipeline.schema_id).await {
+        Err(error) if error.kind == Kind::Definition => None,
+        other => Some(other?),
+    };
+    for (node, id, config) in configs {
+        let table = config.table.as_ref().or(schema.as_ref().map(|schema| &schema.name));
+        let (Some(connector), Some(table)) = (stored.get(&id), table) else {
+            let table =
+                config.table.as_ref().map_or_else(|| "a table".to_owned(), |name| format!("the table {name:?}"));
+            let what = if stored.contains_key(&id) { &pipeline.schema_id } else { &id };
+            gone.push(format!("{table} of a database, which was reached by {what}: that was deleted"));
+            continue;
+        };
+        let named = TableSchema { id: pipeline.schema_id.clone(), name: table.clone(), fields: Vec::new() };
+        let schema = schema.clone().unwrap_or(named);
+        found.push(Database { node, connector: open(worker, connector).await?, config, schema });
+    }
+    Ok((found, gone))
 }
 
 async fn connectors(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, Connector>, RunError> {
@@ -184,17 +233,19 @@ pub(crate) async fn open(worker: &Worker, c: &shared::models::connector::Connect
     Ok(Connector { id: c.id.clone(), name: c.name.clone(), kind: c.r#type, config: c.config.0.clone(), auth })
 }
 
-/// The runs that a run retries, newest first.
+/// The runs that a run retries and that may have written something, newest first. All of them, however many there are: rows
+/// of one that is forgotten would come in twice.
 pub(crate) async fn earlier(worker: &Worker, run: &Run) -> Result<Vec<Earlier>, RunError> {
     let mut earlier = Vec::new();
     let mut next = run.retry_of.clone();
     while let Some(id) = next.take() {
         let found = worker.services.store.find_run(&run.tenant_id, &run.pipeline_id, &id).await.map_err(away)?;
         let Some(before) = found else { break };
-        earlier.push(Earlier { run_id: id, replace: before.status == RunStatus::CompletedWithErrors });
-        if earlier.len() < ANCESTORS {
-            next = before.retry_of;
+        // One that is final and never came to its commit has not written, and cannot any more.
+        if before.committing {
+            earlier.push(Earlier { run_id: id, replace: before.status == RunStatus::CompletedWithErrors });
         }
+        next = before.retry_of;
     }
     Ok(earlier)
 }

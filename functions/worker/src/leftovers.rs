@@ -1,21 +1,14 @@
 //! What attempts that died had staged for a run that ended without its rows.
 
-use crate::error::Kind;
 use crate::life::{Done, Worker};
 use crate::{job, targets};
-use shared::models::run::{Run, RunStatus};
+use shared::models::run::Run;
 use std::time::Duration;
 
 /// How long it may take: the run has ended, and others wait for this worker.
 const LONGEST: Duration = Duration::from_secs(15);
 /// When it is tried again.
 const LATER: Duration = Duration::from_secs(60);
-
-/// Whether a final run may have left something: some worker had it, and none came to its commit. What one that did come to
-/// it has staged was removed, or kept, when it was settled.
-pub(crate) fn may_be_there(run: &Run) -> bool {
-    run.attempt > 0 && !run.committing && matches!(run.status, RunStatus::Failed | RunStatus::Cancelled)
-}
 
 /// Removes what was staged for a run that is final without rows. Nothing of it can be committed any more: a worker that was
 /// only slow finds the run final before its commit.
@@ -37,12 +30,7 @@ async fn all(worker: &Worker, run: &Run) -> Result<bool, String> {
     let store = &worker.services.store;
     let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await;
     let Some(version) = version.map_err(|e| e.to_string())? else { return Ok(true) };
-    let tables = match job::written(worker, &version).await {
-        Ok(tables) => tables,
-        // Without its schema there is no table.
-        Err(error) if error.kind == Kind::Definition => return Ok(true),
-        Err(error) => return Err(error.message),
-    };
+    let tables = job::ever_written(worker, &version).await.map_err(|error| error.message)?;
     let mut done = true;
     for (_, schema) in &tables {
         let removed = targets::discard(&run.tenant_id, schema, &run.id, &worker.settings).await;

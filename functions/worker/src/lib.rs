@@ -15,6 +15,7 @@ mod purge;
 mod receipt;
 mod report;
 mod rollback;
+mod settle;
 pub mod sources;
 pub mod start;
 pub mod targets;

@@ -5,13 +5,14 @@ use crate::engine::progress::Progress;
 use crate::error::{Kind, RunError};
 use crate::gate::Gate;
 use crate::heartbeat::{self, Reason, Stop};
-use crate::{claim, engine, job, leftovers, receipt, report, targets};
+use crate::settle::{self, settle};
+use crate::{claim, engine, job, leftovers, report};
 use rand::RngExt;
 use shared::Result;
 use shared::context::Services;
 use shared::models::pipeline::Retry;
 use shared::models::receipt::Target;
-use shared::models::run::{MOST_LOST, Rows, Run, RunStatus};
+use shared::models::run::{MOST_LOST, Rows, Run, RunFailure, RunStatus};
 use shared::models::time::{JsonText, Time};
 use shared::protection::Protection;
 use shared::queue::Task;
@@ -133,6 +134,8 @@ struct Attempt {
     definition: Option<String>,
     /// Whether it came to its commit.
     committing: Arc<AtomicBool>,
+    /// What goes on until all is written down: the run is held, and asked for by nobody else.
+    beside: JoinSet<()>,
 }
 
 impl Attempt {
@@ -144,33 +147,38 @@ impl Attempt {
 
 /// Lives a claimed run to its end, or to the end of this attempt.
 pub(crate) async fn live(worker: &Worker, run: Run, task: Task, receipt: &str) -> Result<Done> {
-    let now: Time = worker.services.clock.now().into();
-    if run.committing && (task == Task::Settle || heartbeat::past_timeout(&run, now)) {
-        return settle(worker, &run, &RunError::new(Kind::Timeout, timeout_text(&run))).await;
-    }
-    // The one that holds it now is counted too.
-    let is_poison = run.lost_attempts() > MOST_LOST;
-    if run.committing && is_poison {
-        return settle(worker, &run, &RunError::new(Kind::Internal, run.given_too_often().message)).await;
-    }
-    if task == Task::Settle || is_poison {
-        return end_without_rows(worker, &run, End::failed(run.given_too_often())).await;
-    }
     if run.cancel_requested && !run.committing {
         return end_without_rows(worker, &run, End::cancelled()).await;
     }
-    if heartbeat::past_timeout(&run, now) {
-        let error = RunError::new(Kind::Timeout, timeout_text(&run));
-        return end_without_rows(worker, &run, End::failed(report::failure(&error))).await;
+    if let Some(why) = given_up(&run, task, worker.services.clock.now().into()) {
+        if run.committing {
+            let reported = run.progress.clone().map(|progress| progress.0).unwrap_or_default();
+            let mut beside = beside(worker, &run, receipt, move || reported.clone(), &Stop::default());
+            let done = settle(worker, &run, &why).await;
+            beside.shutdown().await;
+            return done;
+        }
+        return end_without_rows(worker, &run, End::failed(why)).await;
     }
-    let attempt = attempt(worker, &run, receipt).await;
-    let done = conclude(worker, &run, &attempt).await;
+    let mut attempt = attempt(worker, &run, receipt).await;
+    let done = conclude(worker, &run, &mut attempt).await;
+    attempt.beside.shutdown().await;
     let _ = tokio::fs::remove_file(&attempt.spool).await;
     done
 }
 
-fn timeout_text(run: &Run) -> String {
-    format!("the run took longer than its {} s (executionConfig.timeoutSeconds)", run.timeout_seconds)
+/// Why a run is ended that this worker has just taken, without another attempt.
+fn given_up(run: &Run, task: Task, now: Time) -> Option<RunFailure> {
+    if heartbeat::past_timeout(run, now) {
+        return Some(report::failure(&timeout(run)));
+    }
+    // The attempt that holds it now is counted too.
+    (task == Task::Settle || run.lost_attempts() > MOST_LOST).then(|| run.given_too_often())
+}
+
+fn timeout(run: &Run) -> RunError {
+    let message = format!("the run took longer than its {} s (executionConfig.timeoutSeconds)", run.timeout_seconds);
+    RunError::new(Kind::Timeout, message)
 }
 
 async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
@@ -182,6 +190,8 @@ async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
     let progress = Progress::new(execution.errors(), spool.clone(), worker.services.clock.clone());
     let retry = execution.retry.unwrap_or_default();
     let committing = Arc::new(AtomicBool::new(false));
+    let reported = Arc::clone(&progress);
+    let beside = beside(worker, run, receipt, move || report::progress(&reported), &stop);
     let result = match job {
         Err(error) => Err(error),
         Ok(job) => {
@@ -193,100 +203,120 @@ async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
                 entered: Arc::clone(&committing),
             };
             let hooks = Hooks { progress: Arc::clone(&progress), stop: stop.token.clone(), gate: Arc::new(gate) };
-            execute(worker, run, receipt, job, hooks, &stop).await
+            execute(worker, run, job, hooks).await
         }
     };
-    Attempt { result, progress, stop, spool, retry, definition, committing }
+    Attempt { result, progress, stop, spool, retry, definition, committing, beside }
 }
 
-/// Executes beside a heartbeat; a panic of the engine is an error of the run.
-async fn execute(
+/// The heartbeat, which tells what is `reported`, and an ear for the end of this worker.
+fn beside(
     worker: &Worker,
     run: &Run,
     receipt: &str,
-    job: engine::job::Job,
-    hooks: Hooks,
+    reported: impl Fn() -> shared::models::run::Progress + Send + Sync + 'static,
     stop: &Stop,
-) -> Result<engine::job::Outcome, RunError> {
-    let (services, progress) = (Arc::clone(&worker.services), Arc::clone(&hooks.progress));
+) -> JoinSet<()> {
     let mut beside = JoinSet::new();
-    beside.spawn(heartbeat::beat(services, run.clone(), receipt.to_owned(), progress, stop.clone()));
+    let services = Arc::clone(&worker.services);
+    beside.spawn(heartbeat::beat(services, run.clone(), receipt.to_owned(), reported, stop.clone()));
     let (out_of_grace, stopping) = (worker.out_of_grace.clone(), stop.clone());
     beside.spawn(async move {
         out_of_grace.cancelled().await;
         stopping.now(Reason::Shutdown);
         std::future::pending::<()>().await;
     });
+    beside
+}
+
+/// Executes; a panic of the engine is an error of the run.
+async fn execute(
+    worker: &Worker,
+    run: &Run,
+    job: engine::job::Job,
+    hooks: Hooks,
+) -> Result<engine::job::Outcome, RunError> {
     let settings = worker.settings.clone();
     let engine = tokio::spawn(async move { engine::execute(job, &settings, hooks).await });
-    let result = match engine.await {
+    match engine.await {
         Ok(result) => result,
         Err(panicked) => {
             tracing::error!(run = run.id, error = %panicked, "the engine panicked");
             Err(RunError::new(Kind::Internal, "the engine ended unexpectedly; the worker's log says where"))
         }
-    };
-    beside.shutdown().await;
-    result
+    }
 }
 
 /// Writes down what an attempt came to.
-async fn conclude(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done> {
+async fn conclude(worker: &Worker, run: &Run, attempt: &mut Attempt) -> Result<Done> {
     let error = match &attempt.result {
-        // An attempt before this one committed; it left what it came to.
-        Ok(outcome) if !attempt.committing.load(Relaxed) && run.committing && run.rows.is_some() => {
-            let receipt = attempt.kept(outcome.targets.clone());
-            return end(worker, run, End { receipt, ..succeeded(run.rows.unwrap_or_default(), None) }).await;
-        }
         Ok(outcome) => {
-            let rows = Rows {
-                rows_in: outcome.rows_in,
-                rows_out: outcome.rows_out,
-                failed: outcome.failed_rows,
-                skipped: outcome.skipped_rows,
-            };
+            let entered = attempt.committing.load(Relaxed);
+            let rows = settle::with_attempt_before(run, outcome, entered);
             let receipt = attempt.kept(outcome.targets.clone());
-            let progress = Some(report::progress(&attempt.progress));
+            // Where an attempt before this one has committed all, it is its progress that tells of the run.
+            let progress = (entered || !run.committing).then(|| report::progress(&attempt.progress));
             return end(worker, run, End { receipt, ..succeeded(rows, progress) }).await;
         }
-        Err(error) => error,
+        Err(error) => error.clone(),
     };
-    match (attempt.stop.reason(), error.kind) {
-        (None, Kind::Superseded) if is_committing(worker, run).await? => {
+    let stopped = attempt.stop.reason();
+    let held = held(worker, run).await?.filter(|_| stopped != Some(Reason::Lost));
+    let Some(held) = held else {
+        tracing::warn!(run = run.id, attempt = run.attempt, "the run is not this worker's any more");
+        return Ok(Done::Leave);
+    };
+    match (stopped, error.kind) {
+        (_, Kind::Superseded) if held.committing => {
             // A target says so, not the store: whoever settled the run there came no further.
             let why = "the run was given up by an attempt before this one and settled as not committed";
-            return settle(worker, run, &RunError::new(Kind::Internal, why)).await;
-        }
-        (Some(Reason::Lost), _) | (None, Kind::Superseded) => {
-            tracing::warn!(run = run.id, attempt = run.attempt, "the run is not this worker's any more");
-            return Ok(Done::Leave);
+            settle(worker, run, &report::failure(&RunError::new(Kind::Internal, why))).await
         }
         (Some(Reason::Shutdown), Kind::Cancelled) => {
+            // A heartbeat would take the run back.
+            attempt.beside.shutdown().await;
             worker.services.store.let_go(run, worker.services.clock.now().into()).await?;
             tracing::info!(run = run.id, attempt = run.attempt, "the run is given back, for another worker to take");
-            return Ok(Done::Hide(Duration::from_secs(1)));
+            Ok(Done::Hide(Duration::from_secs(1)))
         }
-        (Some(Reason::Timeout), Kind::Cancelled) => {
-            return fail(worker, run, attempt, &RunError::new(Kind::Timeout, timeout_text(run))).await;
+        (Some(Reason::Timeout), Kind::Cancelled) => fail(worker, run, attempt, &timeout(run)).await,
+        // It is stopped by the heartbeat that learns of it, or by the gate, which may come first.
+        (_, Kind::Cancelled | Kind::Superseded) if held.cancel_requested && !held.committing => {
+            cancelled(worker, run, attempt).await
         }
-        (_, Kind::Cancelled | Kind::Superseded) if !is_committing(worker, run).await? => {
-            worker.services.store.keep_reading(run, &report::reading(&attempt.progress, run.attempt)).await?;
-            let (progress, receipt) = (Some(report::progress(&attempt.progress)), attempt.kept(Vec::new()));
-            let end_now = End { progress, receipt, ..End::cancelled() };
-            return end_without_rows(worker, run, end_now).await;
+        (_, Kind::Superseded) => Ok(Done::Leave),
+        _ if error.kind.is_retryable() && run.failures + 1 < run.max_attempts => {
+            try_again(worker, run, attempt, &error).await
         }
-        _ => {}
+        _ => fail(worker, run, attempt, &error).await,
     }
-    if error.kind.is_retryable() && run.failures + 1 < run.max_attempts {
-        let delay = delay(&attempt.retry, run.failures);
-        let again = Time(worker.services.clock.now() + chrono::Duration::from_std(delay).unwrap_or_default() * 2);
-        tracing::warn!(run = run.id, %error, delay = delay.as_secs(), "the run failed and will be tried again");
-        let now = worker.services.clock.now().into();
-        if worker.services.store.give_back(run, &report::failure(error), again, now).await? {
-            return Ok(Done::Hide(delay));
-        }
+}
+
+/// The run as it is, if it is this attempt that holds it.
+async fn held(worker: &Worker, run: &Run) -> Result<Option<Run>> {
+    let current = worker.services.store.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
+    Ok(current.filter(|now| now.attempt == run.attempt && now.status == RunStatus::Running))
+}
+
+async fn cancelled(worker: &Worker, run: &Run, attempt: &Attempt) -> Result<Done> {
+    keep_reading(worker, run, attempt).await;
+    let (progress, receipt) = (Some(report::progress(&attempt.progress)), attempt.kept(Vec::new()));
+    end_without_rows(worker, run, End { progress, receipt, ..End::cancelled() }).await
+}
+
+/// Gives the run back, for another attempt after a while.
+async fn try_again(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -> Result<Done> {
+    let delay = delay(&attempt.retry, run.failures);
+    tracing::warn!(run = run.id, %error, delay = delay.as_secs(), "the run failed and will be tried again");
+    let now = worker.services.clock.now().into();
+    if worker.services.store.give_back(run, &report::failure(error), delay, now).await? {
+        return Ok(Done::Hide(delay));
     }
-    fail(worker, run, attempt, error).await
+    match held(worker, run).await? {
+        None => Ok(Done::Leave),
+        Some(held) if held.cancel_requested && !held.committing => cancelled(worker, run, attempt).await,
+        Some(_) => fail(worker, run, attempt, error).await,
+    }
 }
 
 /// Seconds until the next attempt: doubled with each failure, of which a random half is left out.
@@ -299,12 +329,11 @@ fn delay(retry: &Retry, failures: u32) -> Duration {
 
 async fn fail(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -> Result<Done> {
     tracing::warn!(run = run.id, %error, "run failed");
-    if is_committing(worker, run).await? {
-        return settle(worker, run, error).await;
+    if held(worker, run).await?.is_some_and(|held| held.committing) {
+        return settle(worker, run, &report::failure(error)).await;
     }
-    let spool = attempt.progress.finish_errors().unwrap_or_default();
-    let errors_attempt = report::keep_errors(&worker.services.store, run, spool.as_deref()).await?;
-    worker.services.store.keep_reading(run, &report::reading(&attempt.progress, run.attempt)).await?;
+    let errors_attempt = keep_errors(worker, run, attempt).await;
+    keep_reading(worker, run, attempt).await;
     let mut rows = report::rows(&attempt.progress, 0);
     rows.rows_out = 0;
     let failed = End {
@@ -317,68 +346,35 @@ async fn fail(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -
     end_without_rows(worker, run, failed).await
 }
 
-/// Whether this attempt holds the run, and it or one before it may have committed.
-async fn is_committing(worker: &Worker, run: &Run) -> Result<bool> {
-    let current = worker.services.store.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
-    Ok(current.is_some_and(|now| now.committing && now.attempt == run.attempt && now.status == RunStatus::Running))
+/// Keeps the rejected rows of an attempt that failed. It has failed whether they can be kept or not, and executing it once
+/// more would not help.
+async fn keep_errors(worker: &Worker, run: &Run, attempt: &Attempt) -> Option<u32> {
+    let kept = match attempt.progress.finish_errors() {
+        Ok(spool) => {
+            report::keep_errors(&worker.services.store, run, spool.as_deref()).await.map_err(|e| e.to_string())
+        }
+        Err(error) => Err(error.message),
+    };
+    kept.unwrap_or_else(|error| {
+        tracing::warn!(run = run.id, error, "the rejected rows of the run could not be kept");
+        None
+    })
 }
 
-fn succeeded(rows: Rows, progress: Option<shared::models::run::Progress>) -> End {
+/// Keeps what an attempt without rows has read; that it cannot be kept is no reason to execute it once more.
+async fn keep_reading(worker: &Worker, run: &Run, attempt: &Attempt) {
+    let reading = report::reading(&attempt.progress, run.attempt);
+    if let Err(error) = worker.services.store.keep_reading(run, &reading).await {
+        tracing::warn!(run = run.id, %error, "what the run has read could not be kept for its receipt");
+    }
+}
+
+pub(crate) fn succeeded(rows: Rows, progress: Option<shared::models::run::Progress>) -> End {
     let status = if rows.failed > 0 { RunStatus::CompletedWithErrors } else { RunStatus::Completed };
     End { rows: Some(rows), progress, ..End::of(status) }
 }
 
-/// Ends a run that may have committed: what the target says decides between completed and failed.
-async fn settle(worker: &Worker, run: &Run, error: &RunError) -> Result<Done> {
-    let store = &worker.services.store;
-    let current = store.run(&run.tenant_id, &run.pipeline_id, &run.id).await?;
-    let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await?;
-    let Some(version) = version else { return Ok(Done::Delete) };
-    let tables = job::written(worker, &version).await.map_err(shared::Error::internal)?;
-    let earlier = job::earlier(worker, run).await.map_err(shared::Error::internal)?;
-    let (mut there, mut missing) = (Vec::new(), Vec::new());
-    // Every table is asked: what is settled at one must not be left open at the next.
-    for (_, schema) in &tables {
-        let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings).await;
-        let into = if settled.map_err(shared::Error::internal)? { &mut there } else { &mut missing };
-        into.push(schema.name.clone());
-    }
-    for (_, connector, config) in &job::databases(worker, &version).await.map_err(shared::Error::internal)? {
-        let schema = job::table_schema(worker, &run.tenant_id, &version.schema_id).await;
-        let schema = schema.map_err(shared::Error::internal)?;
-        let settled = targets::database::settle(connector, config, &schema, &run.id, &earlier).await;
-        let into = if settled.map_err(shared::Error::internal)? { &mut there } else { &mut missing };
-        into.push(format!("{} in {}", config.table.as_ref().unwrap_or(&schema.name), connector.name));
-    }
-    tracing::warn!(run = run.id, ?there, ?missing, "the run was settled at its targets");
-    let finish = match (missing.is_empty(), current.rows) {
-        (true, rows) => succeeded(rows.unwrap_or_default(), None),
-        (false, rows) => {
-            let rows = rows.map(|r| Rows { rows_out: 0, ..r });
-            End { rows, ..End::failed(report::failure(&partly(error, &there, &missing))) }
-        }
-    };
-    let receipt = Some(receipt::kept(&version, receipt::written(worker, run, &version).await?));
-    end(worker, run, End { receipt, ..finish }).await
-}
-
-/// The error of a run whose rows are in some of its tables.
-fn partly<T: std::fmt::Debug>(error: &RunError, there: &[T], missing: &[T]) -> RunError {
-    if there.is_empty() {
-        return error.clone();
-    }
-    let names = |tables: &[T]| tables.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-    let message = format!(
-        "{}; the rows of the run are in the table of {} and not in that of {}: a retry of this run brings them into the latter \
-         alone",
-        error.message,
-        names(there),
-        names(missing)
-    );
-    RunError { message, ..error.clone() }
-}
-
-async fn end(worker: &Worker, run: &Run, end: End) -> Result<Done> {
+pub(crate) async fn end(worker: &Worker, run: &Run, end: End) -> Result<Done> {
     has_ended(worker, run, &end).await?;
     Ok(Done::Delete)
 }
@@ -399,17 +395,4 @@ async fn has_ended(worker: &Worker, run: &Run, end: &End) -> Result<bool> {
         tracing::warn!(run = run.id, status, "the run was ended by someone else before");
     }
     Ok(ended)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_that_is_in_some_of_its_tables_says_in_which() {
-        let error = RunError::new(Kind::TargetUnavailable, "the lake does not answer");
-        assert_eq!(partly(&error, &[], &["a"]).message, error.message);
-        let told = partly(&error, &["people"], &["orders", "names"]).message;
-        assert!(told.contains("in the table of \"people\" and not in that of \"orders\", \"names\""), "{told}");
-    }
 }

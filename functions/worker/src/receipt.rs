@@ -17,15 +17,15 @@ use shared::{Error, Result, canonical, receipt};
 pub(crate) async fn written(worker: &Worker, run: &Run, version: &Pipeline) -> Result<Vec<Target>> {
     let earlier = job::earlier(worker, run).await.map_err(Error::internal)?;
     let mut found = Vec::new();
-    for (node, schema) in job::written(worker, version).await.map_err(Error::internal)? {
+    for (node, schema) in job::ever_written(worker, version).await.map_err(Error::internal)? {
         for schema in [&rejected::schema(&schema), &schema] {
             let target = targets::recorded(&run.tenant_id, schema, &run.id, &earlier, &worker.settings).await;
             found.extend(target.map_err(Error::internal)?.map(|target| at(&node, target)));
         }
     }
-    for (node, connector, config) in &job::databases(worker, version).await.map_err(Error::internal)? {
-        let schema = job::table_schema(worker, &run.tenant_id, &version.schema_id).await.map_err(Error::internal)?;
-        let target = targets::database::recorded(connector, config, &schema, &run.id, &earlier).await;
+    let (databases, _) = job::databases(worker, version).await.map_err(Error::internal)?;
+    for job::Database { node, connector, config, schema } in &databases {
+        let target = targets::database::recorded(connector, config, schema, &run.id, &earlier).await;
         found.extend(target.map_err(Error::internal)?.map(|target| at(node, target)));
     }
     Ok(found)

@@ -120,6 +120,9 @@ pub struct Run {
     /// Failures that workers reported; `maxAttempts` counts these.
     pub failures: u32,
     pub retry_of: Option<String>,
+    /// The one retry that it has: a second one would not know of the first one's rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_by: Option<String>,
     pub scheduled_for: Option<Time>,
     pub created_at: Time,
     pub started_at: Option<Time>,
@@ -136,6 +139,9 @@ pub struct Run {
     pub cancel_requested: bool,
     /// Until when a worker holds it.
     pub lease_until: Option<Time>,
+    /// When the next attempt may begin, after one that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
     /// The worker that holds or held it.
     pub worker: Option<String>,
     /// All attempts so far; the last one is that of `worker`.
@@ -281,9 +287,17 @@ pub struct ProgressView {
 }
 
 impl Run {
-    /// How often a worker took the run and did not say what became of it, a worker that holds it now included.
+    /// How often a worker took the run and did not say what became of it, a worker that holds it now included. One that gave
+    /// it back, as each does that is shut down, has said so.
     pub fn lost_attempts(&self) -> u32 {
-        self.attempt.saturating_sub(self.failures)
+        let lost = self.attempts.iter().filter(|attempt| attempt.outcome.is_none()).count();
+        u32::try_from(lost).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it is final and may have left staged files: some worker had it, and none came to its commit. What one that did
+    /// come to it has staged was removed, or kept, when it was settled.
+    pub fn may_have_left(&self) -> bool {
+        self.attempt > 0 && !self.committing && matches!(self.status, RunStatus::Failed | RunStatus::Cancelled)
     }
 
     /// Why it is given up whose workers never come to an end of it.

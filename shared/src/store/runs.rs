@@ -10,7 +10,7 @@ pub use hold::{Beat, Claim};
 use super::idempotency::{Created, Idempotency};
 use super::keys::{self, Key};
 use super::resources::{Listed, Slice};
-use super::{Item, Query, Store, Transacted, item, key_item, n};
+use super::{Item, Query, Store, Transacted, item, key_item, n, s};
 use crate::error::{Error, Result};
 use crate::models::run::{Run, RunStatus};
 use crate::models::time::{JsonText, Time};
@@ -29,12 +29,27 @@ pub fn resend_delay(resends: u32) -> Duration {
     Duration::seconds(PENDING_SECONDS << resends.min(6))
 }
 
+/// The refusal of a second retry of a run.
+pub fn already_retried(old: &Run, newest: &Run) -> Error {
+    Error::conflict(
+        "RUN_RETRIED",
+        format!(
+            "{} has been retried already; its newest retry is {}, which is {}: retry that one instead where it is needed, since \
+             it knows of the rows of all runs before it",
+            old.id,
+            newest.id,
+            newest.status.name()
+        ),
+    )
+}
+
 impl Store {
     /// Keeps a new run together with its pipeline being there. Where `alone` is the pipeline state's `turn`, two
-    /// runs that both want to be alone meet, and the later one is refused.
+    /// runs that both want to be alone meet, and the later one is refused. A run that is retried is retried once: its retries
+    /// are a chain, in which each knows of all rows before it.
     ///
     /// # Errors
-    /// 404 where the pipeline went away, 409 where another run came first.
+    /// 404 where the pipeline went away, 409 where another run, or another retry of the same run, came first.
     pub async fn create_run(
         &self,
         run: &Run,
@@ -47,12 +62,18 @@ impl Store {
         if let Some(turn) = alone {
             writes.push(self.take_turn(run, turn)?);
         }
+        if let Some(old) = &run.retry_of {
+            writes.push(self.mark_retried(run, old)?);
+        }
         match self.transact(writes).await? {
             Transacted::Done => Ok(Created::Now),
             Transacted::Refused(places) => match self.refused_before(idempotency).await? {
                 Some(before) => Ok(before),
                 None if places.contains(&0) => Err(Error::not_found("pipeline", &run.pipeline_id)),
-                None => Err(Error::conflict("RUN_ACTIVE", "another run of this pipeline was started in this moment")),
+                None => {
+                    self.not_retried(run).await?;
+                    Err(Error::conflict("RUN_ACTIVE", "another run of this pipeline was started in this moment"))
+                }
             },
         }
     }
@@ -72,6 +93,44 @@ impl Store {
             TransactWriteItem::builder().put(put).build(),
             self.put_mark(&keys::live(&run.tenant_id, &run.pipeline_id, &run.id))?,
         ])
+    }
+
+    fn mark_retried(&self, run: &Run, old: &str) -> Result<TransactWriteItem> {
+        let update = Update::builder()
+            .table_name(self.table())
+            .set_key(Some(key_item(&keys::run(&run.tenant_id, &run.pipeline_id, old))))
+            .update_expression("SET retriedBy = :run")
+            .condition_expression("attribute_exists(PK) AND attribute_not_exists(retriedBy)")
+            .expression_attribute_values(":run", s(&run.id))
+            .build()
+            .map_err(Error::internal)?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// # Errors
+    /// 409 where the run that this one retries has been retried by another one.
+    async fn not_retried(&self, run: &Run) -> Result<()> {
+        let Some(id) = &run.retry_of else { return Ok(()) };
+        let old = self.run(&run.tenant_id, &run.pipeline_id, id).await?;
+        match self.newest_retry(&old).await? {
+            Some(newest) => Err(already_retried(&old, &newest)),
+            None => Ok(()),
+        }
+    }
+
+    /// The last of the retries of a run, each of which retries the one before it; none where there is none.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn newest_retry(&self, run: &Run) -> Result<Option<Run>> {
+        let mut newest = None;
+        let mut next = run.retried_by.clone();
+        while let Some(id) = next.take() {
+            let Some(retry) = self.find_run(&run.tenant_id, &run.pipeline_id, &id).await? else { break };
+            next.clone_from(&retry.retried_by);
+            newest = Some(retry);
+        }
+        Ok(newest)
     }
 
     fn take_turn(&self, run: &Run, turn: u64) -> Result<TransactWriteItem> {

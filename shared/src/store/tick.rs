@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::models::run::Run;
 use crate::models::time::Time;
 use aws_sdk_dynamodb::types::{DeleteRequest, WriteRequest};
+use std::pin::Pin;
 
 /// A run, or what is left of a pipeline, that is to be looked after.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,11 +115,12 @@ impl Store {
         Ok(self.get::<serde_json::Value>(&keys::tombstone(tenant, pipeline)).await?.is_some())
     }
 
-    /// Removes what lies below a deleted pipeline, but for runs that are not final.
+    /// Removes what lies below a deleted pipeline, but for runs that are not final, and for those of which `discard` cannot
+    /// remove what they have left at their targets; as long as there are any, the versions stay, which say where that is.
     ///
     /// # Errors
     /// Where the table does not answer; what is left is removed by the next purge.
-    pub async fn purge(&self, tenant: &str, pipeline: &str) -> Result<Purged> {
+    pub async fn purge(&self, tenant: &str, pipeline: &str, discard: &Discard<'_>) -> Result<Purged> {
         let partition = keys::under_pipeline(tenant, pipeline);
         let mut waiting = 0;
         let mut after: Option<String> = None;
@@ -137,9 +139,14 @@ impl Store {
                         waiting += 1;
                         continue;
                     }
+                    if run.may_have_left() && !discard(run.clone()).await {
+                        waiting += 1;
+                        continue;
+                    }
                     self.purge_errors(tenant, &run.id).await?;
                 }
-                if sk.starts_with(keys::LIVE) {
+                // The versions come after all runs.
+                if sk.starts_with(keys::LIVE) || (sk.starts_with(keys::VERSIONS) && waiting > 0) {
                     continue;
                 }
                 gone.push(Key { pk: partition.clone(), sk });
@@ -193,11 +200,14 @@ impl Store {
     }
 }
 
+/// Removes what a final run has left at its targets. False where it could not.
+pub type Discard<'a> = dyn Fn(Run) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> + Send + Sync + 'a;
+
 /// How a purge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purged {
     /// Nothing is left.
     Done,
-    /// So many runs are not final yet.
+    /// So many runs are not final yet, or have left something that could not be removed.
     Waiting(usize),
 }

@@ -175,7 +175,8 @@ fn of_run(number: u64, seen: &Seen, now: &Run, cancelled: bool) -> Vec<String> {
         // The storm was too much for it, and it says so.
         (RunStatus::Failed, Expected::Rows { .. } | Expected::OneRejected { .. })
             if matches!(error, Some(("TARGET_UNAVAILABLE" | "SOURCE_UNAVAILABLE" | "INTERNAL", true))) => {}
-        (RunStatus::Failed, _) if now.lost_attempts() > MOST_LOST && error == Some(("DELIVERED_TOO_OFTEN", false)) => {}
+        (RunStatus::Failed, _) if now.lost_attempts() >= MOST_LOST && error == Some(("DELIVERED_TOO_OFTEN", false)) => {
+        }
         (status, expected) => {
             wrong.push(format!("is {status:?} with {error:?} and {counted:?} instead of {expected:?}"))
         }

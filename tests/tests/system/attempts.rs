@@ -7,7 +7,7 @@ use shared::launch;
 use shared::models::run::{MOST_LOST, Progress, Rows, Run, Trigger};
 use shared::models::time::Time;
 use shared::queue::{Message, Task};
-use shared::store::runs::Claim;
+use shared::store::runs::{Claim, End, Ender};
 use std::path::PathBuf;
 use tests::World;
 use tests::s3::S3;
@@ -49,6 +49,14 @@ impl People {
             Claim::Taken(run) => *run,
             other => panic!("nobody else wants it: {other:?}"),
         }
+    }
+
+    /// A worker comes to the run's commit and dies there.
+    async fn lost_in_commit(&self, run: &Run, seconds_ago: i64) -> Run {
+        let held = self.lost(run, seconds_ago).await;
+        let store = &self.world.stack.services().store;
+        assert!(store.enter_committing(&held, Rows::default(), &Progress::default(), None).await.unwrap());
+        held
     }
 
     /// A file that an attempt has staged.
@@ -107,10 +115,8 @@ async fn an_attempt_that_finds_the_commit_removes_what_others_had_staged_and_not
     assert_eq!(people.finished(&run).await["status"], "completed");
     // As it lay there when the worker died that had committed: not reported, with a file of an attempt before it.
     let staged = people.staged(&run);
-    let store = &people.world.stack.services().store;
     let again = people.run().await;
-    let held = people.lost(&again, 60).await;
-    assert!(store.enter_committing(&held, Rows::default(), &Progress::default(), None).await.unwrap());
+    people.lost_in_commit(&again, 60).await;
     let log = people.world.lake().join(&people.schema).join("_delta_log/00000000000000000001.json");
     let text = std::fs::read_to_string(&log).unwrap();
     // The commit of the first run is that of the second one, whose id has the same length.
@@ -178,6 +184,170 @@ async fn a_dead_letter_ends_a_run_whose_workers_all_died_and_what_they_staged_is
         "{ended}"
     );
     wait("what was staged is removed", async || !staged.exists()).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_run_that_has_ended_sends_for_what_its_workers_left() {
+    let people = People::new().await;
+    let run = people.run().await;
+    let held = people.lost(&run, 60).await;
+    let staged = people.staged(&run);
+    let store = &people.world.stack.services().store;
+    let now = Time(Clock::default().now());
+    // As it is where the dead letter has ended the run, and could not send for the rest.
+    assert!(store.end_run(&held, Ender::Unheld(now), &End::failed(held.given_too_often()), now).await.unwrap());
+    people.bury(&run).await;
+    wait("what was staged is removed", async || !staged.exists()).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_run_that_one_worker_lost_in_its_commit_ends_nothing_either() {
+    let people = People::new().await;
+    let run = people.run().await;
+    people.lost_in_commit(&run, 120).await;
+    people.bury(&run).await;
+    let depth = people.world.stack.services().queue.depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight, depth.delayed), (0, 0, 1), "it is sent again after a lease");
+    people.send(Task::Run, &run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!((&ended["status"], &ended["attempt"]), (&json!("completed"), &json!(2)), "{ended}");
+}
+
+#[tokio::test]
+async fn a_run_that_all_workers_lost_in_its_commit_says_that_and_not_that_it_took_too_long() {
+    let people = People::new().await;
+    let run = people.run().await;
+    for lost in 0..MOST_LOST - 1 {
+        people.lost(&run, 3000 - i64::from(lost) * 30).await;
+    }
+    people.lost_in_commit(&run, 100).await;
+    people.bury(&run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("DELIVERED_TOO_OFTEN")),
+        "{ended}"
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_workers_gave_back_is_not_one_that_they_died_of() {
+    let people = People::new().await;
+    let run = people.run().await;
+    let store = &people.world.stack.services().store;
+    for given in 0..2 * MOST_LOST {
+        let held = people.lost(&run, 3000 - i64::from(given) * 30).await;
+        let then = Time(held.attempts.last().unwrap().started_at.0 + chrono::Duration::seconds(1));
+        assert!(store.let_go(&held, then).await.unwrap());
+    }
+    people.send(Task::Run, &run).await;
+    let ended = people.finished(&run).await;
+    assert_eq!((&ended["status"], &ended["attempt"]), (&json!("completed"), &json!(2 * MOST_LOST + 1)), "{ended}");
+}
+
+#[tokio::test]
+async fn a_run_that_failed_is_not_taken_before_its_delay_is_over_and_given_back_once() {
+    let people = People::new().await;
+    let run = people.run().await;
+    let held = people.lost(&run, 0).await;
+    let store = &people.world.stack.services().store;
+    let error = held.given_too_often();
+    let now = Time(Clock::default().now());
+    let delay = std::time::Duration::from_secs(120);
+    for sent in ["the request", "the same one again, whose answer was lost"] {
+        assert!(store.give_back(&held, &error, delay, now).await.unwrap(), "{sent}");
+    }
+    let early = Time(now.0 + chrono::Duration::seconds(119));
+    match store.claim("acme", &people.pipeline, &run.id, "too early", early).await.unwrap() {
+        Claim::Held(until) => assert_eq!(until, Time(now.0 + chrono::Duration::seconds(120))),
+        other => panic!("it waits: {other:?}"),
+    }
+    let due = Time(now.0 + chrono::Duration::seconds(120));
+    let taken = store.claim("acme", &people.pipeline, &run.id, "in time", due).await.unwrap();
+    assert!(matches!(taken, Claim::Taken(run) if run.failures == 1));
+}
+
+#[tokio::test]
+async fn a_run_whose_table_lost_its_schema_ends_as_the_table_says() {
+    let people = People::new().await;
+    let (gone, there) = (people.run().await, people.run().await);
+    people.lost_in_commit(&gone, 60).await;
+    let fields = json!([{"name": "id", "dataType": "integer"}, {"name": "name", "dataType": "text"}]);
+    people.send(Task::Run, &there).await;
+    assert_eq!(people.finished(&there).await["status"], "completed");
+    // The pipeline moves to another schema, and nothing uses the old one any more.
+    let other = people.world.schema("others", fields).await;
+    let api = &people.world.api;
+    api.put(&format!("/pipelines/{}", people.pipeline), &json!({"schemaId": other})).await.expect(200);
+    api.delete(&format!("/schemas/{}", people.schema)).await.expect(204);
+    people.send(Task::Run, &gone).await;
+    let ended = people.finished(&gone).await;
+    assert_eq!((&ended["status"], &ended["error"]["code"]), (&json!("failed"), &json!("INVALID_PIPELINE")), "{ended}");
+    let table = people.world.lake().join(&people.schema);
+    let last = std::fs::read_to_string(table.join("_delta_log/00000000000000000002.json")).unwrap();
+    assert!(last.contains(&gone.id), "it was settled there: {last}");
+}
+
+#[tokio::test]
+async fn a_run_whose_database_nobody_can_ask_any_more_fails_and_says_so() {
+    let people = People::new().await;
+    let api = &people.world.api;
+    let away = json!({
+        "name": "away", "type": "postgresql", "config": {"host": "127.0.0.1", "port": 1, "database": "d"},
+        "authMethod": "password", "authConfig": {"username": "u", "password": "p"}
+    });
+    let away = api.create("/connectors", &away).await;
+    let path = format!("/pipelines/{}", people.pipeline);
+    let body = |target: Value| {
+        json!({
+            "nodes": [{"id": "s", "nodeType": "source", "config": {}}, {"id": "t", "nodeType": "target", "config": target}],
+            "edges": [{"source": "s", "target": "t"}],
+        })
+    };
+    api.put(&path, &body(json!({"connectorId": away, "table": "people"}))).await.expect(200);
+    let run = people.run().await;
+    people.lost_in_commit(&run, 60).await;
+    api.put(&path, &body(json!({}))).await.expect(200);
+    api.delete(&format!("/connectors/{away}")).await.expect(204);
+    people.send(Task::Run, &run).await;
+    let ended = people.finished(&run).await;
+    let said = ended["error"]["message"].as_str().unwrap_or_default();
+    assert_eq!(ended["status"], "failed", "{ended}");
+    assert!(said.contains("is not known") && said.contains("\"people\"") && said.contains(&away), "{said}");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_deleted_after_a_crash_leaves_no_staged_files() {
+    let people = People::new().await;
+    let run = people.run().await;
+    let held = people.lost(&run, 60).await;
+    let staged = people.staged(&run);
+    let store = &people.world.stack.services().store;
+    let now = Time(Clock::default().now());
+    // It waits for its next attempt, so that it is cancelled without a worker.
+    assert!(store.give_back(&held, &held.given_too_often(), std::time::Duration::ZERO, now).await.unwrap());
+    people.world.api.delete(&format!("/pipelines/{}", people.pipeline)).await.expect(204);
+    wait("the pipeline is purged", async || !store.is_deleted("acme", &people.pipeline).await.unwrap()).await;
+    assert!(!staged.exists(), "what was staged is still there");
+    assert!(store.find_run("acme", &people.pipeline, &run.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_run_in_its_commit_ends_although_its_pipeline_is_deleted() {
+    let people = People::new().await;
+    let run = people.run().await;
+    people.lost_in_commit(&run, 60).await;
+    let services = people.world.stack.services();
+    people.world.api.delete(&format!("/pipelines/{}", people.pipeline)).await.expect(204);
+    wait("the purge waits for the run", async || {
+        let depth = services.queue.depth().await.unwrap();
+        depth.visible == 0 && depth.in_flight == 1
+    })
+    .await;
+    people.send(Task::Run, &run).await;
+    let store = &services.store;
+    wait("the pipeline is purged", async || !store.is_deleted("acme", &people.pipeline).await.unwrap()).await;
+    assert!(store.find_run("acme", &people.pipeline, &run.id).await.unwrap().is_none());
 }
 
 #[tokio::test]

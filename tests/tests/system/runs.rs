@@ -270,6 +270,38 @@ async fn a_retry_of_a_failed_run_writes_once() {
 }
 
 #[tokio::test]
+async fn a_run_is_retried_once_and_then_its_newest_retry_is_named() {
+    let world = World::new().await;
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", people()).await;
+    let id = world.copy(&connector, &schema).await;
+    let first = world.run(&id).await["id"].as_str().unwrap().to_owned();
+    let retry = |run: &str| format!("/pipelines/{id}/runs/{run}/retry");
+    let (path, empty) = (retry(&first), json!({}));
+    let answers = futures::future::join_all((0..6).map(|_| world.api.post(&path, &empty))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status.as_u16() == 201);
+    assert_eq!((made.len(), refused.len()), (1, 5), "one of those who ask at once");
+    assert!(refused.iter().all(|a| matches!(a.json()["code"].as_str(), Some("RUN_RETRIED" | "BUSY"))), "{refused:?}");
+    let second = made[0].json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.api.finished(&id, &second).await["status"], "failed");
+    world.file("people.csv", "id,name,born\n1,a,\n2,b,\n");
+    let third = world.api.create(&retry(&second), &json!({})).await;
+    assert_eq!(world.api.finished(&id, &third).await["status"], "completed");
+    for before in [&first, &second] {
+        let refused = world.api.post(&retry(before), &json!({})).await.expect(409).json();
+        let said = refused["detail"].as_str().unwrap();
+        assert_eq!(refused["code"], "RUN_RETRIED");
+        assert!(said.contains(&third) && said.contains("completed"), "{said}");
+    }
+    assert_eq!(world.api.rows(&schema).await.len(), 2);
+    // What was rolled back may be brought again.
+    world.api.post(&format!("/pipelines/{id}/runs/{third}/rollback"), &json!({})).await.expect(200);
+    let fourth = world.api.create(&retry(&third), &json!({})).await;
+    assert_eq!(world.api.finished(&id, &fourth).await["status"], "completed");
+    assert_eq!(world.api.rows(&schema).await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_pending_run_is_cancelled_at_once_and_a_final_one_is_not() {
     let world = World::with(|o| o.worker = false).await;
     let connector = world.connector("people", "people.csv").await;

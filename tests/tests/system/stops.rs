@@ -26,6 +26,20 @@ async fn a_running_run_is_cancelled_within_five_seconds_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_run_that_learns_at_its_commit_that_it_is_cancelled_ends_there_and_then() {
+    let world = World::new().await;
+    let stalled = Stalled::start(&world.api, world.folder(), &world.lake(), json!({})).await;
+    world.api.post(&format!("{}/cancel", stalled.path()), &json!({})).await.expect(202);
+    // Most times it is at its commit before its next heartbeat; it is cancelled by the one or the other.
+    stalled.s3.release();
+    let run = world.api.finished(&stalled.pipeline, &stalled.run).await;
+    assert_eq!((&run["status"], &run["attempt"]), (&json!("cancelled"), &json!(1)), "{run}");
+    let receipt = world.api.get(&format!("{}/receipt", stalled.path())).await.expect(200).json();
+    assert_eq!(receipt["attempts"][0]["outcome"], "cancelled", "{receipt}");
+    stalled.assert_nothing_is_left(&world.api).await;
+}
+
+#[tokio::test]
 async fn a_run_that_takes_too_long_fails_and_leaves_nothing() {
     let world = World::new().await;
     let limit = json!({"timeoutSeconds": 1});
@@ -79,7 +93,7 @@ async fn a_run_that_may_have_committed_is_not_cancelled_while_it_waits_for_its_n
         node_id: None,
         retryable: true,
     };
-    assert!(store.give_back(&held, &error, now, now).await.unwrap());
+    assert!(store.give_back(&held, &error, Duration::ZERO, now).await.unwrap());
     let path = format!("/pipelines/{}/runs/{}", run.pipeline_id, run.id);
     let refused = world.api.post(&format!("{path}/cancel"), &json!({})).await.expect(409).json();
     assert_eq!(refused["code"], "RUN_COMMITTING", "{refused}");

@@ -11,7 +11,7 @@ use crate::error::{Kind, RunError};
 use crate::nodes::tap::{self, drain};
 use crate::nodes::validate;
 use crate::sources::Past;
-use crate::targets::{self, Target, rejected};
+use crate::targets::{self, Target, rejected, unless};
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_plan::ExecutionPlan;
 use shared::models::node::NodeConfig;
@@ -83,7 +83,7 @@ impl Run<'_> {
         };
         if let Some(plans) = planned {
             let session = self.stage(plans).await?;
-            self.hooks.gate.enter().await?;
+            unless(&stop, self.enter(&session)).await?;
             return self.commit(&session).await;
         }
         self.hooks
@@ -91,6 +91,14 @@ impl Run<'_> {
             .log("committing", "The rows of this run are in all its targets already; nothing is read again.");
         let session = session::open(self.job, self.settings, false, 0)?;
         self.commit(&session).await
+    }
+
+    /// Makes the targets ready for their commits and passes the gate.
+    async fn enter(&mut self, session: &SessionState) -> Result<(), RunError> {
+        for open in &mut self.targets {
+            open.target.prepare(session).await?;
+        }
+        self.hooks.gate.enter().await
     }
 
     /// Opens everything and plans what is to be executed; none where all targets have their rows.
@@ -240,19 +248,19 @@ impl Run<'_> {
     }
 
     async fn commit(&mut self, session: &SessionState) -> Result<Outcome, RunError> {
-        let progress = &self.hooks.progress;
+        let (progress, stop) = (&self.hooks.progress, &self.hooks.stop);
         let nothing_ran = self.targets.iter().all(|open| open.target.already_committed());
         let mut outcome = Outcome { rows_in: accounting::rows_in(self.graph), ..Outcome::default() };
         outcome.failed_rows = progress.rejected();
         for target in &mut self.rejected {
-            target.commit(session).await?;
+            target.commit(session, stop).await?;
             outcome.targets.extend(target.receipt());
         }
         for open in &mut self.targets {
             let Some(node) = self.graph.nodes.get(open.node) else { continue };
             let begun = Instant::now();
             let ran = !open.target.already_committed();
-            let committed = open.target.commit(session).await.map_err(|e| e.at(&node.id))?;
+            let committed = open.target.commit(session, stop).await.map_err(|e| e.at(&node.id))?;
             outcome.targets.extend(open.target.receipt());
             outcome.rows_out += committed.rows_out;
             outcome.skipped_rows += committed.skipped;

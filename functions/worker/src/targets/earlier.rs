@@ -26,6 +26,9 @@ impl Target {
     /// `Kind::Superseded` where the run was settled; `Kind::TargetUnavailable`.
     pub(super) async fn look(&self) -> Result<Look, RunError> {
         match transaction(&self.place, &self.table, &self.run_id).await? {
+            Some(COMMITTED) if self.replaces_own && self.is_of_attempt_before().await? => {
+                return Ok(Look { done_by: None, replaces: Some(self.run_id.clone()) });
+            }
             Some(COMMITTED) => return Ok(Look { done_by: Some(self.run_id.clone()), replaces: None }),
             Some(_) => {
                 return Err(RunError::new(
@@ -51,6 +54,18 @@ impl Target {
             }
         }
         Ok(Look::default())
+    }
+
+    /// Whether the run's rows in the table are those of an attempt before this one.
+    ///
+    /// # Errors
+    /// `Kind::TargetUnavailable`.
+    pub(super) async fn is_of_attempt_before(&self) -> Result<bool, RunError> {
+        match log::find(&self.place, &self.table, &self.run_id).await {
+            Ok(entry) => Ok(entry.facts.is_some_and(|facts| facts.attempt < self.attempt)),
+            Err(error) if error.kind == Kind::Target => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes out the rows that `run` appended.

@@ -1,5 +1,6 @@
 //! A target as the engine sees it: a table of the lake, or of a database.
 
+use super::files::unless;
 use super::target::Committed;
 use super::watermark::Watermark;
 use super::{database, target};
@@ -85,11 +86,23 @@ impl Target {
     ///
     /// # Errors
     /// `Kind::Target` where truncate would replace the table with nothing; `Kind::Superseded` where the run was settled
-    /// meanwhile; `Kind::Target`, `Kind::TargetUnavailable`, `Kind::Resources`.
-    pub async fn commit(&mut self, session: &SessionState) -> Result<Committed, RunError> {
+    /// meanwhile; `Kind::Cancelled` on `stop`; `Kind::Target`, `Kind::TargetUnavailable`, `Kind::Resources`.
+    pub async fn commit(&mut self, session: &SessionState, stop: &CancellationToken) -> Result<Committed, RunError> {
         match self {
-            Self::Lake(target) => target.commit(session).await,
-            Self::Database(target) => target.commit().await,
+            Self::Lake(target) => target.commit(session, stop).await,
+            // The transaction ends with its connection; whether it came to its end the ledger says.
+            Self::Database(target) => unless(stop, target.commit()).await,
+        }
+    }
+
+    /// Does before the gate what of a commit takes long and can be done without being seen.
+    ///
+    /// # Errors
+    /// As [`Target::commit`].
+    pub async fn prepare(&mut self, session: &SessionState) -> Result<(), RunError> {
+        match self {
+            Self::Lake(target) => target.prepare(session).await,
+            Self::Database(_) => Ok(()),
         }
     }
 

@@ -15,6 +15,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use std::collections::HashSet;
 use std::num::NonZeroU64;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,10 @@ const GROUP_ROWS: usize = 512 * 1024;
 const GROUP_BYTES: usize = 48 * 1024 * 1024;
 /// Rows between two looks at a file's size.
 const LOOK_ROWS: usize = 8 * 1024;
+
+/// How long work that is stopped may still take to come to an end by itself: a cancelled run is to end within seconds,
+/// also where the lake does not answer.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Where one attempt of a run puts its files: `<run id>/<attempt>/` under the table.
 #[derive(Debug, Clone)]
@@ -106,9 +111,17 @@ impl Folder {
         Ok(Writers { folder: self.clone(), config })
     }
 
-    /// Removes what this attempt wrote. Never after a commit that may have happened.
+    /// Removes what this attempt wrote. Never after a commit that may have happened. What cannot be removed at once is
+    /// removed when the run has ended.
     pub async fn remove(&self) {
-        self.remove_below(&self.path, &HashSet::new()).await;
+        if tokio::time::timeout(GRACE, self.remove_below(&self.path, &HashSet::new())).await.is_err() {
+            tracing::warn!(folder = %self.path, "removing what was staged takes long, and is left for later");
+        }
+    }
+
+    /// Whether any attempt of the run has written something; so it is said where nobody knows.
+    pub async fn is_used(&self) -> bool {
+        self.store.list(Some(&self.run)).next().await.is_some()
     }
 
     /// Removes `adds`, which are in no commit.
@@ -125,6 +138,22 @@ impl Folder {
     /// Removes what all attempts of the run left, after its one commit, which took `kept`.
     pub async fn remove_others(&self, kept: &HashSet<&str>) {
         self.remove_below(&self.run, kept).await;
+    }
+
+    /// Removes the files that lie in this folder itself, but for `kept`.
+    pub async fn remove_own(&self, kept: &HashSet<&str>) {
+        match self.store.list_with_delimiter(Some(&self.path)).await {
+            Ok(found) => {
+                for file in found.objects.iter().filter(|file| !kept.contains(file.location.as_ref())) {
+                    if let Err(error) = self.store.delete(&file.location).await {
+                        tracing::warn!(path = %file.location, %error, "a file that no commit took is left behind");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(folder = %self.path, %error, "files that no commit took may be left behind");
+            }
+        }
     }
 
     /// Whether nothing is left but what is kept.
@@ -202,18 +231,23 @@ impl Writers {
             };
             match batch {
                 None => {
-                    let adds = writer.close().await.map_err(|e| place.error("written", e))?;
-                    return Ok(Written { adds, rows: count });
+                    let closed = within(stop, writer.close()).await.ok_or_else(stopped)?;
+                    return Ok(Written { adds: closed.map_err(|e| place.error("written", e))?, rows: count });
                 }
                 Some(Err(error)) => break error,
-                Some(Ok(batch)) => match writer.write(&batch).await {
-                    Ok(()) => count += batch.num_rows() as u64,
-                    Err(error) => break place.error("written", error),
+                Some(Ok(batch)) => match within(stop, writer.write(&batch)).await {
+                    Some(Ok(())) => count += batch.num_rows() as u64,
+                    Some(Err(error)) => break place.error("written", error),
+                    None => break stopped(),
                 },
             }
         };
-        if let Err(error) = writer.abort().await {
-            tracing::warn!(%error, "an upload could not be ended; its parts are left to the bucket's rules");
+        match within(stop, writer.abort()).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "an upload could not be ended; its parts are left to the bucket's rules");
+            }
+            None => tracing::warn!("an upload could not be ended in time; its parts are left to the bucket's rules"),
         }
         Err(failed)
     }
@@ -259,6 +293,32 @@ impl Writers {
 /// The error of a run that was asked to stop.
 pub fn stopped() -> RunError {
     RunError::new(Kind::Cancelled, "the run was stopped before its rows were committed")
+}
+
+/// What `work` comes to; none where it was stopped and does not end soon.
+async fn within<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return Some(done),
+        () = stop.cancelled() => {}
+    }
+    tokio::time::timeout(GRACE, work).await.ok()
+}
+
+/// What `work` comes to, unless it is stopped before.
+///
+/// # Errors
+/// Its own; `Kind::Cancelled` on `stop`.
+pub async fn unless<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(stopped()),
+        done = work => done,
+    }
 }
 
 /// Streams of plans as streams of runs.

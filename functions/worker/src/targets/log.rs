@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use shared::canonical;
 use shared::models::node::LoadMode;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The key of [`Facts`] in `commitInfo`.
 pub const FACTS: &str = "flowgate";
@@ -79,6 +79,13 @@ pub struct Entry {
     /// `sha256:…` of the entry's bytes.
     pub hash: String,
     pub facts: Option<Facts>,
+}
+
+impl Entry {
+    /// The files that this version of the table names or the one before it.
+    pub fn named(&self) -> HashSet<&str> {
+        self.files.iter().chain(&self.removed).map(String::as_str).collect()
+    }
 }
 
 /// The commit that has the rows of `run_id`, looked for from the newest back.

@@ -32,6 +32,7 @@ mod widen;
 
 pub use check::{check, fields};
 pub use either::{Target, open};
+pub use files::unless;
 pub use page::{PageRequest, Position, TablePage, read_page};
 pub use receipt::recorded;
 pub use sample::{Sample, sample};

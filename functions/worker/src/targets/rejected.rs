@@ -2,8 +2,8 @@
 //!
 //! It is a target of its own, appended to under the run's transaction, so that its rows are in once whatever is delivered
 //! again. It is committed **before** the target's table: where that one has the run's rows, the rejected ones are kept for
-//! certain, and a worker that finds the one without the other goes on. A run that is settled without rows takes its rejected
-//! rows out again, and a retry replaces those of the run before.
+//! certain, and a worker that finds the one without the other goes on: it replaces them, for it has read everything anew. A
+//! run that is settled without rows takes its rejected rows out again, and a retry replaces those of the run before.
 
 use super::target::{Target, open};
 use crate::engine::dead_letters::{self, DeadLetter};
@@ -100,10 +100,16 @@ pub async fn stage(
     let job = Job { schema: own, tables: HashMap::new(), earlier, ..kept.job.clone() };
     let mut target = open(&job, "rejected", &TargetConfig::default(), settings).await?;
     if target.already_committed() {
-        return Ok(Some(target));
+        // The table that they stand beside has no rows of the run, or the run would not read for it again: an attempt before
+        // this one has come so far and no further, and what it rejected this one may have taken.
+        if !kept.all || !target.replace_own().await? {
+            return Ok(Some(target));
+        }
     }
     if !any {
-        return Ok(if target.replaces().await? { Some(target) } else { None });
+        // An empty commit keeps out what an attempt before this one has staged, and removes it.
+        let changes = target.replaces().await? || (job.attempt > 1 && target.is_staged_before().await);
+        return Ok(if changes { Some(target) } else { None });
     }
     let spool = settings.scratch.join(format!("{}.rejected-rows", uuid::Uuid::new_v4().simple()));
     let progress = Progress::new(ErrorHandling::default(), spool, Default::default());

@@ -25,6 +25,12 @@ pub async fn settle(
 ) -> Result<bool, RunError> {
     let place = Place::new(tenant, schema, settings)?;
     if decide(&place, schema, run_id, earlier).await? {
+        let rejected = Place::new(tenant, &rejected::schema(schema), settings)?;
+        if let Some(table) = rejected.load(None).await?
+            && transaction(&rejected, &table, run_id).await? == Some(COMMITTED)
+        {
+            tidy(&rejected, &table, run_id).await;
+        }
         return Ok(true);
     }
     take_out(tenant, schema, run_id, settings).await?;
@@ -52,10 +58,17 @@ async fn decide(place: &Place, schema: &TableSchema, run_id: &str, earlier: &[Ea
         if attempt > 0 {
             pause(attempt).await;
         }
-        let table = place.load_or_create(schema).await?;
+        let Some(table) = load(place, schema).await? else { return Ok(false) };
         match transaction(place, &table, run_id).await? {
-            Some(COMMITTED) => return Ok(true),
-            Some(_) => return Ok(false),
+            Some(COMMITTED) => {
+                tidy(place, &table, run_id).await;
+                return Ok(true);
+            }
+            // Whoever entered it may have died before this.
+            Some(_) => {
+                files::remove_run(place, table.object_store(), run_id).await;
+                return Ok(false);
+            }
             None => {}
         }
         if has_earlier(place, &table, earlier).await? {
@@ -73,6 +86,29 @@ async fn decide(place: &Place, schema: &TableSchema, run_id: &str, earlier: &[Ea
         }
     }
     Err(last.unwrap_or_else(|| too_busy(place)))
+}
+
+/// The table; made where it is not there yet, so that the run can be kept out of it. That of a schema which was deleted is
+/// not made any more: no run can write it.
+async fn load(place: &Place, schema: &TableSchema) -> Result<Option<DeltaTable>, RunError> {
+    if schema.fields.is_empty() {
+        return place.load(None).await;
+    }
+    place.load_or_create(schema).await.map(Some)
+}
+
+/// Removes what other attempts than the one that has committed had staged. It is as good as settled whether this works or
+/// not.
+async fn tidy(place: &Place, table: &DeltaTable, run_id: &str) {
+    let tidied = async {
+        let entry = log::find(place, table, run_id).await?;
+        let folder = files::Folder::new(place, table.object_store(), run_id)?;
+        folder.remove_others(&entry.named()).await;
+        Ok::<(), RunError>(())
+    };
+    if let Err(error) = tidied.await {
+        tracing::warn!(run = run_id, %error, "files that no commit took may be left behind");
+    }
 }
 
 /// Whether the newest of the earlier runs that is in stays as it is, so that this one never writes.
@@ -98,8 +134,17 @@ async fn take_out(tenant: &str, schema: &TableSchema, run_id: &str, settings: &S
         let Some(table) = place.load(None).await? else { return Ok(()) };
         let before = transaction(&place, &table, run_id).await?;
         let actions = match before {
-            Some(COMMITTED) => removes(&place, &table, run_id).await?,
-            Some(_) => return Ok(()),
+            Some(COMMITTED) => {
+                tidy(&place, &table, run_id).await;
+                removes(&place, &table, run_id).await?
+            }
+            Some(_) => {
+                // Those that were in are still named by older versions of the table.
+                if !has_entry(&place, &table, run_id).await? {
+                    files::remove_run(&place, table.object_store(), run_id).await;
+                }
+                return Ok(());
+            }
             None => Vec::new(),
         };
         if let Tried::Committed(_) = try_once(&place, &table, actions, &facts).await? {
@@ -110,6 +155,19 @@ async fn take_out(tenant: &str, schema: &TableSchema, run_id: &str, settings: &S
         }
     }
     Err(too_busy(&place))
+}
+
+/// Whether the log names files of the run, or may have.
+async fn has_entry(place: &Place, table: &DeltaTable, run_id: &str) -> Result<bool, RunError> {
+    match log::find(place, table, run_id).await {
+        Ok(_) => Ok(true),
+        // Where the log is whole, its first entry is there.
+        Err(error) if error.kind == Kind::Target => {
+            let first = table.log_store().read_commit_entry(0).await.map_err(|e| place.error("read", e))?;
+            Ok(first.is_none())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn removes(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Vec<Action>, RunError> {

@@ -4,7 +4,7 @@ use super::cast::Limits;
 use super::columns::{self, arrow_type};
 use super::commit::{self, TRIES, Tried};
 use super::earlier::Look;
-use super::files::Folder;
+use super::files::{Folder, unless};
 use super::increment::Increment;
 use super::keys::upsert_keys;
 use super::log::{self, Entry, Facts};
@@ -46,12 +46,20 @@ pub struct Committed {
     pub version: u64,
 }
 
+/// What a look at the table comes to.
+enum Plan {
+    /// This run has the rows, or one before it.
+    Found(String),
+    /// These actions are to be the version after this one.
+    Commit { after: u64, actions: Vec<Action> },
+}
+
 /// One target node of one run.
 pub struct Target {
     pub(super) place: Place,
     pub(super) node: String,
     pub(super) run_id: String,
-    attempt: u32,
+    pub(super) attempt: u32,
     /// The table's version when it was opened.
     read_version: u64,
     pub(super) mode: LoadMode,
@@ -79,8 +87,13 @@ pub struct Target {
     pub(super) entry: Option<Entry>,
     /// The files of the earlier run that this one replaces, once they were looked up.
     pub(super) replaced: Option<Vec<String>>,
-    /// Whether what was staged is in a commit, or in one that was sent and whose end is not known: it must stay.
+    /// Whether the run's own rows are replaced where an attempt before this one has committed them.
+    pub(super) replaces_own: bool,
+    /// Whether what was staged is in a commit, or in one that was sent and of which the log has not shown that it is not in:
+    /// it must stay.
     keep: bool,
+    /// The version of the table after which the last commit was sent.
+    sent_after: Option<u64>,
 }
 
 /// Opens the table of one target node of the job, and makes it where it is not there yet. Columns whose fields have been
@@ -125,7 +138,9 @@ async fn open_at(job: &Job, node: &str, config: &TargetConfig, settings: &Settin
         done_by: None,
         entry: None,
         replaced: None,
+        replaces_own: false,
         keep: false,
+        sent_after: None,
     };
     // Types that do not fit are told before a row is read.
     commit::evolve(&target.table, &target.schema, None)?;
@@ -160,6 +175,24 @@ impl Target {
     /// `Kind::Superseded` where the run was settled; `Kind::TargetUnavailable`.
     pub async fn replaces(&self) -> Result<bool, RunError> {
         Ok(self.look().await?.replaces.is_some())
+    }
+
+    /// Lets this attempt replace the rows that one before it has committed; false where it was this one itself, or a later
+    /// one, or where the log does not say.
+    ///
+    /// # Errors
+    /// `Kind::TargetUnavailable`.
+    pub async fn replace_own(&mut self) -> Result<bool, RunError> {
+        self.replaces_own = self.is_of_attempt_before().await?;
+        if self.replaces_own {
+            self.done_by = None;
+        }
+        Ok(self.replaces_own)
+    }
+
+    /// Whether another attempt has staged files of the run.
+    pub async fn is_staged_before(&self) -> bool {
+        self.folder.is_used().await
     }
 
     /// Casts the rows of `plan` to the schema, reports what does not fit, and writes the rest into files that no reader
@@ -257,50 +290,78 @@ impl Target {
     /// # Errors
     /// `Kind::Superseded` where the run was settled meanwhile; `Kind::TargetUnavailable`, also where another run has
     /// moved the watermark or brought the same unique values since the rows were read, so that they must be read again;
-    /// `Kind::Target`, `Kind::Resources`.
-    pub async fn commit(&mut self, session: &SessionState) -> Result<Committed, RunError> {
-        self.commit_at(session).await.map_err(|e| e.at(&self.node))
+    /// `Kind::Cancelled` on `stop`, which comes too late once the commit was sent; `Kind::Target`, `Kind::Resources`.
+    pub async fn commit(&mut self, session: &SessionState, stop: &CancellationToken) -> Result<Committed, RunError> {
+        self.commit_at(session, stop).await.map_err(|e| e.at(&self.node))
     }
 
-    async fn commit_at(&mut self, session: &SessionState) -> Result<Committed, RunError> {
+    async fn commit_at(&mut self, session: &SessionState, stop: &CancellationToken) -> Result<Committed, RunError> {
         let mut last = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
                 commit::pause(attempt).await;
             }
-            // The version that is looked at now is the one that the commit must follow.
-            self.table.update_state().await.map_err(|e| self.place.error("read", e))?;
-            if self.done_by.is_none() {
-                self.follow_types().await?;
-            }
-            let look = self.look().await?;
-            if let Some(run) = look.done_by {
-                return self.found(run).await;
-            }
-            if self.already_committed() {
-                return Err(RunError::new(
-                    Kind::TargetUnavailable,
-                    format!(
-                        "the rows of the run that this one retries were taken out of the table of the schema {:?} while it ran \
-                         (a rollback); they must be read again",
-                        self.place.schema
-                    ),
-                ));
-            }
-            let actions = self.actions(look.replaces, session).await?;
+            let (version, actions) = match unless(stop, self.look_and_plan(session)).await? {
+                Plan::Found(run) => return unless(stop, self.found(run)).await,
+                Plan::Commit { after, actions } => (after, actions),
+            };
             let facts = self.facts();
-            self.keep = true;
+            // Whoever wants it to stop from here on learns what it came to.
+            (self.keep, self.sent_after) = (true, Some(version));
             match commit::try_once(&self.place, &self.table, actions, &facts).await? {
                 Tried::Committed(version) => return Ok(self.committed(version, &facts).await),
-                Tried::Conflict => {
-                    // A try before this one may still be on its way.
-                    self.keep = last.is_some();
-                }
+                Tried::Conflict => {}
                 Tried::Unknown(error) if error.kind.is_retryable() => last = Some(error),
                 Tried::Unknown(error) => return Err(error),
             }
         }
         Err(last.unwrap_or_else(|| commit::too_busy(&self.place)))
+    }
+
+    /// Does before the gate what a commit has to do that reads and writes rows: of an upsert, its merge. The commit does
+    /// again what others have changed in between.
+    ///
+    /// # Errors
+    /// As [`Target::commit`].
+    pub async fn prepare(&mut self, session: &SessionState) -> Result<(), RunError> {
+        if self.mode == LoadMode::Upsert && !self.already_committed() {
+            self.look_and_plan(session).await.map_err(|e| e.at(&self.node))?;
+        }
+        Ok(())
+    }
+
+    /// What is to be committed to the table as it is now; or the run that has the rows.
+    async fn look_and_plan(&mut self, session: &SessionState) -> Result<Plan, RunError> {
+        // The version that is looked at now is the one that the commit must follow.
+        self.table.update_state().await.map_err(|e| self.place.error("read", e))?;
+        if self.done_by.is_none() {
+            self.follow_types().await?;
+        }
+        let look = self.look().await?;
+        if self.replaces_own {
+            // Yet another attempt may have replaced them.
+            self.replaced = None;
+        }
+        if let Some(run) = look.done_by {
+            return Ok(Plan::Found(run));
+        }
+        if self.already_committed() {
+            return Err(RunError::new(
+                Kind::TargetUnavailable,
+                format!(
+                    "the rows of the run that this one retries were taken out of the table of the schema {:?} while it ran \
+                     (a rollback); they must be read again",
+                    self.place.schema
+                ),
+            ));
+        }
+        let after = state(&self.table)?.version();
+        // The version that was tried is another one's: that commit is not in, and cannot come in any more. A conflict alone
+        // does not say so, since a request that is sent again meets what it has written itself.
+        if self.sent_after.is_none_or(|sent| sent < after) {
+            self.keep = false;
+        }
+        Ok(Plan::Commit { after, actions: self.actions(look.replaces, session).await? })
     }
 
     /// Removes what was staged, unless a commit may have taken it.
@@ -326,7 +387,8 @@ impl Target {
         for add in &old {
             let bytes = u64::try_from(add.size).unwrap_or(0);
             let path = Path::from(add.path.as_str());
-            let new = widen::rewrite(&self.place, &self.table, &self.folder, &path, bytes, &files).await?;
+            let files = (&files, &CancellationToken::new());
+            let new = widen::rewrite(&self.place, &self.table, &self.folder, &path, bytes, files).await?;
             self.staged.written.adds.extend(new);
         }
         if !self.keep {
@@ -411,7 +473,10 @@ impl Target {
         self.keep = true;
         let mut adds = self.merge.take_adds();
         adds.append(&mut self.staged.written.adds);
-        self.folder.remove_others(&adds.iter().map(|add| add.path.as_str()).collect()).await;
+        // Those that were the run's before are still named by older versions of the table.
+        let before = if self.replaces_own { self.replaced.as_deref().unwrap_or_default() } else { &[] };
+        let kept = adds.iter().map(|add| add.path.as_str()).chain(before.iter().map(String::as_str));
+        self.folder.remove_others(&kept.collect()).await;
         self.entry = self.read_back(version).await;
         facts.committed(version)
     }
@@ -443,7 +508,7 @@ impl Target {
             Err(error) => return Err(error),
         };
         // Whoever committed may have died before it removed what others had staged.
-        self.folder.remove_others(&entry.files.iter().map(String::as_str).collect()).await;
+        self.folder.remove_others(&entry.named()).await;
         let committed = entry.facts.as_ref().map_or(nothing, |facts| facts.committed(entry.version));
         self.entry = Some(entry);
         Ok(committed)

@@ -87,7 +87,7 @@ impl Whole<'_> {
         for add in &left.adds {
             let bytes = u64::try_from(add.size).unwrap_or(0);
             let path = Path::from(add.path.as_str());
-            let adds = widen::rewrite(self.place, self.table, self.folder, &path, bytes, schema).await?;
+            let adds = widen::rewrite(self.place, self.table, self.folder, &path, bytes, (schema, stop)).await?;
             written.adds.extend(adds);
         }
         self.folder.remove_files(&left.adds).await;

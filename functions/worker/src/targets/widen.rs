@@ -21,6 +21,7 @@ use deltalake::kernel::{Action, Add, StructType};
 use deltalake::protocol::DeltaOperation;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
+use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
 /// The folder of the table in which files of wider types lie, each under the path of the one that it stands for.
@@ -52,7 +53,7 @@ pub async fn meet(place: &Place, table: &mut DeltaTable, schema: &TableSchema) -
 /// One try; false where another commit came first.
 async fn widen(
     place: &Place,
-    table: &DeltaTable,
+    table: &mut DeltaTable,
     schema: &TableSchema,
     columns: &StructType,
 ) -> Result<bool, RunError> {
@@ -71,9 +72,16 @@ async fn widen(
     match tried {
         Ok(Tried::Committed(version)) => {
             tracing::info!(schema = schema.name, version, files = written.len(), "the table has wider types now");
+            remove_others(place, table, &written).await;
             Ok(true)
         }
         Ok(Tried::Conflict) => {
+            // A request that is sent again meets what it has written itself: the log says whose the version is.
+            table.update_state().await.map_err(|e| place.error("read", e))?;
+            let ours: HashSet<&str> = written.iter().map(|add| add.path.as_str()).collect();
+            if state(table)?.log_data().iter().any(|file| ours.contains(file.path().as_ref())) {
+                return Ok(true);
+            }
             folder.remove_files(&written).await;
             Ok(false)
         }
@@ -83,6 +91,17 @@ async fn widen(
             folder.remove_files(&written).await;
             Err(error)
         }
+    }
+}
+
+/// Removes what others had written in the place of the files that `table` had, before they were killed or stopped: now that
+/// these files have been replaced, no commit can take it any more.
+async fn remove_others(place: &Place, table: &DeltaTable, written: &[Add]) {
+    let kept: HashSet<&str> = written.iter().map(|add| add.path.as_str()).collect();
+    let Ok(before) = state(table) else { return };
+    let folders: Vec<Path> = before.log_data().iter().map(|file| successors(&file.path())).collect();
+    for folder in folders {
+        Folder::at(place, table.object_store(), folder).remove_own(&kept).await;
     }
 }
 
@@ -107,7 +126,8 @@ async fn write_all(
         }
         let folder = Folder::at(place, table.object_store(), successors(&file.path()));
         let bytes = u64::try_from(file.size()).unwrap_or(0);
-        let adds = rewrite(place, table, &folder, &file.object_store_path(), bytes, schema).await?;
+        let files = (schema, &CancellationToken::new());
+        let adds = rewrite(place, table, &folder, &file.object_store_path(), bytes, files).await?;
         written.extend(adds.iter().cloned());
         actions.push(Action::Remove(file.remove_action(false)));
         actions.extend(adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add })));
@@ -129,14 +149,14 @@ pub fn successors(path: &str) -> Path {
 /// one of the wider type, and a column that the file lacks is null.
 ///
 /// # Errors
-/// `Kind::TargetUnavailable` where the file cannot be read or written.
+/// `Kind::TargetUnavailable` where the file cannot be read or written; `Kind::Cancelled` on `stop`.
 pub async fn rewrite(
     place: &Place,
     table: &DeltaTable,
     folder: &Folder,
     path: &Path,
     bytes: u64,
-    schema: &SchemaRef,
+    (schema, stop): (&SchemaRef, &CancellationToken),
 ) -> Result<Vec<Add>, RunError> {
     let unreadable = |error: &dyn std::fmt::Display| {
         tracing::warn!(%error, %path, "a file of a table cannot be read");
@@ -156,6 +176,6 @@ pub async fn rewrite(
         Ok(batch)
     });
     let rows = run_errors(rows.boxed());
-    let written = folder.writer_of_one(schema)?.write(rows, &CancellationToken::new()).await?;
+    let written = folder.writer_of_one(schema)?.write(rows, stop).await?;
     Ok(written.adds)
 }

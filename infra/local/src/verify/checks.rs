@@ -13,6 +13,8 @@ use std::path::Path;
 pub enum Verdict {
     Ok,
     Failed,
+    /// One that cannot be made with what is there.
+    Unable,
     /// Something worth knowing that is no check.
     Note,
 }
@@ -47,6 +49,11 @@ impl Checks {
     /// One that does not hold.
     pub fn fail(&mut self, text: impl Into<String>) {
         self.0.push(Check { verdict: Verdict::Failed, text: text.into() });
+    }
+
+    /// One that cannot be made: it does not say that the receipt is wrong, nor that it is right.
+    pub fn unable(&mut self, text: impl Into<String>) {
+        self.0.push(Check { verdict: Verdict::Unable, text: text.into() });
     }
 
     /// No check.
@@ -102,7 +109,7 @@ fn of_target(receipt: &Receipt, target: &Target, lake: &Path, checks: &mut Check
         ));
     }
     let Some(delta) = &target.delta else {
-        return checks.fail(format!(
+        return checks.unable(format!(
             "the table {:?}: cannot be checked: its log had been cleaned when the receipt was made",
             target.table
         ));
@@ -118,18 +125,44 @@ fn of_target(receipt: &Receipt, target: &Target, lake: &Path, checks: &mut Check
     }
 }
 
-/// A run that says that it wrote nothing must not be in the table of its pipeline's schema.
+/// A run that says that it wrote nothing must be in no table of its tenant. Tables of rejected rows may still tell of rows
+/// that were taken out again.
 fn nothing_written(receipt: &Receipt, lake: &Path, checks: &mut Checks) {
-    let schema = receipt.definition.content.as_ref().and_then(|content| content["schemaId"].as_str());
-    let Some(schema) = schema.filter(|schema| !schema.contains(['/', '\\', '.'])) else { return };
-    let text = format!("nothing was written to the table {}/{schema}", receipt.tenant_id);
-    let Ok(log) = Log::read(&lake.join(&receipt.tenant_id).join(schema)) else {
-        return checks.note(format!("{text}: it is not there"));
+    let tenant = &receipt.tenant_id;
+    if tenant.is_empty() || tenant.contains(['/', '\\', '.']) {
+        return checks.fail(format!("the tenant {tenant:?} is no folder of a lake"));
+    }
+    let text = format!("nothing was written to the tables of {tenant}");
+    let Ok(entries) = std::fs::read_dir(lake.join(tenant)) else {
+        return checks.note(format!("{text}: there are none"));
     };
-    let found = log.commits().find(|commit| {
-        commit.transactions.iter().any(|(app, version)| *app == receipt.run_id && *version == table::COMMITTED)
-    });
-    checks.check(found.is_none(), text, || {
-        format!("version {} has the run's rows", found.map_or(0, |commit| commit.version))
-    });
+    let tables = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("_delta_log").is_dir());
+    let mut tables: Vec<_> = tables.filter(|path| !path.to_string_lossy().ends_with("_rejected")).collect();
+    tables.sort();
+    let mut whole = true;
+    for path in tables {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let log = match Log::read(&path) {
+            Ok(log) => log,
+            Err(why) => {
+                whole = false;
+                checks.unable(format!("{text}: {name} cannot be checked: {why}"));
+                continue;
+            }
+        };
+        let found = log.commits().find(|commit| {
+            commit.transactions.iter().any(|(app, version)| *app == receipt.run_id && *version == table::COMMITTED)
+        });
+        if let Some(commit) = found {
+            return checks.fail(format!("{text}: in {name} version {} has the run's rows", commit.version));
+        }
+        if !log.reaches_back_to(receipt.created_at.0.timestamp_millis()) {
+            whole = false;
+            let oldest = log.oldest();
+            checks.unable(format!("{text}: {name} cannot be checked: its log before version {oldest} was cleaned"));
+        }
+    }
+    if whole {
+        checks.check(true, text, String::new);
+    }
 }

@@ -94,6 +94,12 @@ impl Log {
         self.commits.keys().next().copied().unwrap_or(0)
     }
 
+    /// Whether all commits since then, in milliseconds since 1970, are there: what was cleaned is older than what is left.
+    pub fn reaches_back_to(&self, time: i64) -> bool {
+        let oldest = self.oldest();
+        oldest == 0 || self.commit(oldest).and_then(Commit::timestamp).is_some_and(|at| at < time)
+    }
+
     /// The newest version.
     pub fn newest(&self) -> u64 {
         self.commits.keys().next_back().copied().unwrap_or(0)

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Prints each check as a line.
 ///
 /// # Errors
-/// Where the file is no receipt, and where a check fails.
+/// Where the file is no receipt, where a check fails, and where one cannot be made.
 pub fn run(arguments: &VerifyReceipt) -> Result<(), BoxError> {
     let lake = lake(arguments)?;
     let (value, receipt) = read(&arguments.file)?;
@@ -24,6 +24,7 @@ pub fn run(arguments: &VerifyReceipt) -> Result<(), BoxError> {
         let word = match verdict {
             Verdict::Ok => "ok    ",
             Verdict::Failed => "FAILED",
+            Verdict::Unable => "unable",
             Verdict::Note => "note  ",
         };
         say(format_args!("{word}  {text}"));
@@ -33,6 +34,16 @@ pub fn run(arguments: &VerifyReceipt) -> Result<(), BoxError> {
     if failed > 0 {
         let of = held + failed;
         return Err(format!("the receipt of {} does not hold: {failed} of {of} checks failed", receipt.run_id).into());
+    }
+    let unable = count(Verdict::Unable);
+    if unable > 0 {
+        let of = held + unable;
+        return Err(format!(
+            "the receipt of {} cannot be checked as a whole: {unable} of {of} checks could not be made with what is there; the \
+             others hold",
+            receipt.run_id
+        )
+        .into());
     }
     say(format_args!("The receipt of {} holds: {held} checks.", receipt.run_id));
     Ok(())

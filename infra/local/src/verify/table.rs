@@ -3,7 +3,7 @@
 use super::checks::Checks;
 use super::log::{Commit, Log};
 use shared::models::node::LoadMode;
-use shared::models::receipt::{DeltaWrite, Receipt, Target};
+use shared::models::receipt::{DeltaWrite, Receipt, Target, TargetKind};
 
 /// The version of the `txn` action of a commit that has a run's rows.
 pub const COMMITTED: i64 = 1;
@@ -16,9 +16,11 @@ pub fn check(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log, 
     }
     let Some(commit) = log.commit(delta.version_after) else {
         let (oldest, newest) = (log.oldest(), log.newest());
-        return checks.fail(if delta.version_after < oldest {
-            format!("{at}: cannot be checked: the log before version {oldest} was cleaned")
-        } else if delta.version_after > newest {
+        if delta.version_after < oldest {
+            let why = format!("{at}: cannot be checked: the log before version {oldest} was cleaned");
+            return checks.unable(why);
+        }
+        return checks.fail(if delta.version_after > newest {
             format!("{at}: the table has no such version; its newest is {newest}")
         } else {
             format!("{at}: its entry is missing from the log")
@@ -48,25 +50,33 @@ fn transaction(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log
     let holding = log
         .commits()
         .flat_map(|commit| commit.transactions.iter().filter(|found| **found == wanted).map(|_| commit.version));
-    let holding: Vec<u64> = holding.collect();
+    let mut holding: Vec<u64> = holding.collect();
+    if target.kind == TargetKind::Rejected {
+        // An attempt has replaced what one before it had rejected.
+        holding.retain(|version| *version == delta.version_after || !is_of_attempt_before(log, *version, delta));
+    }
     if holding != [delta.version_after] {
         return checks.fail(format!("{text}: the versions that hold it are {holding:?}"));
     }
     // What was cleaned is older than what is there; a run cannot have been in the log before it was made.
     let oldest = log.oldest();
-    let cleaned = log.commit(oldest).and_then(Commit::timestamp);
     let own = target.written_by == receipt.run_id;
     if oldest == 0 {
         checks.check(true, text, String::new);
-    } else if own && cleaned.is_some_and(|at| at < receipt.created_at.0.timestamp_millis()) {
+    } else if own && log.reaches_back_to(receipt.created_at.0.timestamp_millis()) {
         checks.check(
             true,
             format!("{text} (what was cleaned, before version {oldest}, is older than the run)"),
             String::new,
         );
     } else {
-        checks.fail(format!("{text}: cannot be checked: the log before version {oldest} was cleaned"));
+        checks.unable(format!("{text}: cannot be checked: the log before version {oldest} was cleaned"));
     }
+}
+
+fn is_of_attempt_before(log: &Log, version: u64, delta: &DeltaWrite) -> bool {
+    let attempt = |version| log.commit(version).and_then(|commit| commit.facts()["attempt"].as_u64());
+    version < delta.version_after && attempt(version) < attempt(delta.version_after)
 }
 
 /// Files, bytes and rows.
@@ -76,7 +86,7 @@ fn contents(target: &Target, delta: &DeltaWrite, commit: &Commit, at: &str, chec
     checks.same(&format!("{at}: bytes added"), delta.bytes_added, commit.bytes_added);
     match commit.records_added {
         Some(records) => checks.same(&format!("{at}: rows in the added files"), delta.records_added, records),
-        None => checks.fail(format!("{at}: rows in the added files: cannot be checked: a file has no statistics")),
+        None => checks.unable(format!("{at}: rows in the added files: cannot be checked: a file has no statistics")),
     }
     let facts = commit.facts();
     match facts["rowsOut"].as_u64() {
@@ -110,7 +120,8 @@ fn versions(delta: &DeltaWrite, log: &Log, at: &str, checks: &mut Checks) {
     }
     let between: Vec<String> = (before + 1..after).filter_map(|v| log.commit(v)).map(Commit::author).collect();
     if between.len() as u64 != after - before - 1 {
-        return checks.fail(format!("{text}: cannot be checked: the log before version {} was cleaned", log.oldest()));
+        return checks
+            .unable(format!("{text}: cannot be checked: the log before version {} was cleaned", log.oldest()));
     }
     match between.is_empty() {
         true => checks.check(true, text, String::new),

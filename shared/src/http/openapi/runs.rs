@@ -80,14 +80,19 @@ pub(super) fn cancel() -> Operation {
 }
 
 pub(super) fn retry() -> Operation {
-    let description =
-        "Makes a new run of the same pipeline version with the same parameters; `retryOf` names the old one.";
+    let description = "Makes a new run of the same pipeline version with the same parameters; `retryOf` names the old one. It leaves \
+                       or replaces the rows that the runs before it have written, as far back as they retry one another. A run is \
+                       retried once; after that its newest retry is the one to be retried.";
     Operation {
         body: Some(Sent::nothing()),
         once: true,
         status: 201,
         conflicts: &[
             ("RUN_NOT_RETRYABLE", "the run is not failed, cancelled or completed_with_errors, nor was it rolled back"),
+            (
+                "RUN_RETRIED",
+                "the run has been retried already; the detail names its newest retry, which is to be retried instead",
+            ),
             RUN_ACTIVE,
             BUSY,
         ],

@@ -7,6 +7,7 @@ use crate::models::receipt::AttemptOutcome;
 use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus, Taken};
 use crate::models::time::{JsonText, Time};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use std::time::Duration;
 
 /// Characters of an attempt's error that are kept.
 const ERROR_CHARS: usize = 1000;
@@ -18,7 +19,7 @@ pub enum Claim {
     Taken(Box<Run>),
     /// The run is final.
     Final(Box<Run>),
-    /// Another worker holds it until then.
+    /// Another worker holds it until then; or the one before has failed, and the next may not begin earlier.
     Held(Time),
     /// It was removed with its pipeline.
     Gone,
@@ -79,7 +80,10 @@ impl Store {
                  attempts = list_append(if_not_exists(attempts, :none), :taken), \
                  startedAt = if_not_exists(startedAt, :now), GSI1PK = :pk, GSI1SK = :sk",
             )
-            .condition_expression("#status = :pending OR (#status = :running AND leaseUntil < :now)")
+            .condition_expression(
+                "(#status = :pending AND (attribute_not_exists(notBefore) OR notBefore <= :now)) \
+                 OR (#status = :running AND leaseUntil < :now)",
+            )
             .expression_attribute_names("#status", "status")
             .return_values(ReturnValue::AllNew);
         for (name, value) in [
@@ -108,7 +112,7 @@ impl Store {
             Err(error) if refused(&error) => Ok(match self.find_run(tenant, pipeline, id).await? {
                 None => Claim::Gone,
                 Some(run) if run.status.is_final() => Claim::Final(Box::new(run)),
-                Some(run) => Claim::Held(run.lease_until.unwrap_or(now)),
+                Some(run) => Claim::Held(run.lease_until.or(run.not_before).unwrap_or(now)),
             }),
             Err(error) => Err(away(error)),
         }
@@ -191,16 +195,18 @@ impl Store {
         }
     }
 
-    /// Gives a run back after a failure that another attempt may mend; the tick sends it again at `again` if
-    /// nobody did before. A run that was committing still is: a commit whose end nobody knows may come in later. False
-    /// where it is not the worker's any more.
+    /// Gives a run back after a failure that another attempt may mend, which nobody begins before `delay` is over; the tick
+    /// sends it again after twice that if nobody did before. A run that was committing still is: a commit whose end nobody
+    /// knows may come in later. False where it is not the worker's any more, or somebody asked for it to be cancelled.
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn give_back(&self, run: &Run, error: &RunFailure, again: Time, now: Time) -> Result<bool> {
+    pub async fn give_back(&self, run: &Run, error: &RunFailure, delay: Duration, now: Time) -> Result<bool> {
+        let (not_before, again) = (Time(now.0 + delay), Time(now.0 + delay * 2));
         let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
         let mut sets =
-            "SET #status = :pending, failures = failures + :one, #error = :error, GSI1PK = :pk, GSI1SK = :sk"
+            "SET #status = :pending, failures = failures + :one, #error = :error, notBefore = :notBefore, GSI1PK = :pk, \
+             GSI1SK = :sk"
                 .to_owned();
         let ended = ended(run, AttemptOutcome::Failed, Some(error), now)?;
         if let Some((path, _)) = &ended {
@@ -222,6 +228,7 @@ impl Store {
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":no", AttributeValue::Bool(false))
             .expression_attribute_values(":error", room::failure(error)?)
+            .expression_attribute_values(":notBefore", s(not_before.text()))
             .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
             .expression_attribute_values(":sk", attribute(&due, "GSI1SK"));
         if let Some((_, attempt)) = ended {
@@ -229,7 +236,12 @@ impl Store {
         }
         match update.send().await {
             Ok(_) => Ok(true),
-            Err(error) if refused(&error) => Ok(false),
+            // The request is sent again where its answer is lost, and then meets what it has done itself.
+            Err(error) if refused(&error) => {
+                Ok(self.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?.is_some_and(|now| {
+                    (now.status, now.attempt) == (RunStatus::Pending, run.attempt) && now.failures == run.failures + 1
+                }))
+            }
             Err(error) => Err(away(error)),
         }
     }

@@ -99,6 +99,23 @@ async fn a_node_with_two_consumers_counts_and_reports_once() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_stopped_behind_its_gate_writes_nothing() {
+    for mode in ["append", "upsert"] {
+        let fields = json!([{"name": "id", "dataType": "bigint", "isPrimaryKey": true}]);
+        let mut bench = Bench::chain(fields, "id\n1\n2\n", &[]);
+        bench.job["nodes"][1]["config"] = json!({"loadMode": mode});
+        let stop = bench.stop.clone();
+        bench.gate = Arc::new(Gate { meanwhile: Some(Box::new(move || stop.cancel())), ..Gate::default() });
+        let ran = bench.run().await;
+        assert_eq!(ran.result.unwrap_err().kind, Kind::Cancelled, "{mode}");
+        assert_eq!((bench.gate.came.load(Relaxed), ran.table), (1, Vec::new()), "{mode}");
+        let table = bench.dir.path().join("lake/acme/schema_1");
+        let left: Vec<_> = std::fs::read_dir(table).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["_delta_log"], "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_is_stopped_writes_nothing() {
     let bench = garbage();
     bench.stop.cancel();

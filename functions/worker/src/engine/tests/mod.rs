@@ -147,7 +147,7 @@ impl Bench {
         Job {
             tenant_id: "acme".to_owned(),
             run_id: read("run").as_str().unwrap().to_owned(),
-            attempt: 1,
+            attempt: self.job["attempt"].as_u64().map_or(1, |n| u32::try_from(n).unwrap()),
             definition_hash: String::new(),
             earlier: self.earlier.clone(),
             nodes: serde_json::from_value(read("nodes")).unwrap(),

@@ -1,7 +1,7 @@
 //! Rejected rows that are kept whole, beside the table.
 
 use super::*;
-use crate::targets::{rejected, settle};
+use crate::targets::{rejected, rollback, settle};
 
 /// A file with a row that the source rejects, one that a cast rejects and one that the target rejects.
 fn bench() -> Bench {
@@ -51,19 +51,8 @@ async fn rejected_rows_are_kept_whole_with_their_reason() {
 #[tokio::test]
 async fn rejected_rows_are_kept_once_whatever_ends_between_the_commits() {
     let mut bench = bench();
-    let log = bench.dir.path().join("lake/acme/schema_1/_delta_log");
-    let away = log.with_file_name("away");
-    let (from, to) = (log.clone(), away.clone());
-    let meanwhile = move || {
-        std::fs::rename(&from, &to).unwrap();
-        std::fs::write(&from, "").unwrap();
-    };
-    bench.gate = Arc::new(Gate { meanwhile: Some(Box::new(meanwhile)), ..Gate::default() });
-    bench.run().await.result.unwrap_err();
+    fail_between_the_commits(&mut bench).await;
     assert_eq!(bench.rejected().await.len(), 3, "they are committed first");
-    std::fs::remove_file(&log).unwrap();
-    std::fs::rename(&away, &log).unwrap();
-    bench.gate = Arc::default();
     let again = bench.run().await;
     assert_eq!((again.table.len(), bench.rejected().await.len()), (2, 3));
     let last = bench.run().await;
@@ -71,8 +60,49 @@ async fn rejected_rows_are_kept_once_whatever_ends_between_the_commits() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_settled_without_rows_takes_its_rejected_ones_out_again() {
+async fn what_an_attempt_has_rejected_is_replaced_by_the_next_one_as_long_as_its_rows_are_not_in() {
+    for (file, rows, left) in [
+        ("id,name,score\n1,Ada,5\n2,Bob,6\n3,Cy,7\n", 3, vec![]),
+        ("id,name,score\n1,Ada,5\n2,Bob,y\n3,Cy,7\n", 2, vec![json!(2)]),
+    ] {
+        let mut bench = bench();
+        fail_between_the_commits(&mut bench).await;
+        assert_eq!(bench.rejected().await.len(), 3);
+        bench.job["attempt"] = json!(2);
+        let bench = bench.file("in.csv", file);
+        let ran = bench.run().await;
+        assert_eq!((ran.table.len(), ran.outcome().failed_rows), (rows, left.len() as u64));
+        let kept: Vec<Value> = bench.rejected().await.iter().map(|row| row["row"].clone()).collect();
+        assert_eq!(kept, left);
+        // A worker that comes once more finds both.
+        let last = bench.run().await;
+        assert_eq!((last.table.len(), bench.rejected().await.len()), (rows, left.len()));
+        // And what is undone does not bring back what was replaced.
+        let schema = rejected::schema(&bench.job().schema);
+        let by = ("ann", shared::models::time::Time(chrono::DateTime::UNIX_EPOCH));
+        let undo = rollback::Undo::new("acme", &schema, "run_1", by, &bench.settings()).unwrap();
+        assert!(undo.undo().await.is_ok());
+        assert_eq!(bench.rejected().await, Vec::<Value>::new());
+    }
+}
+
+#[tokio::test]
+async fn rejected_rows_that_an_attempt_staged_before_it_died_go_with_one_that_rejects_nothing() {
     let mut bench = bench();
+    bench.run().await;
+    let folder = bench.dir.path().join("lake/acme/schema_1_rejected/run_2/0123");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("part-0.parquet"), "rows").unwrap();
+    bench.job["run"] = json!("run_2");
+    bench.job["attempt"] = json!(2);
+    let bench = bench.file("in.csv", "id,name,score\n1,Ada,5\n");
+    bench.run().await;
+    assert!(!folder.exists(), "what nobody took is still there");
+    assert_eq!(bench.rejected().await.len(), 3, "those of the other run stay");
+}
+
+/// Runs, and lets the commit to the target fail after that of the rejected rows.
+async fn fail_between_the_commits(bench: &mut Bench) {
     let log = bench.dir.path().join("lake/acme/schema_1/_delta_log");
     let away = log.with_file_name("away");
     let (from, to) = (log.clone(), away.clone());
@@ -84,6 +114,13 @@ async fn a_run_that_is_settled_without_rows_takes_its_rejected_ones_out_again() 
     bench.run().await.result.unwrap_err();
     std::fs::remove_file(&log).unwrap();
     std::fs::rename(&away, &log).unwrap();
+    bench.gate = Arc::default();
+}
+
+#[tokio::test]
+async fn a_run_that_is_settled_without_rows_takes_its_rejected_ones_out_again() {
+    let mut bench = bench();
+    fail_between_the_commits(&mut bench).await;
     let schema = bench.job().schema;
     assert!(!settle("acme", &schema, "run_1", &[], &bench.settings()).await.unwrap());
     assert_eq!(bench.rejected().await, Vec::<Value>::new());

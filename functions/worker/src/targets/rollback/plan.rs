@@ -125,7 +125,10 @@ impl Undo<'_> {
 
     /// The files that the run removed, as they were.
     async fn restored(&self, table: &DeltaTable, before: &DeltaTable, entry: &Entry) -> Result<Vec<Add>, Refusal> {
-        if entry.removed.is_empty() {
+        // What it had itself written before, in an attempt whose rows another one has replaced, does not come back.
+        let own = format!("{}/", self.run_id);
+        let removed: Vec<&String> = entry.removed.iter().filter(|path| !path.starts_with(&own)).collect();
+        if removed.is_empty() {
             return Ok(Vec::new());
         }
         self.same_types(table, before)?;
@@ -135,7 +138,7 @@ impl Undo<'_> {
             let add = file.add_action();
             known.insert(add.path.clone(), add);
         }
-        let adds = entry.removed.iter().map(|path| {
+        let adds = removed.into_iter().map(|path| {
             known.remove(path).ok_or_else(|| {
                 RunError::new(Kind::Internal, "a file that the run removed was not in the version before it")
             })

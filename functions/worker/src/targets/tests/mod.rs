@@ -3,6 +3,7 @@
 mod casts;
 mod evolution;
 mod exact;
+mod lost_answers;
 mod modes;
 mod oracle;
 mod pages;
@@ -108,7 +109,7 @@ impl World {
     }
 
     async fn commit(&self, attempt: &mut Attempt) -> Result<Committed, RunError> {
-        attempt.target.commit(&self.session.state()).await
+        attempt.target.commit(&self.session.state(), &CancellationToken::new()).await
     }
 
     /// Opens, stages and commits.
@@ -209,9 +210,10 @@ fn futures_can_be_spawned(
     world: &'static World,
     attempt: &'static mut Attempt,
     session: &'static datafusion::execution::SessionState,
+    stop: &'static CancellationToken,
 ) {
     fn is_send<T: Send>(_: T) {}
     is_send(super::settle("", &world.schema, "", &[], &world.settings));
     is_send(read_page("", &world.schema, &world.settings, PageRequest::default()));
-    is_send(attempt.target.commit(session));
+    is_send(attempt.target.commit(session, stop));
 }

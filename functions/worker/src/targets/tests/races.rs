@@ -67,6 +67,71 @@ async fn an_upsert_that_another_one_overtakes_is_computed_again() {
 }
 
 #[tokio::test]
+async fn an_upsert_merges_before_its_gate_and_commits_what_it_has_merged() {
+    let world = World::customers();
+    world.run("run_0", append(), &[people(1, &[(1, "Ada"), (2, "Bob")])]).await.unwrap();
+    let mut attempt = staged(&world, "run_1", upsert(), &[(1, "Amy")]).await;
+    assert_eq!(world.files_on_disk(), 2);
+    attempt.target.prepare(&world.session.state()).await.unwrap();
+    assert_eq!(
+        (world.files_on_disk(), world.versions()),
+        (3, 2),
+        "the other rows of the file are written, and not seen"
+    );
+    world.commit(&mut attempt).await.unwrap();
+    assert_eq!((world.files_on_disk(), world.people().await), (3, vec!["1:Amy".to_owned(), "2:Bob".to_owned()]));
+    // What others change in between is merged again.
+    let mut slow = staged(&world, "run_2", upsert(), &[(1, "Ann")]).await;
+    slow.target.prepare(&world.session.state()).await.unwrap();
+    world.run("run_3", upsert(), &[people(1, &[(1, "Abe"), (2, "Ben")])]).await.unwrap();
+    world.commit(&mut slow).await.unwrap();
+    assert_eq!(world.people().await, ["1:Ann", "2:Ben"]);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_stopped_before_it_is_sent_leaves_nothing() {
+    let world = World::customers();
+    world.run("run_0", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    let mut attempt = staged(&world, "run_1", upsert(), &[(1, "Amy")]).await;
+    attempt.target.prepare(&world.session.state()).await.unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let stopped = attempt.target.commit(&world.session.state(), &stop).await.unwrap_err();
+    assert_eq!(stopped.kind, Kind::Cancelled);
+    attempt.target.abort().await;
+    assert_eq!((world.files_on_disk(), world.versions()), (1, 2));
+}
+
+#[tokio::test]
+async fn whoever_settles_a_run_again_removes_what_the_one_before_had_no_time_for() {
+    let world = World::customers();
+    world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    assert!(!settle("acme", &world.schema, "run_2", &[], &world.settings).await.unwrap());
+    for (run, is_in) in [("run_1", true), ("run_2", false)] {
+        let folder = world.table_folder().join(run).join("0123");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("part-0.parquet"), "rows").unwrap();
+        assert_eq!(settle("acme", &world.schema, run, &[], &world.settings).await.unwrap(), is_in);
+        assert!(!folder.exists(), "{run}");
+    }
+    assert_eq!((world.people().await, world.files_on_disk()), (vec!["1:Ada".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn the_table_of_a_schema_that_was_deleted_still_says_what_is_in_it() {
+    let world = World::customers();
+    let gone = TableSchema { fields: Vec::new(), ..world.schema.clone() };
+    assert!(!settle("acme", &gone, "run_1", &[], &world.settings).await.unwrap());
+    assert!(!world.table_folder().exists(), "no table is made of it");
+    world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    let mut late = staged(&world, "run_2", append(), &[(2, "Bob")]).await;
+    assert!(settle("acme", &gone, "run_1", &[], &world.settings).await.unwrap());
+    assert!(!settle("acme", &gone, "run_2", &[], &world.settings).await.unwrap());
+    assert_eq!(world.commit(&mut late).await.unwrap_err().kind, Kind::Superseded);
+    assert_eq!(world.people().await, ["1:Ada"]);
+}
+
+#[tokio::test]
 async fn what_was_settled_never_gets_in() {
     let world = World::customers();
     let mut late = staged(&world, "run_1", append(), &[(1, "Ada")]).await;
