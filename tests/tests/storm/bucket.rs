@@ -13,8 +13,10 @@ const PAGE: usize = 500;
 #[derive(Default)]
 struct Inside {
     objects: BTreeMap<String, Object>,
-    /// Uploads in parts that are not at their end.
-    uploads: BTreeMap<String, BTreeMap<u32, Bytes>>,
+    /// Uploads in parts that are not at their end, with the keys that they are for.
+    uploads: BTreeMap<String, (String, BTreeMap<u32, Bytes>)>,
+    /// The tags of what came of those that are: who asks again for an end that was lost on its way hears of it again.
+    completed: BTreeMap<String, String>,
     count: u64,
 }
 
@@ -47,9 +49,9 @@ impl Buckets {
         found.map(|(key, object)| (key.clone(), object.bytes.clone())).collect()
     }
 
-    /// Uploads that were begun and neither ended nor given up.
-    pub fn unfinished(&self) -> usize {
-        self.inside().uploads.len()
+    /// The keys of uploads that were begun and neither ended nor given up.
+    pub fn unfinished(&self) -> Vec<String> {
+        self.inside().uploads.values().map(|(key, _)| key.clone()).collect()
     }
 
     /// Answers one request of the S3 protocol; signatures are not looked at.
@@ -87,19 +89,23 @@ impl Buckets {
             "POST" if query.contains_key("uploads") => {
                 inside.count += 1;
                 let id = format!("upload-{}", inside.count);
-                inside.uploads.insert(id.clone(), BTreeMap::new());
+                inside.uploads.insert(id.clone(), (key, BTreeMap::new()));
                 let result = "InitiateMultipartUploadResult";
                 xml(format!("<{result}><UploadId>{id}</UploadId></{result}>"))
             }
-            "POST" => match inside.uploads.remove(query.get("uploadId").map_or("", String::as_str)) {
-                None => error(StatusCode::NOT_FOUND, "NoSuchUpload"),
-                Some(parts) => {
+            "POST" => {
+                let id = query.get("uploadId").cloned().unwrap_or_default();
+                if let Some((_, parts)) = inside.uploads.remove(&id) {
                     let whole: Vec<u8> = parts.into_values().flatten().collect();
                     let tag = inside.put(&key, whole.into());
-                    let result = "CompleteMultipartUploadResult";
-                    xml(format!("<{result}><ETag>{tag}</ETag></{result}>"))
+                    inside.completed.insert(id.clone(), tag);
                 }
-            },
+                let result = "CompleteMultipartUploadResult";
+                match inside.completed.get(&id) {
+                    None => error(StatusCode::NOT_FOUND, "NoSuchUpload"),
+                    Some(tag) => xml(format!("<{result}><ETag>{tag}</ETag></{result}>")),
+                }
+            }
             "DELETE" => {
                 match query.get("uploadId") {
                     Some(id) => drop(inside.uploads.remove(id)),
@@ -124,7 +130,7 @@ impl Inside {
         let number = query.get("partNumber").and_then(|n| n.parse().ok()).unwrap_or(0);
         match self.uploads.get_mut(query.get("uploadId").map_or("", String::as_str)) {
             None => error(StatusCode::NOT_FOUND, "NoSuchUpload"),
-            Some(parts) => {
+            Some((_, parts)) => {
                 parts.insert(number, body);
                 Response::builder().header("etag", format!("\"part-{number}\"")).body(Body::empty()).unwrap()
             }

@@ -1,11 +1,11 @@
 //! A full disk: a run that meets it writes all or nothing, leaves nothing, and goes through once there is room.
 
+use crate::room::Disk;
 use flowgate::stack::Options;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use tests::World;
 use worker::engine::job::Lake;
 
@@ -14,41 +14,18 @@ const SIZE: usize = 1 << 20;
 /// Rows of a run, whose texts are as good as random and so fill some 300 KB.
 const ROWS: u64 = 3000;
 
-/// A small disk of its own.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// None where this may not be done, which is said loudly.
-    fn mount(folder: &Path) -> Option<Self> {
-        std::fs::create_dir_all(folder).unwrap();
-        let size = format!("size={SIZE}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self(folder.to_owned()));
-        }
-        eprintln!("\nNOT TESTED: a full disk, since only root can mount a small one\n");
-        None
-    }
-
-    /// Fills it up to so many bytes.
-    fn leave(&self, bytes: usize) {
-        let filler = self.0.join("filler");
-        let _ = std::fs::remove_file(&filler);
-        let used: usize = files(&self.0).iter().map(|file| pages(std::fs::metadata(file).unwrap().len())).sum();
-        let fill = (SIZE - used).saturating_sub(bytes);
-        // Whatever the disk takes of it is enough.
-        let _ = std::fs::write(filler, vec![1; fill]);
-    }
+/// Fills a disk up to so many bytes.
+fn leave(disk: &Disk, bytes: usize) {
+    let filler = disk.0.join("filler");
+    let _ = std::fs::remove_file(&filler);
+    let used: usize = files(&disk.0).iter().map(|file| pages(std::fs::metadata(file).unwrap().len())).sum();
+    let fill = (SIZE - used).saturating_sub(bytes);
+    // Whatever the disk takes of it is enough.
+    let _ = std::fs::write(filler, vec![1; fill]);
 }
 
 fn pages(bytes: u64) -> usize {
     bytes.div_ceil(4096) as usize * 4096
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -93,7 +70,7 @@ fn left(table: &Path) -> Vec<PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_on_a_full_disk_writes_all_or_nothing_and_goes_through_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Disk::mount(&folder.path().join("disk")) else { return };
+    let Some(disk) = Disk::mount(&folder.path().join("disk"), SIZE) else { return };
     let lake = Lake { url: format!("file://{}", disk.0.join("lake").display()), options: HashMap::new() };
     let world = World::with(|options: &mut Options| options.lake = Some(lake)).await;
     let connector = world.connector("files", "in").await;
@@ -121,7 +98,7 @@ async fn a_run_on_a_full_disk_writes_all_or_nothing_and_goes_through_once_there_
             break;
         }
         world.file(&format!("in/{run}.csv"), source(run as u64));
-        disk.leave(room);
+        leave(&disk, room);
         let id = world.api.run(&pipeline, json!({"part": run.to_string()})).await;
         let ended = world.api.finished(&pipeline, &id).await;
         match ended["status"].as_str() {

@@ -17,11 +17,17 @@ pub enum Fault {
     KillStack,
     /// SIGSTOP of the worker until its leases are over, then SIGCONT.
     Pause,
+    /// The same of the stack.
+    PauseStack,
+    /// The worker's clock jumps, forwards or back, by more than a lease.
+    ClockJump,
+    /// The disk of the stack and of the workers is full for some seconds.
+    FullDisk,
     /// The request, or its answer, comes only after the lease is over.
     Late,
     /// Too many requests.
     Throttle,
-    /// Status 500.
+    /// Status 500; after the request was done, where the moment is after.
     ServerError,
     /// The connection is closed without an answer; after the request was done, where the moment is after.
     Reset,
@@ -34,10 +40,13 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::KillWorker,
         Self::KillStack,
         Self::Pause,
+        Self::PauseStack,
+        Self::ClockJump,
+        Self::FullDisk,
         Self::Late,
         Self::Throttle,
         Self::ServerError,
@@ -50,9 +59,11 @@ impl Fault {
     /// Whether it can be at a moment: what was done is not refused afterwards.
     fn fits(self, moment: Moment) -> bool {
         match self {
-            Self::Throttle | Self::ServerError => !moment.is_after(),
-            Self::Refuse => matches!(moment, Moment::Opening | Moment::Writing | Moment::Publishing),
-            Self::Cancel => moment != Moment::Received,
+            // A database is not spoken to by requests; one that keeps silent is waited for as long as the run may take.
+            Self::Throttle | Self::ServerError | Self::Silence if moment.is_of_database() => false,
+            Self::Throttle => !moment.is_after(),
+            Self::Refuse => moment.is_of_lake(),
+            Self::Cancel => !matches!(moment, Moment::Received | Moment::Widening | Moment::Widened),
             _ => true,
         }
     }
@@ -63,20 +74,26 @@ impl Fault {
 pub struct Wanted {
     /// Kills of workers at each moment.
     pub kills: usize,
-    /// Kills of the stack at each moment, and pauses.
+    /// Kills of the stack at each moment that every run meets, and pauses.
     pub stack_kills: usize,
     pub pauses: usize,
-    /// Each of the others at each moment.
+    /// Each of the others at each such moment.
     pub others: usize,
-    /// The part of the others that is left out, so that a short storm has a different part each time.
+    /// Each but the kills at each moment that only some runs meet.
+    pub rare: usize,
+    /// The part of all but the kills that is left out, so that a short storm has a different part each time.
     pub left_out: f64,
     /// One in so many who come to a moment meets a fault, while there are some for it.
     pub one_in: u32,
 }
 
+/// One in so many who come to a moment that only some runs meet.
+const ONE_IN_RARE: u32 = 2;
+
 /// What is still to be done, and what was done.
 pub struct Faults {
     waiting: Mutex<HashMap<Moment, Vec<Fault>>>,
+    planned: BTreeMap<Moment, Vec<Fault>>,
     done: Mutex<BTreeMap<(Moment, Fault), usize>>,
     /// Others that no moment names: doubled messages, ticks with a wrong clock.
     besides: Mutex<BTreeMap<&'static str, usize>>,
@@ -85,27 +102,31 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// What `wanted` says, in an order that `seed` gives.
-    pub fn plan(seed: u64, wanted: Wanted) -> Self {
+    /// What `wanted` says, in an order that `seed` gives; of the faults and moments, only what can be here.
+    pub fn plan(seed: u64, wanted: Wanted, can: impl Fn(Moment, Fault) -> bool) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut waiting = HashMap::new();
-        for moment in Moment::ALL.into_iter().chain(Moment::RARE) {
+        let mut planned = BTreeMap::new();
+        for (place, moment) in (0..).zip(Moment::ALL.into_iter().chain(Moment::RARE)) {
             let mut all = Vec::new();
-            for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(moment)) {
+            for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(moment) && can(moment, *fault)) {
                 let count = match fault {
                     Fault::KillWorker => wanted.kills,
+                    // These hold up all runs for a while.
+                    Fault::PauseStack | Fault::FullDisk => usize::from(wanted.others > 1 || (place + seed) % 3 == 0),
+                    _ if Moment::RARE.contains(&moment) => wanted.rare,
                     Fault::KillStack => wanted.stack_kills,
                     Fault::Pause => wanted.pauses,
                     _ => wanted.others,
                 };
-                let must = matches!(fault, Fault::KillWorker | Fault::Refuse);
+                let must = fault == Fault::KillWorker || (fault == Fault::Refuse && Moment::ALL.contains(&moment));
                 all.extend((0..count).filter(|_| must || !random.random_bool(wanted.left_out)).map(|_| fault));
             }
             all.shuffle(&mut random);
-            waiting.insert(moment, all);
+            planned.insert(moment, all);
         }
         Self {
-            waiting: Mutex::new(waiting),
+            waiting: Mutex::new(planned.clone().into_iter().collect()),
+            planned,
             done: Mutex::default(),
             besides: Mutex::default(),
             random: Mutex::new(random),
@@ -115,7 +136,8 @@ impl Faults {
 
     /// The next fault of a moment, for about one in so many who come by; only those that `can` be now.
     pub fn take(&self, moment: Moment, can: impl Fn(Fault) -> bool) -> Option<Fault> {
-        if !self.random.lock().unwrap().random_ratio(1, self.one_in) {
+        let one_in = if Moment::RARE.contains(&moment) { ONE_IN_RARE } else { self.one_in };
+        if !self.random.lock().unwrap().random_ratio(1, one_in) {
             return None;
         }
         let mut waiting = self.waiting.lock().unwrap();
@@ -126,7 +148,7 @@ impl Faults {
         Some(fault)
     }
 
-    /// Whether every kill that every run can meet has been done.
+    /// How many faults are still to be done at moments that every run meets.
     pub fn left(&self) -> usize {
         let waiting = self.waiting.lock().unwrap();
         Moment::ALL.iter().filter_map(|moment| waiting.get(moment)).map(Vec::len).sum()
@@ -145,6 +167,34 @@ impl Faults {
     /// Notes something that no moment names.
     pub fn note(&self, what: &'static str) {
         *self.besides.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    /// What of the plan did not happen, where that is more than a storm may leave out: a storm that was none shows nothing.
+    /// A worker was killed so often at each moment that every run meets, and at each that only some do.
+    pub fn shortfalls(&self, (every, some): (usize, usize)) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (moment, planned) in &self.planned {
+            let done: usize = Fault::ALL.into_iter().map(|fault| self.count(*moment, fault)).sum();
+            let killed = self.count(*moment, Fault::KillWorker);
+            let kills = if Moment::RARE.contains(moment) { some } else { every };
+            if killed < kills && planned.contains(&Fault::KillWorker) {
+                wrong.push(format!("{moment}: a worker was killed {killed} times there instead of {kills}"));
+            }
+            if Moment::ALL.contains(moment) && done * 5 < planned.len() * 4 {
+                wrong.push(format!("{moment}: {done} of {} faults happened", planned.len()));
+            }
+        }
+        for fault in Fault::ALL.into_iter().filter(|fault| self.planned.values().any(|all| all.contains(fault))) {
+            if !self.done.lock().unwrap().keys().any(|(_, done)| *done == fault) {
+                wrong.push(format!("{fault:?} never happened"));
+            }
+        }
+        wrong
+    }
+
+    /// How often something was noted that no moment names.
+    pub fn noted(&self, what: &'static str) -> usize {
+        self.besides.lock().unwrap().get(what).copied().unwrap_or_default()
     }
 
     /// How often a fault was done at a moment.

@@ -7,6 +7,7 @@ use flowgate::data_folder::DataFolder;
 use flowgate::functions::Functions;
 use flowgate::gateway::Gateway;
 use flowgate::template::Template;
+use reqwest::Method;
 use serde_json::{Value, json};
 use shared::aws::local_config;
 use shared::clock::Clock;
@@ -102,7 +103,21 @@ impl Front {
 
     /// Posts; none where there was no answer in time.
     pub async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> Option<(u16, Value)> {
-        let mut request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body);
+        self.send(Method::POST, path, key, Some(body)).await
+    }
+
+    /// Asks; none where there was no answer in time.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Option<(u16, Value)> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -113,9 +128,14 @@ impl Front {
 
     /// A run as the table has it, without faults; none while the stack is away.
     pub async fn find(&self, pipeline: &str, run: &str) -> Option<Run> {
+        self.look_at(pipeline, run).await.ok().flatten()
+    }
+
+    /// The same, where the table has said whether the run is there.
+    pub async fn look_at(&self, pipeline: &str, run: &str) -> shared::Result<Option<Run>> {
         let table = self.around.address(Service::Table);
         let store = Store::new(aws_sdk_dynamodb::Client::new(&local_config(&table)), &self.config.table, 8);
-        store.find_run(TENANT, pipeline, run).await.ok().flatten()
+        store.find_run(TENANT, pipeline, run).await
     }
 
     /// Ticks every few seconds instead of each minute, with a clock that is wrong, and further ahead each time: what is due
@@ -134,9 +154,12 @@ impl Front {
         let services = self.services(&self.proxy, &self.proxy, Clock::ahead(chrono::Duration::seconds(ahead)));
         let tick = on_schedule_trigger();
         around.faults.note("ticks, most of them with a clock that is wrong");
-        let call = async move { tick.call(&services, json!({})).await };
         // What it does not come to the next one does.
-        let _ = tokio::time::timeout(Duration::from_secs(20), call).await;
+        tokio::select! {
+            _ = tick.call(&services, json!({})) => {}
+            () = around.deaths.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(20)) => {}
+        }
     }
 }
 

@@ -2,15 +2,21 @@
 //! after which every run is final, every row is in its table once, and nothing is left.
 
 mod bucket;
+mod clock;
+mod database;
 mod disk;
+mod episodes;
 mod faults;
 mod functions;
 mod moments;
 mod processes;
 mod proxy;
+mod receipts;
+mod room;
 mod storm;
 mod verdict;
 
+use episodes::Often;
 use faults::Wanted;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +33,10 @@ fn form() -> (Form, u64) {
             workers: 4,
             tables: 20,
             at_once: 24,
-            wanted: Wanted { kills: 22, stack_kills: 20, pauses: 20, others: 6, left_out: 0.0, one_in: 16 },
+            wanted: Wanted { kills: 22, stack_kills: 20, pauses: 20, others: 6, rare: 2, left_out: 0.0, one_in: 16 },
             patience: Duration::from_secs(300),
+            often: Often { truncates: 20, increments: 12, widenings: 60, retries: 10, timeouts: 12, deletions: 16 },
+            kills: (20, 20),
         }
     } else {
         Form {
@@ -36,8 +44,10 @@ fn form() -> (Form, u64) {
             workers: 3,
             tables: 3,
             at_once: 12,
-            wanted: Wanted { kills: 1, stack_kills: 1, pauses: 1, others: 1, left_out: 0.5, one_in: 3 },
+            wanted: Wanted { kills: 1, stack_kills: 1, pauses: 1, others: 1, rare: 1, left_out: 0.5, one_in: 3 },
             patience: Duration::from_secs(90),
+            often: Often { truncates: 2, increments: 2, widenings: 2, retries: 1, timeouts: 1, deletions: 2 },
+            kills: (1, 0),
         }
     };
     (form, seed)
@@ -52,6 +62,7 @@ async fn after_a_storm_every_run_is_final_every_row_is_there_once_and_nothing_is
     storm.rage().await;
     let wrong = verdict::judge(&storm).await;
     println!("{}\n{}", storm.around.faults.table(), verdict::tally(&storm));
+    storm.around.close();
     if !wrong.is_empty() {
         let kept = folder.keep();
         panic!(

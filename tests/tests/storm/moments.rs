@@ -48,6 +48,30 @@ pub enum Moment {
     GivingBack,
     /// It is given back.
     GivenBack,
+    /// A part of a large file is written beside the table.
+    Uploading,
+    /// It is there, and the file is not.
+    Uploaded,
+    /// The version of the table beside with the rejected rows is on its way.
+    KeepingRejected,
+    /// It is there; the rows that fit are not.
+    RejectedKept,
+    /// The version is on its way that keeps the run out of the table for ever.
+    Settling,
+    /// It is there, and nothing else says so.
+    Settled,
+    /// The table's version with wider types is on its way; its files are there.
+    Widening,
+    /// It is there.
+    Widened,
+    /// What attempts have staged is looked for, to be removed.
+    Discarding,
+    /// A file of it is removed.
+    Discarded,
+    /// The database has the run in its ledger, in a transaction that is open.
+    InTransaction,
+    /// It has committed, and nothing else says so.
+    Committed,
 }
 
 impl Moment {
@@ -73,8 +97,44 @@ impl Moment {
         Self::Deleted,
     ];
 
-    /// Those that only runs meet whose attempt fails.
-    pub const RARE: [Self; 2] = [Self::GivingBack, Self::GivenBack];
+    /// Those that only some runs meet: large ones, those whose attempts fail, those with other targets.
+    pub const RARE: [Self; 14] = [
+        Self::GivingBack,
+        Self::GivenBack,
+        Self::Uploading,
+        Self::Uploaded,
+        Self::KeepingRejected,
+        Self::RejectedKept,
+        Self::Settling,
+        Self::Settled,
+        Self::Widening,
+        Self::Widened,
+        Self::Discarding,
+        Self::Discarded,
+        Self::InTransaction,
+        Self::Committed,
+    ];
+
+    /// Those that are met at a database.
+    pub fn is_of_database(self) -> bool {
+        matches!(self, Self::InTransaction | Self::Committed)
+    }
+
+    /// Those that are met at the bucket in which the tables lie.
+    pub fn is_of_lake(self) -> bool {
+        use Moment as M;
+        matches!(
+            self,
+            M::Opening
+                | M::Writing
+                | M::Publishing
+                | M::Uploading
+                | M::KeepingRejected
+                | M::Settling
+                | M::Widening
+                | M::Discarding
+        )
+    }
 
     /// Whether the request has been done by then.
     pub fn is_after(self) -> bool {
@@ -91,6 +151,13 @@ impl Moment {
                 | M::Reported
                 | M::Deleted
                 | M::GivenBack
+                | M::Uploaded
+                | M::RejectedKept
+                | M::Settled
+                | M::Widened
+                | M::Discarded
+                | M::InTransaction
+                | M::Committed
         )
     }
 }
@@ -117,6 +184,8 @@ pub struct Call {
     pub action: String,
     pub body: Value,
     pub key: String,
+    /// The run that it is about, where it names one.
+    pub run: Option<String>,
     before: Option<Moment>,
     after: Option<Moment>,
 }
@@ -137,6 +206,7 @@ impl Call {
             action: action.to_owned(),
             body: parsed,
             key: uri.path().trim_start_matches('/').to_owned(),
+            run: None,
             before: None,
             after: None,
         };
@@ -144,6 +214,13 @@ impl Call {
             Service::Table => call.of_table(),
             Service::Queue => call.of_queue(),
             Service::Bucket => call.of_bucket(uri.query().unwrap_or_default(), headers, body),
+        };
+        call.run = match call.before {
+            _ if call.service != Service::Bucket => named(&call.body.to_string()),
+            Some(Moment::Publishing | Moment::KeepingRejected | Moment::Settling) => {
+                transaction(body).map(|(run, _)| run)
+            }
+            _ => named(&call.key).or_else(|| named(uri.query().unwrap_or_default())),
         };
         call
     }
@@ -188,29 +265,49 @@ impl Call {
         use Moment as M;
         let in_log = self.key.contains("/_delta_log/");
         let is_source = self.key.starts_with("sources/");
+        let is_file = !in_log && !is_source && self.key.ends_with(".parquet");
         match self.action.as_str() {
-            "PUT" if in_log && contains(body, "\"txn\"") => (Some(M::Publishing), Some(M::Published)),
-            "PUT" if !in_log && self.key.ends_with(".parquet") => (Some(M::Writing), Some(M::Staged)),
+            "PUT" if in_log && self.key.ends_with(".json") => match transaction(body) {
+                Some((_, 1)) if self.key.contains("_rejected/") => (Some(M::KeepingRejected), Some(M::RejectedKept)),
+                Some((_, 1)) => (Some(M::Publishing), Some(M::Published)),
+                Some((_, 0)) => (Some(M::Settling), Some(M::Settled)),
+                Some(_) => (None, None),
+                None if contains(body, "\"UPDATE FIELD METADATA\"") => (Some(M::Widening), Some(M::Widened)),
+                None => (None, None),
+            },
+            "PUT" if is_file && query.contains("partNumber") => (Some(M::Uploading), Some(M::Uploaded)),
+            "PUT" if is_file => (Some(M::Writing), Some(M::Staged)),
+            "POST" if is_file && query.contains("uploadId") => (Some(M::Writing), Some(M::Staged)),
+            "DELETE" if is_file && !query.contains("uploadId") => (None, Some(M::Discarded)),
+            "POST" if query.contains("delete") && contains(body, "/run_") => (None, Some(M::Discarded)),
             "GET" if query.contains("list-type") && query.contains("_delta_log") => (Some(M::Opening), None),
+            "GET" if query.contains("list-type") && named(query).is_some() => (Some(M::Discarding), None),
             // The first look only guesses the columns.
             "GET" if is_source && headers.contains_key("range") => (Some(M::Planned), Some(M::Reading)),
             _ => (None, None),
         }
     }
 
-    /// The run that it is about, where it names one.
-    pub fn run(&self) -> Option<String> {
-        let named = |text: &str| {
-            let id = text.get(text.find("run_")?..)?.get(..36)?;
-            id[4..].chars().all(|c| c.is_ascii_hexdigit()).then(|| id.to_owned())
-        };
-        named(&self.key).or_else(|| named(&self.body.to_string()))
-    }
-
     /// The run's number where the request is for its source.
     pub fn source(&self) -> Option<u64> {
         self.key.strip_prefix("sources/")?.strip_suffix(".csv")?.parse().ok()
     }
+}
+
+/// The first run that a text names.
+pub fn named(text: &str) -> Option<String> {
+    let id = text.get(text.find("run_")?..)?.get(..36)?;
+    id[4..].chars().all(|c| c.is_ascii_hexdigit()).then(|| id.to_owned())
+}
+
+/// The run whose transaction an entry of a table's log carries, and its version.
+fn transaction(entry: &[u8]) -> Option<(String, i64)> {
+    let lines = entry.split(|byte| *byte == b'\n').filter(|line| contains(line, "\"txn\""));
+    let mut actions = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    actions.find_map(|action| {
+        let txn = &action["txn"];
+        Some((txn["appId"].as_str()?.to_owned(), txn["version"].as_i64()?))
+    })
 }
 
 /// Whether `text` is in `bytes`.

@@ -1,5 +1,6 @@
 //! The real binaries as processes of their own: one stack, and workers that reach its table and queue through the proxy.
 
+use crate::clock::Clock;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,7 +13,7 @@ use std::sync::{Mutex, OnceLock};
 pub const LEASE: u64 = 2;
 
 /// A binary of the workspace, which is built where this test lies where it was built; elsewhere it lies beside it.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let (own, temporary) = (std::env::current_exe().unwrap(), Path::new(env!("CARGO_TARGET_TMPDIR")));
@@ -80,6 +81,16 @@ impl Stack {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+/// Sends a signal such as `STOP` to a process, which may be gone.
+pub fn signal(process: u32, signal: &str) {
+    let _ = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).stderr(Stdio::null()).status();
 }
 
 impl Drop for Stack {
@@ -94,6 +105,8 @@ pub struct Worker {
     folder: PathBuf,
     environment: Vec<(String, String)>,
     child: Mutex<Child>,
+    /// Its clock, which can jump.
+    pub clock: Clock,
     /// Whether something is being done to it.
     pub busy: AtomicBool,
     /// How often it was started.
@@ -102,17 +115,25 @@ pub struct Worker {
 
 impl Worker {
     /// Starts a worker that reaches everything at `proxy`, with what the stack said that it must find. Its clock is wrong
-    /// by `ahead` seconds.
-    pub fn start(name: &str, folder: &Path, exports: &HashMap<String, String>, proxy: &str, ahead: i64) -> Self {
+    /// by `ahead` seconds at first; `library` makes it jump. What it spills lies below `scratch`.
+    pub fn start(
+        name: &str,
+        (folder, scratch): (&Path, &Path),
+        exports: &HashMap<String, String>,
+        proxy: &str,
+        (ahead, library): (i64, &Path),
+    ) -> Self {
+        let clock = Clock::new(folder.join(format!("{name}.clock")));
         let mut environment: HashMap<String, String> = exports.clone();
         environment.extend(bucket_environment(proxy));
         let own = [
             ("AWS_ENDPOINT_URL_DYNAMODB", proxy.to_owned()),
             ("AWS_ENDPOINT_URL_SQS", proxy.to_owned()),
-            ("FLOWGATE_SCRATCH", folder.join(name).display().to_string()),
+            ("FLOWGATE_SCRATCH", scratch.join(name).display().to_string()),
             ("FLOWGATE_CLOCK_OFFSET_SECONDS", ahead.to_string()),
             ("FLOWGATE_LOG", "info".to_owned()),
         ];
+        let own = own.into_iter().chain(clock.environment(library));
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
         let environment: Vec<_> = environment.into_iter().collect();
         let child = Self::spawn(name, folder, &environment);
@@ -121,6 +142,7 @@ impl Worker {
             folder: folder.to_owned(),
             environment,
             child: Mutex::new(child),
+            clock,
             busy: AtomicBool::new(false),
             starts: AtomicUsize::new(1),
         }
@@ -146,11 +168,16 @@ impl Worker {
         self.starts.fetch_add(1, SeqCst);
     }
 
+    /// kill -9 for good.
+    pub fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
     /// Sends a signal such as `STOP`.
-    pub fn signal(&self, signal: &str) {
-        let id = self.child.lock().unwrap().id().to_string();
-        let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
-        assert!(sent.success(), "kill -{signal} {id}");
+    pub fn signal(&self, name: &str) {
+        signal(self.child.lock().unwrap().id(), name);
     }
 
     /// Whether it ended by itself, which no worker should.

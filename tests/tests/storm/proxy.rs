@@ -2,9 +2,10 @@
 
 use crate::bucket::{self, Buckets};
 use crate::faults::{Fault, Faults};
-use crate::moments::{Call, Moment, Service, contains};
-use crate::processes::{LEASE, Stack, Worker};
-use crate::verdict::POISON;
+use crate::moments::{Call, Moment, Service, contains, named};
+use crate::processes::{LEASE, Stack, Worker, signal};
+use crate::room::Disk;
+use crate::verdict::{Doom, EPISODES, POISON};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -15,11 +16,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Until every lease that was held is over.
 const PAST_THE_LEASE: Duration = Duration::from_millis(LEASE * 1000 + 1500);
 /// What a silent connection is kept for; whoever waits longer waits for ever.
 const SILENCE: Duration = Duration::from_secs(600);
+
+/// For how long a disk is full.
+const FULL: Duration = Duration::from_millis(1500);
+/// Bytes of the disk, while it is not.
+pub const DISK: usize = 4 << 30;
+/// By how many seconds a clock that jumps may be wrong.
+const WRONG: u64 = 12;
 
 /// All that is around the workers.
 pub struct Around {
@@ -28,20 +37,44 @@ pub struct Around {
     pub stack: RwLock<Stack>,
     pub workers: OnceLock<Vec<Worker>>,
     pub folder: PathBuf,
+    /// What the stack and the workers write lies here, where a small disk may be had.
+    disk: Mutex<Option<Disk>>,
     /// The bucket's address without faults.
     pub bucket_url: OnceLock<String>,
     /// Whether the stack is being started again.
     stack_busy: AtomicBool,
+    /// Whether it is stopped, or its disk full.
+    stack_paused: AtomicBool,
     /// Which worker took the run with this number last, and which run it is.
     takers: Mutex<HashMap<u64, Taken>>,
     /// The runs that were cancelled in a moment that a fault chose.
     pub cancelled: Mutex<HashSet<String>>,
     /// Files that came into the bucket after the worker had been killed that sent them.
     pub orphans: Mutex<HashSet<String>>,
+    /// Uploads in parts, by the file that is to come of them: which start of which worker began them.
+    uploads: Mutex<HashMap<String, (usize, usize)>>,
     token: OnceLock<String>,
-    /// The reports of ends that were done: the run, and the token that a repetition has too.
-    pub ends: Mutex<Vec<(String, String)>>,
+    /// The reports of ends that were sent.
+    pub ends: Mutex<Vec<Ending>>,
+    /// The schemas of second targets.
+    pub seconds: OnceLock<HashSet<String>>,
+    /// Sources whose rows never come.
+    pub stalled: Mutex<HashSet<u64>>,
+    /// A function dies here whose request it was.
+    pub deaths: Notify,
     client: reqwest::Client,
+}
+
+/// A report of a run's end.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    pub run: String,
+    /// A repetition has the same.
+    pub token: String,
+    pub status: String,
+    pub at: String,
+    /// Whether it was answered that it was done; where no answer came it may have been.
+    pub done: bool,
 }
 
 /// From whom a request comes.
@@ -56,20 +89,26 @@ pub enum Who {
 }
 
 impl Around {
-    pub fn new(faults: Faults, stack: Stack, buckets: Buckets, folder: PathBuf) -> Self {
+    pub fn new(faults: Faults, stack: Stack, buckets: Buckets, folder: PathBuf, disk: Option<Disk>) -> Self {
         Self {
             faults,
             buckets,
             stack: RwLock::new(stack),
             workers: OnceLock::new(),
             folder,
+            disk: Mutex::new(disk),
             bucket_url: OnceLock::new(),
             stack_busy: AtomicBool::new(false),
+            stack_paused: AtomicBool::new(false),
             takers: Mutex::default(),
             cancelled: Mutex::default(),
             orphans: Mutex::default(),
+            uploads: Mutex::default(),
             token: OnceLock::new(),
             ends: Mutex::default(),
+            seconds: OnceLock::new(),
+            stalled: Mutex::default(),
+            deaths: Notify::new(),
             client: reqwest::Client::new(),
         }
     }
@@ -94,16 +133,69 @@ impl Around {
         Some(self.workers.get()?.get(index)?.starts.load(SeqCst))
     }
 
-    /// Does what is planned for a moment, if anything is; answers what becomes of the request.
-    async fn meet(self: &Arc<Self>, who: Who, call: &Call, moment: Option<Moment>) -> Option<Next> {
-        let (index, moment) = (self.worker(who, call)?, moment?);
+    /// The worker that took a run last.
+    pub fn taker(&self, run: &str) -> Option<usize> {
+        self.takers.lock().unwrap().values().find(|taken| taken.run == run).map(|taken| taken.by)
+    }
+
+    fn number(&self, run: &str) -> Option<u64> {
+        self.takers.lock().unwrap().values().find(|taken| taken.run == run).map(|taken| taken.number)
+    }
+
+    /// Whether this run is one whose commit to a database never comes through.
+    pub fn dooms(&self, run: &str) -> bool {
+        let doomed = self.number(run).is_some_and(|number| Doom::of(number) == Some(Doom::First));
+        if doomed {
+            self.faults.note(REFUSED);
+        }
+        doomed
+    }
+
+    /// Whether a request is the commit of such a run to a table of the lake.
+    fn is_doomed(&self, call: &Call) -> bool {
+        let doom = (call.before() == Some(Moment::Publishing)).then_some(()).and(call.run.as_deref());
+        let doomed = match doom.and_then(|run| self.number(run)).and_then(Doom::of) {
+            None => false,
+            Some(doom) => {
+                let is_second =
+                    call.key.split('/').any(|part| self.seconds.get().is_some_and(|all| all.contains(part)));
+                is_second == (doom == Doom::Second)
+            }
+        };
+        if doomed {
+            self.faults.note(REFUSED);
+        }
+        doomed
+    }
+
+    /// Does what is planned for a moment of a request, if anything is; answers what becomes of it.
+    async fn meets(self: &Arc<Self>, who: Who, call: &Call, moment: Option<Moment>) -> Option<Next> {
+        let run = match call.source() {
+            Some(number) => self.takers.lock().unwrap().get(&number).map(|taken| taken.run.clone()),
+            None => call.run.clone(),
+        };
+        self.meet(self.worker(who, call)?, moment?, run.as_deref(), Some(call)).await
+    }
+
+    /// Does what is planned for a moment of a run that a worker has, if anything is; answers what becomes of the request.
+    pub async fn meet(
+        self: &Arc<Self>,
+        index: usize,
+        moment: Moment,
+        run: Option<&str>,
+        call: Option<&Call>,
+    ) -> Option<Next> {
         let worker = self.workers.get()?.get(index)?;
         let free = |fault| match fault {
             Fault::KillStack => !self.stack_busy.load(SeqCst),
+            Fault::PauseStack | Fault::FullDisk => !self.stack_busy.load(SeqCst) && !self.stack_paused.load(SeqCst),
             Fault::KillWorker | Fault::Pause => !worker.busy.load(SeqCst),
+            Fault::Throttle | Fault::ServerError | Fault::Refuse => call.is_some(),
+            // The one that kills its workers is to come to its own end, and so are those of episodes.
+            Fault::Cancel => run.and_then(|run| self.number(run)).is_some_and(|n| n != POISON && n < EPISODES),
             _ => true,
         };
-        let poison = moment == Moment::Reading && call.source() == Some(POISON);
+        let poison = moment == Moment::Reading && call.and_then(Call::source) == Some(POISON);
         let fault = if poison {
             self.faults.note("kills by the run that no worker survives");
             Fault::KillWorker
@@ -134,16 +226,44 @@ impl Around {
                 }
                 Some(Next::Drop)
             }
+            Fault::PauseStack => {
+                if !self.stack_paused.swap(true, SeqCst) {
+                    let process = self.stack.read().unwrap().id();
+                    signal(process, "STOP");
+                    tokio::time::sleep(PAST_THE_LEASE).await;
+                    signal(process, "CONT");
+                    self.stack_paused.store(false, SeqCst);
+                }
+                None
+            }
+            Fault::FullDisk => {
+                if !self.stack_paused.swap(true, SeqCst) {
+                    self.off_thread(|around| around.disk.lock().unwrap().iter().for_each(Disk::fill)).await;
+                    let around = Arc::clone(self);
+                    tokio::spawn(async move {
+                        tokio::time::sleep(FULL).await;
+                        around.off_thread(Self::make_room).await;
+                        around.stack_paused.store(false, SeqCst);
+                    });
+                }
+                None
+            }
+            Fault::ClockJump => {
+                worker.clock.jump(self.faults.below(2 * WRONG + 1) as i64 - WRONG as i64);
+                None
+            }
             Fault::Late => {
                 tokio::time::sleep(PAST_THE_LEASE).await;
                 None
             }
-            Fault::Throttle => Some(Next::Answer(throttled(call))),
-            Fault::ServerError => Some(Next::Answer(server_error(call))),
+            Fault::Throttle => call.map(|call| Next::Answer(throttled(call))),
+            Fault::ServerError => call.map(|call| Next::Answer(server_error(call))),
             Fault::Reset => Some(Next::Drop),
             Fault::Refuse => Some(Next::Answer(of(bucket::error(StatusCode::FORBIDDEN, "AccessDenied")))),
             Fault::Cancel => {
-                self.cancel(call).await;
+                if let Some(run) = run {
+                    self.cancel(run).await;
+                }
                 None
             }
             Fault::Silence => {
@@ -153,17 +273,32 @@ impl Around {
         }
     }
 
-    /// Cancels the run that a request is about, through the stack's own API.
-    async fn cancel(&self, call: &Call) {
-        let taken = match call.source() {
-            Some(number) => self.takers.lock().unwrap().get(&number).cloned(),
-            None => {
-                let run = call.run();
-                self.takers.lock().unwrap().values().find(|taken| Some(&taken.run) == run.as_ref()).cloned()
-            }
-        };
-        // The one that kills its workers is to come to its own end.
-        let taken = taken.filter(|taken| taken.number != POISON);
+    /// Uploads that nobody ended or gave up: those whose sender was killed, as they are in any bucket until its rules remove
+    /// them, and the others.
+    pub fn unfinished(&self) -> (Vec<String>, Vec<String>) {
+        let (begun, workers) = (self.uploads.lock().unwrap(), self.workers.get().unwrap());
+        let lives = |sender: &(usize, usize)| workers[sender.0].starts.load(SeqCst) == sender.1;
+        let unfinished = self.buckets.unfinished().into_iter();
+        unfinished.partition(|key| begun.get(key).is_some_and(|sender| !lives(sender)))
+    }
+
+    /// The disk has room again.
+    pub fn make_room(&self) {
+        for disk in self.disk.lock().unwrap().iter() {
+            assert!(disk.resize(DISK as u64), "the disk cannot be made larger again");
+        }
+    }
+
+    /// Ends all processes, and takes the disk away.
+    pub fn close(&self) {
+        self.workers.get().into_iter().flatten().for_each(Worker::kill);
+        self.stack.write().unwrap().kill();
+        self.disk.lock().unwrap().take();
+    }
+
+    /// Cancels a run through the stack's own API.
+    async fn cancel(&self, run: &str) {
+        let taken = self.takers.lock().unwrap().values().find(|taken| taken.run == run).cloned();
         let (Some(Taken { run, pipeline, .. }), Some(token)) = (taken, self.token.get()) else { return };
         let url = format!("{}/api/v1/pipelines/{pipeline}/runs/{run}/cancel", self.stack.read().unwrap().api);
         let answer = self.client.post(url).bearer_auth(token).send().await;
@@ -188,7 +323,9 @@ impl Around {
         let mut stack = self.stack.write().unwrap();
         stack.kill();
         let bucket = self.bucket_url.get().unwrap();
-        *stack = Stack::start(&self.folder.join("data"), bucket, &self.folder.join("stack.log"));
+        // It could not even start without any.
+        self.make_room();
+        *stack = Stack::start(&self.folder.join("disk").join("data"), bucket, &self.folder.join("stack.log"));
     }
 
     /// Hands a request on.
@@ -219,6 +356,14 @@ impl Around {
             return;
         }
         match call.before() {
+            Some(Moment::Reporting) => {
+                if let Some(sent) = ending(call)
+                    && let Some(ending) =
+                        self.ends.lock().unwrap().iter_mut().find(|e| (&e.run, &e.token) == (&sent.run, &sent.token))
+                {
+                    ending.done = true;
+                }
+            }
             Some(Moment::Claiming) => {
                 let item: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
                 let parameters: Value =
@@ -230,12 +375,24 @@ impl Around {
                     self.takers.lock().unwrap().insert(number, taken);
                 }
             }
-            Some(Moment::Reporting) => {
-                let token = call.body["ClientRequestToken"].as_str().unwrap_or_default().to_owned();
-                let run = call.body["TransactItems"][0]["Update"]["Key"]["SK"]["S"].as_str().unwrap_or_default();
-                self.ends.lock().unwrap().push((run.to_owned(), token));
-            }
             _ => {}
+        }
+    }
+
+    /// Notes what is on its way: a report of an end, which may be done although nobody hears of it, and the beginning of an
+    /// upload.
+    fn note_sent(&self, who: Who, start: Option<usize>, call: &Call, query: &str) {
+        if call.before() == Some(Moment::Reporting)
+            && let Some(sent) = ending(call)
+        {
+            self.ends.lock().unwrap().push(sent);
+        }
+        if call.service == Service::Bucket
+            && call.action == "POST"
+            && query.starts_with("uploads")
+            && let (Who::Worker(index), Some(start)) = (who, start)
+        {
+            self.uploads.lock().unwrap().insert(call.key.clone(), (index, start));
         }
     }
 
@@ -243,7 +400,10 @@ impl Around {
         let Request { method, uri, headers, body } = &request;
         let call = Call::read(method, uri, headers, body);
         let sender = self.start_of(who);
-        match self.meet(who, &call, call.before()).await {
+        if self.is_doomed(&call) {
+            return Some(of(bucket::error(StatusCode::FORBIDDEN, "AccessDenied")));
+        }
+        match self.meets(who, &call, call.before()).await {
             Some(Next::Drop) => return None,
             Some(Next::Answer(answer)) => return Some(answer),
             None => {}
@@ -252,6 +412,13 @@ impl Around {
             // It was on its way when its sender died, and who ends the run cannot know of it.
             self.faults.note("files that came after their sender's death");
             self.orphans.lock().unwrap().insert(call.key.clone());
+        }
+        if who == Who::Functions && call.action == "SendMessage" && self.faults.left() > 0 && self.faults.below(6) == 0
+        {
+            // What it was to send was kept in a transaction before.
+            self.faults.note(DIED);
+            self.deaths.notify_waiters();
+            return None;
         }
         if who == Who::Functions && self.faults.left() > 0 {
             // Functions meet any fault of the network at any request.
@@ -270,6 +437,12 @@ impl Around {
         if moment_of_slow_source(&call) {
             tokio::time::sleep(PAST_THE_LEASE).await;
         }
+        if call.before() == Some(Moment::Planned)
+            && call.source().is_some_and(|number| self.stalled.lock().unwrap().contains(&number))
+        {
+            tokio::time::sleep(SILENCE).await;
+        }
+        self.note_sent(who, sender, &call, uri.query().unwrap_or_default());
         let again = call.action == "SendMessage" && self.faults.left() > 0 && self.faults.below(5) == 0;
         let copy = again.then(|| request.copy());
         let answer = self.hand_on(&call, request).await?;
@@ -282,8 +455,9 @@ impl Around {
                 around.hand_on(&Call::read(&copy.method, &copy.uri, &copy.headers, &copy.body), copy).await;
             });
         }
-        match self.meet(who, &call, call.after(&answer.body, answer.status.as_u16())).await {
-            Some(_) => None,
+        match self.meets(who, &call, call.after(&answer.body, answer.status.as_u16())).await {
+            Some(Next::Drop) => None,
+            Some(Next::Answer(instead)) => Some(instead),
             None => Some(answer),
         }
     }
@@ -313,8 +487,29 @@ struct Taken {
     pipeline: String,
 }
 
+/// What is noted of functions that die before a message is sent, and of commits that never come through.
+pub const DIED: &str = "functions killed between a transaction and its message";
+pub const REFUSED: &str = "commits refused of runs that none may have";
+
+/// The end that a request reports.
+fn ending(call: &Call) -> Option<Ending> {
+    let update = call.body["TransactItems"]
+        .as_array()?
+        .iter()
+        .map(|item| &item["Update"])
+        .find(|update| update["UpdateExpression"].as_str().is_some_and(|text| text.contains("#status = :final")))?;
+    let value = |name: &str| update["ExpressionAttributeValues"][name]["S"].as_str().unwrap_or_default().to_owned();
+    Some(Ending {
+        run: named(update["Key"]["SK"]["S"].as_str()?)?,
+        token: call.body["ClientRequestToken"].as_str().unwrap_or_default().to_owned(),
+        status: value(":final"),
+        at: value(":now"),
+        done: false,
+    })
+}
+
 /// What becomes of a request that a fault meets.
-enum Next {
+pub enum Next {
     Drop,
     Answer(Answer),
 }
@@ -333,7 +528,7 @@ impl Request {
     }
 }
 
-struct Answer {
+pub struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,

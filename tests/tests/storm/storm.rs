@@ -1,22 +1,29 @@
 //! One storm: runs are started while faults happen, and waited for until the last one is final.
 
 use crate::bucket::Buckets;
-use crate::faults::{Faults, Wanted};
+use crate::episodes::{self, Often};
+use crate::faults::{Fault, Faults, Wanted};
 use crate::functions::Front;
-use crate::moments::Service;
+use crate::moments::{Moment, Service};
 use crate::processes::{LEASE, Stack, Worker};
-use crate::proxy::{Around, Who};
-use crate::verdict::{Expected, Seen};
+use crate::proxy::{Around, DISK, Who};
+use crate::room::Disk;
+use crate::verdict::{EPISODES, Expected, Seen};
+use crate::{clock, database};
 use flowgate::data_folder::DataFolder;
+use reqwest::Method;
 use serde_json::{Value, json};
 use shared::aws::local_config;
+use shared::models::run::Run;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tests::Api;
 use tests::servers::{self, Postgres};
+use tokio::sync::watch;
 
 /// How large a storm is.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +36,13 @@ pub struct Form {
     pub wanted: Wanted,
     /// How long the last runs may take after the last one was started.
     pub patience: Duration,
+    pub often: Often,
+    /// How often a worker is killed at each moment that every run meets, and at each that only some do, at least.
+    pub kills: (usize, usize),
 }
+
+/// Characters of a row of a run that is large.
+const LONG: usize = 360_000;
 
 /// What a storm left behind.
 pub struct Storm {
@@ -42,8 +55,22 @@ pub struct Storm {
     pub pipelines: Vec<String>,
     /// By the runs' numbers.
     pub runs: Mutex<HashMap<u64, Seen>>,
-    form: Form,
+    /// The runs of episodes, as they were when they were first seen final.
+    pub others: Mutex<Vec<Run>>,
+    /// The schemas of episodes.
+    pub more_tables: Mutex<Vec<String>>,
+    /// What was wrong in episodes.
+    pub wrong: Mutex<Vec<String>>,
+    /// The connector to the sources.
+    pub connector: String,
+    pub form: Form,
     front: Front,
+    numbers: AtomicU64,
+    client: reqwest::Client,
+    /// Whether no fault is to come any more.
+    calm: watch::Sender<bool>,
+    /// Episodes that are not at their end and do not wait for that.
+    pub playing: AtomicUsize,
 }
 
 impl Storm {
@@ -53,20 +80,30 @@ impl Storm {
         for number in 0..form.runs {
             if let Some(rows) = Expected::of(number).rows() {
                 let mut text = "run,n,text\n".to_owned();
-                (0..rows).for_each(|n| writeln!(text, "{number},{n},text of row {n}").unwrap());
+                let long = if Expected::is_large(number) { LONG } else { 0 };
+                for n in 0..rows {
+                    writeln!(text, "{number},{n},text of row {n} {}", noise(number * 100 + n, long)).unwrap();
+                }
                 if Expected::of(number) == (Expected::OneRejected { rows }) {
                     writeln!(text, "{number},no number,a row that does not fit").unwrap();
                 }
                 buckets.put(&format!("sources/{number}.csv"), text);
             }
         }
-        let data = folder.join("data");
+        let disk = Disk::mount(&folder.join("disk"), DISK);
+        let data = folder.join("disk").join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let database = Postgres::new().await;
+        let can = |moment: Moment, fault: Fault| {
+            (disk.is_some() || fault != Fault::FullDisk) && (database.is_some() || !moment.is_of_database())
+        };
+        let faults = Faults::plan(seed, form.wanted, can);
         // The stack needs an address at once, and the bucket answers as soon as somebody asks.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bucket = format!("http://{}", listener.local_addr().unwrap());
         let stack = Stack::start(&data, &bucket, &folder.join("stack.log"));
         let exports = stack.exports.clone();
-        let around = Arc::new(Around::new(Faults::plan(seed, form.wanted), stack, buckets, folder.clone()));
+        let around = Arc::new(Around::new(faults, stack, buckets, folder.clone(), disk));
         around.bucket_url.set(bucket).unwrap();
         around.open_on(listener, Who::Friend);
         let data = DataFolder::open(&data).unwrap();
@@ -74,23 +111,51 @@ impl Storm {
         around.trust(&front.token);
         let api = Api::new(&around.stack.read().unwrap().api, &front.token);
         let source = around.open(Who::Source).await;
-        let database = Postgres::new().await;
-        let (tables, pipelines) = define(&api, form.tables, &source, database.as_ref()).await;
+        let port = match &database {
+            Some(database) => database::open(&around, database.server.port).await,
+            None => 0,
+        };
+        let of = database.as_ref().map(|database| (database, port));
+        let Defined { connector, tables, pipelines } = define(&api, form.tables, &source, of).await;
+        let seconds = tables.iter().filter_map(|table| table.second.clone()).collect();
+        assert!(around.seconds.set(seconds).is_ok());
+        let (library, scratch) = (clock::library(&folder), folder.join("disk"));
         let mut workers = Vec::new();
         for index in 0..form.workers {
             let proxy = around.open(Who::Worker(index)).await;
             // One clock is right, one is behind by more than a lease, one ahead.
             let ahead = [0, -(LEASE as i64) - 2, LEASE as i64 + 2][index % 3];
-            workers.push(Worker::start(&format!("worker{index}"), &folder, &exports, &proxy, ahead));
+            let name = format!("worker{index}");
+            workers.push(Worker::start(&name, (&folder, &scratch), &exports, &proxy, (ahead, &library)));
         }
         assert!(around.workers.set(workers).is_ok());
-        Self { seed, around, api, tables, database, pipelines, runs: Mutex::default(), form, front }
+        Self {
+            seed,
+            around,
+            api,
+            tables,
+            database,
+            pipelines,
+            runs: Mutex::default(),
+            others: Mutex::default(),
+            more_tables: Mutex::default(),
+            wrong: Mutex::default(),
+            connector,
+            form,
+            front,
+            numbers: AtomicU64::new(EPISODES),
+            client: reqwest::Client::new(),
+            calm: watch::channel(false).0,
+            playing: AtomicUsize::new(0),
+        }
     }
 
     /// Starts all runs and waits for their ends.
     pub async fn rage(self: &Arc<Self>) {
         let begun = Instant::now();
         let mut said = Instant::now();
+        let storm = Arc::clone(self);
+        let episodes = tokio::spawn(async move { episodes::play(&storm, storm.form.often).await });
         for number in 0..self.form.runs {
             while self.open_runs() >= self.form.at_once {
                 self.look().await;
@@ -107,12 +172,120 @@ impl Storm {
             self.start(number).await;
         }
         println!("{:>5.0?} all runs are started; {} faults did not come", begun.elapsed(), self.around.faults.left());
+        // What only some runs meet may still be met by those of episodes.
+        let deadline = Instant::now() + self.form.patience;
+        while self.playing.load(SeqCst) > 0 && Instant::now() < deadline {
+            self.look().await;
+        }
         self.around.faults.stop();
+        self.around.make_room();
+        self.calm.send_replace(true);
         let deadline = Instant::now() + self.form.patience;
         while self.open_runs() > 0 && Instant::now() < deadline {
             self.look().await;
         }
         println!("{:>5.0?} {} runs are not final", begun.elapsed(), self.open_runs());
+        while !episodes.is_finished() {
+            self.look().await;
+        }
+        let wrong = episodes.await.unwrap();
+        self.wrong.lock().unwrap().extend(wrong);
+        println!("{:>5.0?} all episodes are at their end", begun.elapsed());
+    }
+
+    /// Waits until no fault is to come any more.
+    pub async fn calm(&self) {
+        let _ = self.calm.subscribe().wait_for(|calm| *calm).await;
+    }
+
+    /// The number of a source that nobody has.
+    pub fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(13, SeqCst)
+    }
+
+    /// Asks over the faulty network, as a caller does who does not give up.
+    pub async fn ask(&self, method: Method, path: &str, key: Option<&str>, body: Option<&Value>) -> (u16, Value) {
+        let deadline = Instant::now() + self.form.patience;
+        loop {
+            match self.front.send(method.clone(), path, key, body).await {
+                // A conflict may be with the same request, sent before and still being answered.
+                Some((status, said)) if status < 500 && ![409, 429].contains(&status) => return (status, said),
+                last => assert!(Instant::now() < deadline, "{method} {path}: {last:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Asks the stack itself, which is killed and stopped now and then: the last answer where it gives no good one.
+    pub async fn ask_stack(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let deadline = Instant::now() + self.form.patience;
+        loop {
+            let url = format!("{}/api/v1{path}", self.around.stack.read().unwrap().api);
+            let mut request = self.client.request(method.clone(), url).bearer_auth(&self.api.token);
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            if let Ok(answer) = request.timeout(Duration::from_secs(20)).send().await {
+                let status = answer.status().as_u16();
+                let is_answer = (status < 500 && status != 429) || Instant::now() > deadline;
+                if let (true, Ok(said)) = (is_answer, answer.json().await) {
+                    return (status, said);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// All pages of a list of the stack; `path` ends where another parameter may follow.
+    ///
+    /// # Errors
+    /// What it answered instead.
+    pub async fn pages(&self, path: &str) -> Result<Vec<Value>, String> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = self.ask_stack(Method::GET, &format!("{path}limit=100{cursor}"), None).await;
+            let Some(data) = page["data"].as_array().filter(|_| status == 200) else {
+                return Err(format!("{path} is answered with {status}: {page}"));
+            };
+            all.extend(data.iter().cloned());
+            match page["pagination"]["cursor"].as_str() {
+                None => return Ok(all),
+                Some(next) => cursor = format!("&cursor={next}"),
+            }
+        }
+    }
+
+    /// The rows of a table, each as its run's number and its own, sorted.
+    ///
+    /// # Errors
+    /// What was answered instead.
+    pub async fn rows_of(&self, schema: &str) -> Result<Vec<(u64, u64)>, String> {
+        let rows = self.pages(&format!("/schemas/{schema}/data?")).await?;
+        let row = |row: &Value| match (row["run"].as_u64(), row["n"].as_u64()) {
+            (Some(run), Some(n)) => Ok((run, n)),
+            _ => Err(format!("{schema} has a strange row: {row}")),
+        };
+        let mut rows = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        rows.sort_unstable();
+        Ok(rows)
+    }
+
+    /// A run as the table has it; an error where the table does not say.
+    pub async fn look_at(&self, pipeline: &str, run: &str) -> shared::Result<Option<Run>> {
+        self.front.look_at(pipeline, run).await
+    }
+
+    /// A run of an episode once it is final; none where it does not come to that.
+    pub async fn ended(&self, pipeline: &str, id: &str, longest: Duration) -> Option<Run> {
+        let deadline = Instant::now() + longest;
+        while Instant::now() < deadline {
+            if let Some(run) = self.front.find(pipeline, id).await.filter(|run| run.status.is_final()) {
+                self.others.lock().unwrap().push(run.clone());
+                return Some(run);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        None
     }
 
     fn open_runs(&self) -> usize {
@@ -206,19 +379,35 @@ impl Storm {
         }
     }
 
-    /// The client of the stack as it is now.
-    pub fn now(&self) -> Api {
-        Api::new(&self.around.stack.read().unwrap().api, &self.api.token)
-    }
-
     /// A run as the table has it, without a fault on the way.
     pub async fn again(&self, seen: &Seen) -> shared::models::run::Run {
         self.front.find(&seen.pipeline, &seen.id).await.expect("a run that was accepted is there")
     }
 }
 
-/// A connector to the sources, and as many tables as pipelines: some write a second table too, some merge.
-async fn define(api: &Api, tables: u64, source: &str, database: Option<&Postgres>) -> (Vec<Table>, Vec<String>) {
+/// Characters that no compression makes short, so that a table's file has several parts.
+fn noise(seed: u64, length: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(LETTERS[(state >> 32) as usize % LETTERS.len()])
+    };
+    (0..length).map(next).collect()
+}
+
+/// What runs are of.
+struct Defined {
+    connector: String,
+    tables: Vec<Table>,
+    pipelines: Vec<String>,
+}
+
+/// A connector to the sources, and as many tables as pipelines: some write a second table too, some merge. The database is
+/// reached on the port beside it.
+async fn define(api: &Api, tables: u64, source: &str, database: Option<(&Postgres, u16)>) -> Defined {
     let connector = json!({
         "name": "sources", "type": "aws_s3", "authMethod": "access_key",
         "config": {"bucket": "sources", "region": "us-east-1", "endpoint": source},
@@ -241,9 +430,9 @@ async fn define(api: &Api, tables: u64, source: &str, database: Option<&Postgres
         let mut edges = vec![json!({"source": "s", "target": "t"})];
         let mut table_of =
             Table { id: schema.clone(), name: format!("table_{table}"), second: None, in_database: false };
-        if let Some(database) = database.filter(|_| table == tables - 1) {
+        if let Some((database, port)) = database.filter(|_| table == tables - 1) {
             database.run(&format!("CREATE TABLE table_{table} (run bigint, n bigint, text text)")).await;
-            let config = json!({"host": "127.0.0.1", "port": database.server.port, "database": database.name});
+            let config = json!({"host": "127.0.0.1", "port": port, "database": database.name});
             let shop = json!({
                 "name": "shop", "type": "postgresql", "config": config, "authMethod": "password",
                 "authConfig": {"username": servers::USER, "password": servers::PASSWORD}
@@ -267,7 +456,7 @@ async fn define(api: &Api, tables: u64, source: &str, database: Option<&Postgres
         pipelines.push(api.create("/pipelines", &body).await);
         all.push(table_of);
     }
-    (all, pipelines)
+    Defined { connector, tables: all, pipelines }
 }
 
 /// What a pipeline writes.

@@ -5,7 +5,7 @@ use crate::processes::{Process, token};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tests::servers::{self, Maria, Postgres};
+use tests::servers::{self, Maria, Postgres, Server};
 use tests::{Api, DEADLINE, World};
 use worker::engine::job::{Connector, TableSchema};
 
@@ -89,6 +89,82 @@ async fn a_run_killed_after_its_commit_finds_it_and_writes_nothing_again() {
     assert!(settled, "the ledger does not know the run");
     assert_eq!(db.texts("SELECT state || rows_written FROM flowgate_runs").await, ["committed5"]);
     stack.kill();
+}
+
+#[tokio::test]
+async fn a_run_killed_after_its_commit_has_a_receipt_of_the_attempt_that_committed() {
+    let Some(db) = Postgres::new().await else { return };
+    // The commit itself waits for a lock, so that nothing is left to be done once it has it.
+    db.run(
+        "CREATE TABLE people (id int); \
+         CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON people DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION waits()",
+    )
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let mut stack = Process::start(&data);
+    let token = token(&data);
+    let lock = db.connect().await;
+    lock.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+    let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db).await;
+    db.until(WAITING, "1").await;
+    let pid = stack.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    lock.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    db.until("SELECT state || attempt FROM flowgate_runs", "committed1").await;
+    stack.kill_and_restart(&data);
+    let api = Api::new(&stack.url, &token);
+    let ended = api.finished(&pipeline, &run).await;
+    assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
+    assert!(ended["attempt"].as_u64().unwrap() >= 2, "{ended}");
+    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["5"]);
+    let receipt = api.get(&format!("/pipelines/{pipeline}/runs/{run}/receipt")).await.expect(200).json();
+    assert_eq!(
+        (&receipt["targets"][0]["attempt"], &receipt["targets"][0]["rows"]),
+        (&json!(1), &json!(5)),
+        "{receipt}"
+    );
+    assert_eq!((&receipt["inputs"][0]["attempt"], &receipt["inputs"][0]["rows"]), (&json!(1), &json!(5)), "{receipt}");
+    let nodes: Vec<&Value> = receipt["nodes"].as_array().unwrap().iter().map(|node| &node["rowsIn"]).collect();
+    assert_eq!(nodes.len(), 2, "{receipt}");
+    stack.kill();
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_left_alone_ends_by_itself() {
+    let Some(db) = Postgres::new().await else { return };
+    db.run(
+        "CREATE TABLE people (id int); CREATE TABLE seen (limits text); \
+         CREATE FUNCTION notes() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO seen SELECT current_setting('idle_in_transaction_session_timeout') || ' ' || \
+         current_setting('tcp_keepalives_idle'); RETURN NULL; END $$; \
+         CREATE TRIGGER notes AFTER INSERT ON people FOR EACH STATEMENT EXECUTE FUNCTION notes()",
+    )
+    .await;
+    let world = World::new().await;
+    let (pipeline, run) = started(&world.api, world.stack.files_root(), &db).await;
+    assert_eq!(world.api.finished(&pipeline, &run).await["status"], "completed");
+    assert_eq!(db.texts("SELECT limits FROM seen").await, ["1min 15"]);
+}
+
+#[tokio::test]
+async fn a_transaction_of_mysql_that_is_left_alone_ends_by_itself() {
+    let Some(mut db) = Maria::new().await else { return };
+    db.run("CREATE TABLE people (id int)").await;
+    db.run("CREATE TABLE seen (limits text)").await;
+    db.run(
+        "CREATE TRIGGER notes AFTER INSERT ON people FOR EACH ROW INSERT INTO seen VALUES \
+         (CONCAT(@@SESSION.wait_timeout, ' ', @@SESSION.innodb_lock_wait_timeout, ' ', @@SESSION.lock_wait_timeout))",
+    )
+    .await;
+    let world = World::new().await;
+    let (copy, _) = one_row(&world, &db.server, &db.name, json!({})).await;
+    assert_eq!(world.run(&copy).await["status"], "completed");
+    assert_eq!(db.texts("SELECT limits FROM seen").await, ["60 120 120"]);
 }
 
 fn shop(db: &Postgres) -> Connector {
@@ -189,6 +265,65 @@ async fn a_cancelled_run_of_mysql_leaves_no_connection() {
     assert_eq!(world.api.finished(&copy, &run).await["status"], "cancelled");
     until(&mut db, others, "0").await;
     assert_eq!(db.texts("SELECT COUNT(*) FROM people").await, ["0"]);
+}
+
+/// A pipeline from a file with one row into the table `people` of a database; and the file's name.
+async fn one_row(world: &World, server: &Server, database: &str, target: Value) -> (String, &'static str) {
+    world.file("one.jsonl", "{\"id\": 1}");
+    let files = world.connector("files", "one.jsonl").await;
+    let schema = world.schema("people", json!([{"name": "id", "dataType": "integer"}])).await;
+    let shop = connector(world, "shop", server, database, json!({})).await;
+    let mut config = json!({"connectorId": shop});
+    config.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
+    (pipeline(world, &files, &schema, json!({}), config).await, "one.jsonl")
+}
+
+/// Cancels a run, which ends long before any lock that it waits for is given up on.
+async fn cancelled(world: &World, pipeline: &str, run: &str) {
+    world.api.post(&format!("/pipelines/{pipeline}/runs/{run}/cancel"), &json!({})).await.expect(202);
+    let begun = Instant::now();
+    assert_eq!(world.api.finished(pipeline, run).await["status"], "cancelled");
+    assert!(begun.elapsed() < Duration::from_secs(30), "it took {:?} to stop", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_locked_table_can_be_cancelled() {
+    let Some(db) = Postgres::new().await else { return };
+    let world = World::new().await;
+    let load = json!({"loadMode": "incremental_watermark", "watermarkColumn": "id"});
+    let (copy, file) = one_row(&world, &db.server, &db.name, load).await;
+    let lock = db.connect().await;
+    // First where it makes its staging table, then where it reads the rows that have the watermark.
+    for (row, waits) in [(1, "CREATE TEMPORARY TABLE%"), (2, "%SELECT%")] {
+        world.file(file, format!("{{\"id\": {row}}}"));
+        if row == 1 {
+            lock.batch_execute("CREATE TABLE people (id int); BEGIN; LOCK TABLE people").await.unwrap();
+        } else {
+            assert_eq!(world.run(&copy).await["status"], "completed");
+            lock.batch_execute("BEGIN; LOCK TABLE people").await.unwrap();
+        }
+        let run = world.api.run(&copy, json!({})).await;
+        db.until(&format!("{WAITING} AND query LIKE '{waits}'"), "1").await;
+        cancelled(&world, &copy, &run).await;
+        db.until(CONNECTED, "0").await;
+        lock.batch_execute("COMMIT").await.unwrap();
+    }
+    assert_eq!(db.texts("SELECT id FROM people").await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_locked_table_of_mysql_can_be_cancelled() {
+    let Some(mut db) = Maria::new().await else { return };
+    let world = World::new().await;
+    let (copy, _) = one_row(&world, &db.server, &db.name, json!({})).await;
+    db.run("CREATE TABLE people (id int)").await;
+    db.run("LOCK TABLES people WRITE").await;
+    let run = world.api.run(&copy, json!({})).await;
+    let others = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
+    until(&mut db, &format!("{others} AND STATE LIKE 'Waiting for table metadata lock%'"), "1").await;
+    cancelled(&world, &copy, &run).await;
+    until(&mut db, others, "0").await;
+    db.run("UNLOCK TABLES").await;
 }
 
 async fn until(db: &mut Maria, query: &str, wanted: &str) {

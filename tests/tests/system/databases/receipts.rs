@@ -59,3 +59,32 @@ async fn a_receipt_names_the_ledger_of_mysql() {
     let (_, read) = both_ways(&db.server, &db.name).await;
     assert_eq!(read["inputs"][0]["database"]["pieces"], 1);
 }
+
+/// The ledger as it was before it told attempts.
+fn older_ledger(text: &str) -> String {
+    format!(
+        "CREATE TABLE flowgate_runs (run_id {text} NOT NULL, target_table {text} NOT NULL, state {text} NOT NULL, \
+         rows_written bigint NOT NULL, rows_skipped bigint NOT NULL, rows_rejected bigint NOT NULL, \
+         recorded_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (run_id, target_table))"
+    )
+}
+
+const OF_OLD: &str = "INSERT INTO flowgate_runs VALUES ('run_old', 'copied', 'committed', 1, 0, 0, CURRENT_TIMESTAMP)";
+const ATTEMPTS: &str = "SELECT attempt FROM flowgate_runs ORDER BY attempt IS NULL DESC";
+
+#[tokio::test]
+async fn an_older_ledger_gets_a_column_for_attempts() {
+    let Some(db) = Postgres::new().await else { return };
+    db.run(&format!("{}; {OF_OLD}", older_ledger("text"))).await;
+    both_ways(&db.server, &db.name).await;
+    assert_eq!(db.texts(ATTEMPTS).await, ["NULL", "1"]);
+}
+
+#[tokio::test]
+async fn an_older_ledger_of_mysql_gets_a_column_for_attempts() {
+    let Some(mut db) = Maria::new().await else { return };
+    db.run(&older_ledger("varchar(64)")).await;
+    db.run(OF_OLD).await;
+    both_ways(&db.server, &db.name).await;
+    assert_eq!(db.texts(ATTEMPTS).await, ["NULL", "1"]);
+}

@@ -3,7 +3,11 @@
 use crate::databases::{Dialect, Fault, Server, What, mysql, postgres};
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_postgres::SimpleQueryMessage;
+
+/// The longest that a transaction may wait for its next statement. Shorter than what waits for its locks waits.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// A connection of one dialect.
 pub enum Connection {
@@ -40,11 +44,16 @@ impl Connection {
                 "SET lock_timeout = '120s'",
                 "SET TimeZone = 'UTC'",
                 "SET default_transaction_isolation = 'read committed'",
+                // A worker whose machine has vanished is noticed within a minute, and its locks are given up. Asked for by
+                // name, since not all that speak like PostgreSQL know these.
+                "SELECT count(set_config(name, CASE name WHEN 'tcp_keepalives_count' THEN '3' ELSE '15' END, false)) \
+                 FROM pg_catalog.pg_settings \
+                 WHERE name IN ('tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count')",
             ],
             Dialect::Mysql => &[
                 // A value that does not fit is an error, zero is no wish for a number, and a backslash escapes.
                 "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'",
-                "SET SESSION innodb_lock_wait_timeout = 120",
+                "SET SESSION innodb_lock_wait_timeout = 120, lock_wait_timeout = 120",
                 // Rows that are not there yet are locked too.
                 "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             ],
@@ -74,6 +83,32 @@ impl Connection {
             Self::Postgres(_) => format!("'{}'", text.replace('\'', "''")),
             Self::Mysql(_) => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
         }
+    }
+
+    /// Begins a transaction. The server ends it by itself where no statement follows for [`IDLE`]: whoever is stopped in its
+    /// middle, or has vanished without a word, holds locks for which others wait.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn begin(&mut self) -> Result<(), Failed> {
+        let seconds = IDLE.as_secs();
+        match self.dialect() {
+            Dialect::Postgresql => {
+                self.run("BEGIN").await?;
+                // Asked for by name, since servers before 9.6 do not have it.
+                let limit = format!(
+                    "SELECT count(set_config(name, '{seconds}s', true)) FROM pg_catalog.pg_settings \
+                     WHERE name = 'idle_in_transaction_session_timeout'"
+                );
+                self.run(&limit).await?;
+            }
+            Dialect::Mysql => {
+                // It has none for transactions alone, and nothing follows this one but its repetition.
+                self.run(&format!("SET SESSION wait_timeout = {seconds}")).await?;
+                self.run("BEGIN").await?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs a statement and answers the rows that it changed.
@@ -108,7 +143,10 @@ impl Connection {
     pub async fn rows(&mut self, statement: &str) -> Result<Texts, Failed> {
         match self {
             Self::Postgres(session) => {
-                let said = session.simple_query(statement).await.map_err(|e| of_postgres(session, &e))?;
+                session.busy(true);
+                let said = session.simple_query(statement).await.map_err(|e| of_postgres(session, &e));
+                session.busy(false);
+                let said = said?;
                 let row = |message: &SimpleQueryMessage| match message {
                     SimpleQueryMessage::Row(row) => {
                         Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
@@ -118,7 +156,10 @@ impl Connection {
                 Ok(said.iter().filter_map(row).collect())
             }
             Self::Mysql(session) => {
-                let rows: Vec<mysql_async::Row> = session.query(statement).await.map_err(|e| of_mysql(session, &e))?;
+                session.busy = true;
+                let said = session.query(statement).await;
+                session.busy = false;
+                let rows: Vec<mysql_async::Row> = said.map_err(|e| of_mysql(session, &e))?;
                 let text = |value: mysql_async::Value| match value {
                     mysql_async::Value::NULL => None,
                     mysql_async::Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -140,8 +181,8 @@ impl Failed {
 /// An error of PostgreSQL.
 pub fn of_postgres(session: &postgres::Session, error: &tokio_postgres::Error) -> Failed {
     let code = error.code().map(tokio_postgres::error::SqlState::code).unwrap_or_default();
-    // Two who make the same table at once meet in the catalog.
-    let twice = matches!(code, "42P07" | "42710");
+    // Two who make the same table or column at once meet in the catalog.
+    let twice = matches!(code, "42P07" | "42710" | "42701");
     Failed {
         fault: session.fault(error),
         duplicate: code == "23505",
@@ -152,5 +193,5 @@ pub fn of_postgres(session: &postgres::Session, error: &tokio_postgres::Error) -
 /// An error of MySQL.
 pub fn of_mysql(session: &mysql::Session, error: &mysql_async::Error) -> Failed {
     let code = if let mysql_async::Error::Server(said) = error { said.code } else { 0 };
-    Failed { fault: session.fault(error), duplicate: code == 1062, again: matches!(code, 1213 | 1050) }
+    Failed { fault: session.fault(error), duplicate: code == 1062, again: matches!(code, 1213 | 1050 | 1060) }
 }

@@ -42,14 +42,19 @@ impl Writes for Load<'_> {
         streams: Vec<RowStream>,
         stop: &CancellationToken,
     ) -> Result<Written, RunError> {
-        let done = self.load(streams, stop).await;
+        // Also where it waits for somebody's lock on the table.
+        let done = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(stopped()),
+            done = self.load(streams) => done,
+        };
         // Whoever is asked to stop should not hear of what it stopped.
         if stop.is_cancelled() { Err(stopped()) } else { done.map(|rows| Written { rows, ..Written::default() }) }
     }
 }
 
 impl Load<'_> {
-    async fn load(&mut self, streams: Vec<RowStream>, stop: &CancellationToken) -> Result<u64, RunError> {
+    async fn load(&mut self, streams: Vec<RowStream>) -> Result<u64, RunError> {
         let target = |failed: Failed| failed.fault.target();
         self.make().await.map_err(target)?;
         let form = self.form().await.map_err(target)?;
@@ -63,19 +68,11 @@ impl Load<'_> {
         drop(sender);
         let insert = format!("INSERT INTO {STAGING} ({}) VALUES ", self.table.list(""));
         let list = self.table.list("");
-        let sent = async {
-            match (&mut *self.connection, form) {
-                (Connection::Postgres(session), _) => copy_in(session, &list, receiver).await,
-                (Connection::Mysql(session), Some(Form::Lines)) => load_data(session, &list, receiver).await,
-                (Connection::Mysql(session), _) => insert_all(session, &insert, receiver).await,
-            }
-        };
-        let sent = tokio::select! {
-            biased;
-            () = stop.cancelled() => Err(stopped()),
-            sent = sent => sent,
-        };
-        let rows = sent?;
+        let rows = match (&mut *self.connection, form) {
+            (Connection::Postgres(session), _) => copy_in(session, &list, receiver).await,
+            (Connection::Mysql(session), Some(Form::Lines)) => load_data(session, &list, receiver).await,
+            (Connection::Mysql(session), _) => insert_all(session, &insert, receiver).await,
+        }?;
         while let Some(ended) = tasks.join_next().await {
             // Its rows would be missing.
             ended.map_err(|e| internal(format!("a task that encoded rows ended by itself: {e}")))?;

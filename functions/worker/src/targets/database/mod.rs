@@ -13,6 +13,7 @@ mod table;
 mod types;
 
 use super::columns::arrow_type;
+use super::files::stopped;
 use super::keys::upsert_keys;
 use super::stage::{Reporter, Staged, Staging};
 use super::target::Committed;
@@ -203,7 +204,13 @@ impl Target {
         let schema: SchemaRef = Arc::new(Schema::new(arrow.collect::<Vec<_>>()));
         let past = match &mut self.increment {
             Some(increment) => {
-                Some(increment.past(connection, &self.table, &schema, &context).await.map_err(|e| e.at(&self.node))?)
+                // It reads the target, which may take long, or be locked.
+                let past = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => Err(stopped()),
+                    past = increment.past(connection, &self.table, &schema, &context) => past,
+                };
+                Some(past.map_err(|e| e.at(&self.node))?)
             }
             None => None,
         };
@@ -247,7 +254,8 @@ impl Target {
             return committed(entry);
         }
         let rejected = self.progress.as_ref().map_or(0, |progress| progress.rejected());
-        let entry = Entry::Committed { rows: self.rows, skipped: self.skipped, rejected };
+        let (rows, skipped) = (self.rows, self.skipped);
+        let entry = Entry::Committed { rows, skipped, rejected, attempt: Some(self.attempt) };
         let mut last = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -335,11 +343,10 @@ impl Target {
 
     /// What it tells the run's receipt; none before its commit.
     pub fn receipt(&self) -> Option<receipt::Target> {
-        let Some(Entry::Committed { rows, skipped, .. }) = self.done else { return None };
-        let own = self.done_by == self.run_id;
+        let Some(Entry::Committed { rows, skipped, attempt, .. }) = self.done else { return None };
         Some(receipt::Target {
             node_id: Some(self.node.clone()),
-            attempt: own.then_some(self.attempt),
+            attempt,
             load_mode: Some(self.mode),
             ..written(&self.connector_id, &self.ledger, &self.table.name, &self.done_by, (rows, skipped))
         })
@@ -397,10 +404,10 @@ pub async fn recorded(
     let left = earlier.iter().filter(|run| !run.replace).map(|run| run.run_id.as_str());
     for run in std::iter::once(run).chain(left) {
         let found = ledger.find(&mut connection, run).await.map_err(|failed| failed.fault.target())?;
-        if let Some(Entry::Committed { rows, skipped, .. }) = found {
+        if let Some(Entry::Committed { rows, skipped, attempt, .. }) = found {
             let load_mode = Some(config.load_mode.unwrap_or_default());
             let target = written(&connector.id, &ledger, &name, run, (rows, skipped));
-            return Ok(Some(receipt::Target { load_mode, ..target }));
+            return Ok(Some(receipt::Target { attempt, load_mode, ..target }));
         }
     }
     Ok(None)
@@ -413,7 +420,9 @@ fn aborted() -> RunError {
 fn committed(entry: Entry) -> Result<Committed, RunError> {
     match entry {
         // A database's table has no versions.
-        Entry::Committed { rows, skipped, rejected } => Ok(Committed { rows_out: rows, skipped, rejected, version: 0 }),
+        Entry::Committed { rows, skipped, rejected, .. } => {
+            Ok(Committed { rows_out: rows, skipped, rejected, version: 0 })
+        }
         Entry::Void => Err(superseded()),
     }
 }
@@ -441,7 +450,7 @@ enum Done {
 impl Work<'_> {
     /// One try.
     async fn transaction(&self, connection: &mut Connection, entry: Entry) -> Result<Done, Failed> {
-        connection.run("BEGIN").await?;
+        connection.begin().await?;
         let worked = self.statements(connection, entry).await;
         if !matches!(worked, Ok(Done::Now)) {
             let _ = connection.run("ROLLBACK").await;
