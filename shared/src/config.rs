@@ -177,11 +177,18 @@ impl Config {
 /// same minute want 100 shards to be done in one call each. With 50 the next minute's calls do the second half, 80 s after
 /// they were due; with fewer some are older than the 90 s after which they count as missed.
 ///
+/// The function must keep up, too: a fire is three requests and a tenth of a fourth one (two reads, a transaction, a batch of
+/// ten messages), so 500 a second are 1,550 signed requests, for each of which one processor has 0.6 ms. The template gives the
+/// function the 1,769 MB at which Lambda gives it a whole one; with 256 MB it would have a seventh. That a whole one is enough is
+/// an assumption, which was not measured on AWS. Where it is not, the log says that a shard is too large for one tick, and more
+/// shards help, since each has a processor of its own.
+///
 /// Two other bounds are not moved by shards: a fire writes 8 units to the table and 3 to the index (items below 1 KB, doubled
 /// by the transaction), so a million are 8 million units, for which a table's quota and warm throughput must be raised; and
 /// the states of one tenant's pipelines share a partition, which takes 500 fires a second until DynamoDB has split it.
 ///
-/// More shards than before strand nothing, since all of the old ones are still asked; fewer would.
+/// Another number than before strands nothing: the table keeps the highest one, and each tick asks so many shards. After
+/// fewer than before what is saved anew goes into the fewer ones, and the others are asked for nothing, a Query a minute each.
 pub const DEFAULT_SHARDS: u32 = 8;
 
 /// Seconds that a worker holds a run without a heartbeat, where the deployment does not say.

@@ -4,15 +4,20 @@
 //! next fire past them.
 
 use crate::id;
+use crate::launch::StoppedAll;
 use crate::models::fire::{Fire, FireReason, FireStatus};
 use crate::models::pipeline::{CatchUp, ConcurrencyPolicy, Pipeline, PipelineState};
 use crate::models::time::Time;
 use crate::schedule::Timetable;
+use chrono::Duration;
 
 /// A due time that is not older than this many seconds when the tick comes was not missed.
 pub const ON_TIME_SECONDS: i64 = 90;
 /// The most missed due times that are made up for.
 pub const MOST_CAUGHT_UP: usize = 100;
+
+/// The furthest that new rules of a time zone move an hour.
+const MOST_MOVED: Duration = Duration::hours(3);
 
 /// What becomes of all due times up to now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +33,32 @@ impl Decision {
     pub fn starts(&self) -> bool {
         self.entries.iter().any(|fire| fire.run_id.is_some())
     }
+
+    /// Says at the run that `replace` starts what became of the ones that were live.
+    pub fn tell_stopped(&mut self, all: &StoppedAll) {
+        let Some(newest) = self.entries.iter_mut().rfind(|fire| fire.run_id.is_some()) else { return };
+        let cancelled = (!all.cancelled.is_empty()).then(|| format!("{} was cancelled for it", named(&all.cancelled)));
+        let committing = (!all.committing.is_empty())
+            .then(|| format!("{} was committing, which nobody cancels, and ends beside it", named(&all.committing)));
+        let told: Vec<String> = [cancelled, committing].into_iter().flatten().collect();
+        newest.detail = (!told.is_empty()).then(|| told.join("; "));
+    }
 }
 
-/// Decides on the due times from `first`, the pipeline's next fire, to `now`, which is not before it. `live` are the ids of
-/// the pipeline's runs that are not final.
+/// Decides on the due times up to `now` that nobody has decided on. `live` are the ids of the pipeline's runs that are not
+/// final.
 ///
 /// What is on time always counts; of what is older, `catchUp` says how much does. Then `concurrencyPolicy` says how many of
 /// them become runs: where it allows one, that is the newest.
-pub fn decide(pipeline: &Pipeline, timetable: &Timetable, first: Time, now: Time, live: &[String]) -> Decision {
+pub fn decide(
+    pipeline: &Pipeline,
+    timetable: &Timetable,
+    state: &PipelineState,
+    now: Time,
+    live: &[String],
+) -> Decision {
+    let next = state.next_run_at.and_then(|next| first_due(pipeline, timetable, state, next));
+    let Some(first) = next.filter(|at| *at <= now) else { return Decision { entries: Vec::new(), next } };
     let config = &pipeline.execution_config.0;
     let catch_up = config.catch_up.unwrap_or_default();
     let chosen = choose(timetable, catch_up, first, now);
@@ -53,17 +76,14 @@ pub fn decide(pipeline: &Pipeline, timetable: &Timetable, first: Time, now: Time
             let why = format!("{} was not finished, and concurrencyPolicy forbids two runs at once", named(live));
             entries.extend(skipped(&starts, FireReason::RunActive, why, now));
         }
-        policy => {
+        ConcurrencyPolicy::Forbid | ConcurrencyPolicy::Replace => {
             if let Some((status, at)) = starts.pop() {
-                let mut newest = run(status, at);
+                let newest = run(status, at);
                 let why = format!(
                     "{} of a later due time was started instead: concurrencyPolicy allows one run at a time",
                     newest.run_id.as_deref().unwrap_or_default()
                 );
                 entries.extend(skipped(&starts, FireReason::LaterFire, why, now));
-                if policy == ConcurrencyPolicy::Replace && !live.is_empty() {
-                    newest.detail = Some(format!("{} was cancelled for it", named(live)));
-                }
                 entries.push(newest);
             }
         }
@@ -142,6 +162,18 @@ pub fn count_coming(timetable: &Timetable, state: &PipelineState, (after, until)
     u64::from(first > after && first <= until) + timetable.count(first.max(after), until)
 }
 
+/// The first due time that has no entry. That is the pipeline's next fire, unless the rules of its time zone were others
+/// when that was computed: its hour then comes at another instant, and must neither be lost nor come twice.
+fn first_due(pipeline: &Pipeline, timetable: &Timetable, state: &PipelineState, next: Time) -> Option<Time> {
+    let from = Time(next.0 - Duration::milliseconds(1));
+    if timetable.next_after(from) == Some(next) {
+        return Some(next);
+    }
+    // What comes earlier now has no entry. Much earlier it may have one, at the instant that was right by the old rules.
+    let decided = state.fires_until.unwrap_or(pipeline.created_at);
+    timetable.next_after(decided.max(Time(next.0 - MOST_MOVED)))
+}
+
 /// Due times, by what is to become of them.
 struct Chosen {
     /// The first, the last, and how many.
@@ -178,7 +210,7 @@ fn left_out(span: (Time, Time, u64), catch_up: CatchUp, now: Time) -> Fire {
         CatchUp::Latest => "latest makes up for the newest one only",
         CatchUp::All => "all makes up for the newest 100 only",
     };
-    let why = format!("nothing looked at the schedule until {}, and catchUp {what}", now.text());
+    let why = format!("no tick decided on it before {}, and catchUp {what}", now.text());
     Fire::without_run(span, FireStatus::Missed, FireReason::CatchUp, why, now)
 }
 

@@ -7,7 +7,7 @@ use crate::models::run::{Run, RunStatus, Trigger};
 use crate::models::time::{JsonText, Time};
 use crate::queue::{Message, Task};
 use crate::store::idempotency::{Created, Idempotency};
-use crate::store::runs::{End, Ender};
+use crate::store::runs::{End, Ender, RUN_ACTIVE};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -48,11 +48,30 @@ pub fn new_run(pipeline: &Pipeline, id: String, trigger: Trigger, by: &str, now:
     }
 }
 
+/// How often a run that replaces others is tried to be kept, where another one that does so was faster.
+const TRIES: u32 = 8;
+
 /// Keeps a run that a caller asked for and sends it, as the pipeline's concurrency policy allows.
 ///
 /// # Errors
 /// 409 where another run is live and the policy forbids two, 404 where the pipeline went away.
 pub async fn launch(
+    context: &Context,
+    run: &Run,
+    policy: ConcurrencyPolicy,
+    once: Option<&Idempotency>,
+) -> Result<Created> {
+    for _ in 1..TRIES {
+        match launch_now(context, run, policy, once).await {
+            // Whoever comes last replaces the others.
+            Err(Error::Conflict { code: RUN_ACTIVE, .. }) if policy == ConcurrencyPolicy::Replace => {}
+            done => return done,
+        }
+    }
+    launch_now(context, run, policy, once).await
+}
+
+async fn launch_now(
     context: &Context,
     run: &Run,
     policy: ConcurrencyPolicy,
@@ -71,7 +90,7 @@ pub async fn launch(
                 stop_all(context, &run.tenant_id, &run.pipeline_id, &live).await?;
             } else if let Some(other) = live.first() {
                 return Err(Error::conflict(
-                    "RUN_ACTIVE",
+                    RUN_ACTIVE,
                     format!("{other} is not finished, and the pipeline's concurrencyPolicy forbids two runs at once"),
                 ));
             }
@@ -87,14 +106,18 @@ pub async fn launch(
 
 /// Sends a run to the workers. Where that fails the run is not lost: the tick sends runs again that nobody took.
 pub async fn send(services: &Services, run: &Run) {
-    let message = Message {
+    if let Err(error) = services.queue.send(&message(run), Duration::ZERO).await {
+        tracing::warn!(run = run.id, %error, "the run could not be sent; the next ticks will try again");
+    }
+}
+
+/// What tells a worker to execute a run.
+pub fn message(run: &Run) -> Message {
+    Message {
         task: Task::Run,
         tenant_id: run.tenant_id.clone(),
         pipeline_id: run.pipeline_id.clone(),
         run_id: run.id.clone(),
-    };
-    if let Err(error) = services.queue.send(&message, Duration::ZERO).await {
-        tracing::warn!(run = run.id, %error, "the run could not be sent; the next ticks will try again");
     }
 }
 
@@ -135,16 +158,28 @@ pub async fn stop(services: &Services, tenant: &str, pipeline: &str, id: &str) -
     Err(Error::conflict("BUSY", "the run changes too fast to be cancelled; try again"))
 }
 
+/// What became of runs that were to be stopped; those that were final are in neither.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoppedAll {
+    /// They are cancelled, or will be within a heartbeat.
+    pub cancelled: Vec<String>,
+    /// They were committing, and end by themselves.
+    pub committing: Vec<String>,
+}
+
 /// Cancels all of these runs; those that are committing or final stay as they are.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn stop_all(services: &Services, tenant: &str, pipeline: &str, runs: &[String]) -> Result<()> {
+pub async fn stop_all(services: &Services, tenant: &str, pipeline: &str, runs: &[String]) -> Result<StoppedAll> {
+    let mut all = StoppedAll::default();
     for id in runs {
         match stop(services, tenant, pipeline, id).await {
-            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Ok(Stopped::Cancelled | Stopped::Asked) => all.cancelled.push(id.clone()),
+            Ok(Stopped::TooLate(run)) if !run.status.is_final() => all.committing.push(id.clone()),
+            Ok(Stopped::TooLate(_)) | Err(Error::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(all)
 }

@@ -50,6 +50,9 @@ pub struct Depth {
 /// How long an answer is waited for before the request is sent again, beyond what the queue was asked to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The most messages of a request.
+pub const BATCH: usize = 10;
+
 /// The runs queue and the ticks queue.
 #[derive(Debug, Clone)]
 pub struct Queue {
@@ -61,6 +64,11 @@ pub struct Queue {
 /// The end of a try to which no answer comes.
 fn within(time: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().operation_attempt_timeout(time).build()
+}
+
+/// The end of all tries together.
+fn in_all(time: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().operation_timeout(time).build()
 }
 
 fn away<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
@@ -91,31 +99,51 @@ impl Queue {
         Ok(())
     }
 
-    /// Hands shards of a tick out.
+    /// Sends messages to the workers, ten in a request. What a request does not reach keeps no other one from being sent.
+    ///
+    /// # Errors
+    /// Where the queue does not take all of them.
+    pub async fn send_all(&self, messages: &[Message]) -> Result<()> {
+        let bodies =
+            messages.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
+        self.send_batches(&self.runs_url, &bodies).await
+    }
+
+    /// Hands shards of a tick out. What a request does not reach keeps no other one from being sent.
     ///
     /// # Errors
     /// Where the queue does not take all of them.
     pub async fn send_ticks(&self, bodies: &[String]) -> Result<()> {
+        self.send_batches(&self.ticks_url, bodies).await
+    }
+
+    async fn send_batches(&self, url: &str, bodies: &[String]) -> Result<()> {
+        let batches = bodies.chunks(BATCH).map(|chunk| self.send_batch(url, chunk));
+        futures::future::join_all(batches).await.into_iter().collect()
+    }
+
+    /// Ten at most. Where no answer comes there is no time to try again for long: this is sent by what has more to do.
+    async fn send_batch(&self, url: &str, bodies: &[String]) -> Result<()> {
         use aws_sdk_sqs::types::SendMessageBatchRequestEntry as Entry;
-        for chunk in bodies.chunks(10) {
-            let mut entries = Vec::with_capacity(chunk.len());
-            for (i, body) in chunk.iter().enumerate() {
-                entries.push(Entry::builder().id(i.to_string()).message_body(body).build().map_err(Error::internal)?);
-            }
-            let sent = self
-                .client
-                .send_message_batch()
-                .queue_url(&self.ticks_url)
-                .set_entries(Some(entries))
-                .send()
-                .await
-                .map_err(away)?;
-            if let Some(failed) = sent.failed().first() {
+        let entry = |(i, body): (usize, &String)| Entry::builder().id(i.to_string()).message_body(body).build();
+        let entries = bodies.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
+        let sent = self
+            .client
+            .send_message_batch()
+            .queue_url(url)
+            .set_entries(Some(entries))
+            .customize()
+            .config_override(Config::builder().timeout_config(in_all(PATIENCE)))
+            .send()
+            .await
+            .map_err(away)?;
+        match sent.failed().first() {
+            None => Ok(()),
+            Some(failed) => {
                 let why = format!("{}: {}", failed.code(), failed.message().unwrap_or(""));
-                return Err(Error::Unavailable { what: "the queue", source: why.into() });
+                Err(Error::Unavailable { what: "the queue", source: why.into() })
             }
         }
-        Ok(())
     }
 
     /// Waits up to 20 s for messages from the runs queue; they stay hidden for `visibility`.

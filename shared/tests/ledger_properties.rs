@@ -65,8 +65,8 @@ impl World {
     }
 
     fn decide(&self, now: Time) -> Option<Decision> {
-        let first = self.state.next_run_at.filter(|at| *at <= now)?;
-        Some(fires::decide(&self.pipeline, self.timetable.as_ref().unwrap(), first, now, &self.live))
+        self.state.next_run_at.filter(|at| *at <= now)?;
+        Some(fires::decide(&self.pipeline, self.timetable.as_ref().unwrap(), &self.state, now, &self.live))
     }
 
     /// The transaction: refused where the next fire is not `was` any more.

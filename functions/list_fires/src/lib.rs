@@ -8,6 +8,7 @@ use shared::models::fire::Fire;
 use shared::models::pipeline::{Pipeline, PipelineState};
 use shared::models::time::Time;
 use shared::roles::Action;
+use shared::schedule::Timetable;
 use shared::store::counted;
 use shared::{Error, Fault, Result, fires};
 
@@ -74,12 +75,16 @@ impl Span {
 async fn handle(context: Context, input: Input) -> Result<Response> {
     let now = Time(context.now());
     let limit = input.list.limit;
-    let span = input.list.position(&context)?.unwrap_or_else(|| Span::of(input.from, input.to, now));
+    let begun: Option<Span> = input.list.position(&context)?;
+    let span = begun.unwrap_or_else(|| Span::of(input.from, input.to, now));
     let pipeline = context.store.pipeline(context.tenant(), &input.pipeline).await?;
     // Before the ledger: what a tick decides on in between is then in both, and not in none of them.
     let state = context.store.pipeline_state(context.tenant(), &pipeline.id).await?;
     let place = (context.tenant(), pipeline.id.as_str());
-    let past = context.store.fires(place, (span.after, span.to), limit).await?;
+    let mut past = context.store.fires(place, (span.after, span.to), limit).await?;
+    if let Some(first) = past.entries.first_mut().filter(|_| begun.is_some()) {
+        go_on(&pipeline, span.after, first);
+    }
     let (shown, more) = page(&pipeline, &state, past.entries, past.more, span, limit, now);
     let next = shown.last().filter(|_| more).map(|last| Span { after: last.last(), to: span.to });
     let total = match input.list.total {
@@ -92,6 +97,20 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
         }
     };
     input.list.page(&context, &shown, next.as_ref(), total)
+}
+
+/// Leaves out of an entry what earlier pages showed: a tick may have made one entry of due times on both sides of a page's
+/// end. One that an earlier schedule left behind stays whole, since nothing says what it stands for.
+fn go_on(pipeline: &Pipeline, after: Time, entry: &mut Fire) {
+    let timetable = pipeline.schedule.as_deref().and_then(|s| Timetable::parse(s, &pipeline.timezone).ok());
+    let Some(timetable) = timetable.filter(|_| entry.at <= after) else { return };
+    let last = entry.last();
+    let rest = timetable.next_after(after).filter(|_| 1 + timetable.count(entry.at, last) == entry.count);
+    if let Some(at) = rest.filter(|at| *at <= last) {
+        entry.at = at;
+        entry.count = 1 + timetable.count(at, last);
+        entry.until = (entry.count > 1).then_some(last);
+    }
 }
 
 /// The page that begins with these entries of the ledger, and whether there are more.

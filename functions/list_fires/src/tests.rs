@@ -124,3 +124,28 @@ fn a_due_time_that_a_tick_decided_on_in_between_is_shown_once() {
     let statuses: Vec<FireStatus> = shown.iter().map(|f| f.status).collect();
     assert_eq!((statuses, more), (vec![FireStatus::Fired, FireStatus::Coming], false));
 }
+
+#[test]
+fn an_entry_that_a_tick_has_made_between_two_pages_goes_on_after_what_was_shown() {
+    let entry = Fire::without_run(
+        (at("2026-01-15T05:00:00Z"), at("2026-01-15T08:00:00Z"), 4),
+        FireStatus::Missed,
+        FireReason::CatchUp,
+        "why".to_owned(),
+        at("2026-01-15T09:30:00Z"),
+    );
+    let rest = |pipeline: &Pipeline, after: &str| {
+        let mut rest = entry.clone();
+        go_on(pipeline, at(after), &mut rest);
+        (rest.at.text()[11..16].to_owned(), rest.until.map(|at| at.text()[11..16].to_owned()), rest.count)
+    };
+    let of = |from: &str, until: Option<&str>, count| (from.to_owned(), until.map(str::to_owned), count);
+    let whole = of("05:00", Some("08:00"), 4);
+    assert_eq!(rest(&hourly(), "2026-01-15T04:00:00Z"), whole);
+    assert_eq!(rest(&hourly(), "2026-01-15T05:00:00Z"), of("06:00", Some("08:00"), 3));
+    assert_eq!(rest(&hourly(), "2026-01-15T07:00:00Z"), of("08:00", None, 1));
+    let paused = Pipeline { enabled: false, ..hourly() };
+    assert_eq!(rest(&paused, "2026-01-15T05:00:00Z"), of("06:00", Some("08:00"), 3));
+    let other = Pipeline { schedule: Some("*/7 * * * *".to_owned()), ..hourly() };
+    assert_eq!(rest(&other, "2026-01-15T05:00:00Z"), whole);
+}

@@ -1,5 +1,6 @@
 //! One due pipeline: what becomes of its due times is decided, noted and done, each exactly once.
 
+use crate::outbox::Outbox;
 use shared::context::Services;
 use shared::fires::{self, Decision};
 use shared::models::fire::{Fire, FireStatus};
@@ -16,11 +17,11 @@ const TRIES: u32 = 5;
 const RUNS_AT_ONCE: usize = 30;
 
 /// Turns the due times of a pipeline up to `now` into runs and entries of its ledger, and moves its next fire.
-pub async fn fire(services: &Services, tenant: &str, id: &str, now: Time) -> Result<()> {
+pub async fn fire(services: &Services, outbox: &Outbox, tenant: &str, id: &str, now: Time) -> Result<()> {
     for _ in 0..TRIES {
-        // The state comes first: whatever changes after it moves the next fire, and then nothing is written.
+        // The state comes first: whatever changes after it changes the state too, and then nothing is written.
         let state = services.store.pipeline_state(tenant, id).await?;
-        if fire_from(services, tenant, id, &state, now).await? {
+        if fire_from(services, outbox, (tenant, id), &state, now).await? {
             return Ok(());
         }
     }
@@ -31,7 +32,13 @@ pub async fn fire(services: &Services, tenant: &str, id: &str, now: Time) -> Res
 ///
 /// # Errors
 /// Where the table does not answer.
-pub async fn fire_from(services: &Services, tenant: &str, id: &str, state: &PipelineState, now: Time) -> Result<bool> {
+pub async fn fire_from(
+    services: &Services,
+    outbox: &Outbox,
+    (tenant, id): (&str, &str),
+    state: &PipelineState,
+    now: Time,
+) -> Result<bool> {
     let Some(first) = state.next_run_at.filter(|at| *at <= now) else { return Ok(true) };
     let pipeline = match services.store.pipeline(tenant, id).await {
         Ok(pipeline) => pipeline,
@@ -42,7 +49,7 @@ pub async fn fire_from(services: &Services, tenant: &str, id: &str, state: &Pipe
         Ok(timetable) => timetable,
         Err((reason, why)) => {
             tracing::error!(pipeline = id, why, "a due time cannot be fired, and none will come after it");
-            return put(services, &pipeline, state, &fires::give_up(first, reason, why, now), now).await;
+            return put(services, outbox, &pipeline, state, &fires::give_up(first, reason, why, now), now).await;
         }
     };
     let policy = pipeline.execution_config.0.concurrency_policy.unwrap_or_default();
@@ -50,16 +57,18 @@ pub async fn fire_from(services: &Services, tenant: &str, id: &str, state: &Pipe
         ConcurrencyPolicy::Allow => Vec::new(),
         _ => services.store.live_runs(tenant, id).await?,
     };
-    let decision = fires::decide(&pipeline, &timetable, first, now, &live);
+    let mut decision = fires::decide(&pipeline, &timetable, state, now, &live);
     if policy == ConcurrencyPolicy::Replace && decision.starts() && !live.is_empty() {
-        // A tick that is late must not stop what another one has started for the same due time.
+        // A tick that is late must not stop what another one has started for the same due time, nor what a changed
+        // pipeline lets run.
         let again = services.store.pipeline_state(tenant, id).await?;
-        if (again.next_run_at, again.turn) != (state.next_run_at, state.turn) {
+        let stands = |state: &PipelineState| (state.next_run_at, state.turn, state.pipeline_version);
+        if stands(&again) != stands(state) {
             return Ok(false);
         }
-        launch::stop_all(services, tenant, id, &live).await?;
+        decision.tell_stopped(&launch::stop_all(services, tenant, id, &live).await?);
     }
-    put(services, &pipeline, state, &decision, now).await
+    put(services, outbox, &pipeline, state, &decision, now).await
 }
 
 /// What is due although its pipeline is gone is due no more.
@@ -73,6 +82,7 @@ async fn forget(services: &Services, tenant: &str, id: &str, state: &PipelineSta
 /// again.
 async fn put(
     services: &Services,
+    outbox: &Outbox,
     pipeline: &Pipeline,
     state: &PipelineState,
     decision: &Decision,
@@ -81,12 +91,11 @@ async fn put(
     let policy = pipeline.execution_config.0.concurrency_policy.unwrap_or_default();
     let alone = policy != ConcurrencyPolicy::Allow && decision.starts();
     let mut state = state.clone();
-    let mut chunks = decision.entries.chunks(RUNS_AT_ONCE).peekable();
-    while let Some(entries) = chunks.next() {
-        let next = match chunks.peek().and_then(|later| later.first()) {
-            Some(later) => Some(later.at),
-            None => decision.next,
-        };
+    let mut left = decision.entries.as_slice();
+    // Without an entry the next fire moves all the same.
+    loop {
+        let (entries, later) = left.split_at(left.len().min(RUNS_AT_ONCE));
+        let next = later.first().map_or(decision.next, |later| Some(later.at));
         let runs: Vec<Run> = entries.iter().filter_map(|entry| run(pipeline, entry, now)).collect();
         let step = Step { next, entries, runs: &runs, alone };
         if services.store.fire(&pipeline.tenant_id, &pipeline.id, &state, step).await? == Fired::Before {
@@ -95,10 +104,13 @@ async fn put(
         state.next_run_at = next;
         report(&pipeline.id, entries);
         for run in &runs {
-            launch::send(services, run).await;
+            outbox.put(launch::message(run));
+        }
+        left = later;
+        if left.is_empty() {
+            return Ok(true);
         }
     }
-    Ok(true)
 }
 
 /// The run that an entry starts.

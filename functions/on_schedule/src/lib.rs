@@ -1,9 +1,11 @@
 //! Each minute: fires what is due, sends again what got stuck, and lets as many workers run as the queue needs.
 
 mod fire;
+mod outbox;
 mod overdue;
 
 pub use fire::fire_from;
+pub use outbox::Outbox;
 
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
@@ -37,7 +39,7 @@ async fn handle(services: Arc<Services>, event: Value) -> Result<Value> {
             tracing::error!(%body, "a message of the ticks queue names no shard and is dropped");
             continue;
         };
-        if let Err(error) = work(&services, shard).await {
+        if let Err(error) = work(&services, shard, LONGEST).await {
             tracing::error!(shard, %error, "the shard could not be worked on; it will be delivered again");
             failures.push(json!({ "itemIdentifier": record["messageId"] }));
         }
@@ -46,36 +48,47 @@ async fn handle(services: Arc<Services>, event: Value) -> Result<Value> {
 }
 
 async fn tick(services: &Services) -> Result<Value> {
-    let shards = services.store.shards();
+    let shards = services.store.all_shards().await?;
+    let mut handed_out = Ok(());
     if services.config.ticks_queue_url.is_empty() {
         // What one shard meets keeps no other one waiting.
-        for done in futures::future::join_all((0..shards).map(|shard| work(services, shard))).await {
+        for done in futures::future::join_all((0..shards).map(|shard| work(services, shard, LONGEST))).await {
             done?;
         }
     } else {
         let bodies: Vec<String> = (0..shards).map(|shard| json!({ "shard": shard }).to_string()).collect();
-        services.queue.send_ticks(&bodies).await?;
+        handed_out = services.queue.send_ticks(&bodies).await;
     }
-    scale(services).await?;
+    let scaled = scale(services).await;
+    handed_out.and(scaled)?;
     Ok(json!({ "shards": shards }))
 }
 
-/// Works on one shard: what one pipeline or run meets is logged and never keeps the others waiting.
-async fn work(services: &Services, shard: u32) -> Result<()> {
+/// Works on one shard, and takes up nothing more of it after `longest`: what one pipeline or run meets is logged and never
+/// keeps the others waiting.
+///
+/// # Errors
+/// Where the table does not say what is due.
+pub async fn work(services: &Services, shard: u32, longest: Duration) -> Result<()> {
     let now: Time = services.clock.now().into();
-    let until = Instant::now() + LONGEST;
-    let (fired, looked_after) =
-        futures::join!(fire_due(services, shard, now, until), look_after_overdue(services, shard, now, until));
-    fired.and(looked_after)
+    let until = Instant::now() + longest;
+    Outbox::around(&services.queue, |outbox| async move {
+        let (fired, looked_after) = futures::join!(
+            fire_due(services, &outbox, shard, now, until),
+            look_after_overdue(services, &outbox, shard, now, until)
+        );
+        fired.and(looked_after)
+    })
+    .await
 }
 
-async fn fire_due(services: &Services, shard: u32, now: Time, until: Instant) -> Result<()> {
+async fn fire_due(services: &Services, outbox: &Outbox, shard: u32, now: Time, until: Instant) -> Result<()> {
     let mut from = None;
     loop {
         let due = services.store.due_pipelines(shard, now, from).await?;
         let items = due.items.into_iter().take_while(|_| Instant::now() < until);
         let fires = items.map(|(tenant, pipeline)| async move {
-            if let Err(error) = fire::fire(services, &tenant, &pipeline, now).await {
+            if let Err(error) = fire::fire(services, outbox, &tenant, &pipeline, now).await {
                 tracing::error!(pipeline, %error, "the pipeline could not be fired; the next tick will try again");
             }
         });
@@ -87,19 +100,23 @@ async fn fire_due(services: &Services, shard: u32, now: Time, until: Instant) ->
     }
 }
 
-async fn look_after_overdue(services: &Services, shard: u32, now: Time, until: Instant) -> Result<()> {
+async fn look_after_overdue(services: &Services, outbox: &Outbox, shard: u32, now: Time, until: Instant) -> Result<()> {
     let mut from = None;
     loop {
         let overdue = services.store.overdue_runs(shard, now, from).await?;
-        let items = overdue.items.into_iter().take_while(|_| Instant::now() < until);
+        // What cannot be sent now must not be noted as sent.
+        if !overdue.items.is_empty() {
+            services.queue.depth().await?;
+        }
+        let items = overdue.items.into_iter().take_while(|_| Instant::now() < until && !outbox.is_silent());
         let looks = items.map(|overdue| async move {
-            if let Err(error) = overdue::look_after(services, &overdue, now).await {
+            if let Err(error) = overdue::look_after(services, outbox, &overdue, now).await {
                 tracing::error!(?overdue, %error, "could not be looked after; the next tick will try again");
             }
         });
         stream::iter(looks).buffer_unordered(AT_ONCE).collect::<()>().await;
         from = overdue.next;
-        if is_too_late(until, shard, "runs") || from.is_none() {
+        if outbox.is_silent() || is_too_late(until, shard, "runs") || from.is_none() {
             return Ok(());
         }
     }

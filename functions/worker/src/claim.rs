@@ -19,7 +19,7 @@ pub(crate) async fn handle(worker: &Worker, delivery: &Delivery) -> Done {
         }
     };
     let done = match message.task {
-        Task::Purge => purge::purge(worker, &message).await,
+        Task::Purge => purge::purge(worker, &message, delivery).await,
         Task::Run | Task::Settle => run(worker, &message, delivery).await,
     };
     done.unwrap_or_else(|error| {
@@ -31,7 +31,7 @@ pub(crate) async fn handle(worker: &Worker, delivery: &Delivery) -> Done {
 
 /// When a message comes back with which nothing could be done: after a quarter of a lease, doubled with each delivery to
 /// fifteen leases, so that with one of 20 s its twenty deliveries outlast an hour in which the store does not answer.
-fn later(lease: Duration, deliveries: u32) -> Duration {
+pub(crate) fn later(lease: Duration, deliveries: u32) -> Duration {
     (lease / 4 * (1 << deliveries.saturating_sub(1).min(6))).clamp(Duration::from_secs(1), lease * 15)
 }
 

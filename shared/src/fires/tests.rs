@@ -33,7 +33,8 @@ fn pipeline(schedule: &str, catch_up: CatchUp, policy: ConcurrencyPolicy) -> Pip
 
 fn decided(pipeline: &Pipeline, first: &str, now: &str, live: &[&str]) -> Decision {
     let live: Vec<String> = live.iter().map(|id| (*id).to_owned()).collect();
-    decide(pipeline, &timetable(pipeline).unwrap(), at(first), at(now), &live)
+    let state = PipelineState { next_run_at: Some(at(first)), ..PipelineState::default() };
+    decide(pipeline, &timetable(pipeline).unwrap(), &state, at(now), &live)
 }
 
 /// `09:00 fired`, or `09:00-09:20 3 missed`.
@@ -112,10 +113,17 @@ fn forbid_skips_while_a_run_is_live_and_starts_one_at_most() {
 fn replace_starts_the_newest_and_says_what_it_stopped() {
     let p = pipeline("* * * * *", CatchUp::Latest, ConcurrencyPolicy::Replace);
     let live = ["run_a", "run_b", "run_c", "run_d", "run_e"];
-    let decision = decided(&p, "2026-01-15T09:00:00Z", "2026-01-15T09:01:10Z", &live);
+    let mut decision = decided(&p, "2026-01-15T09:00:00Z", "2026-01-15T09:01:10Z", &live);
     assert_eq!(told(&decision), ["09:00 skipped", "09:01 fired"]);
-    let detail = decision.entries[1].detail.as_deref().unwrap();
-    assert!(detail.starts_with("run_a, run_b, run_c and 2 more was cancelled"), "{detail}");
+    let mut detail = |cancelled: &[&str], committing: &[&str]| {
+        let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        decision.tell_stopped(&StoppedAll { cancelled: owned(cancelled), committing: owned(committing) });
+        decision.entries[1].detail.clone()
+    };
+    assert_eq!(detail(&live, &[]).unwrap(), "run_a, run_b, run_c and 2 more was cancelled for it");
+    let both = "run_a was cancelled for it; run_b was committing, which nobody cancels, and ends beside it";
+    assert_eq!(detail(&["run_a"], &["run_b"]).unwrap(), both);
+    assert_eq!(detail(&[], &[]), None, "all of them had ended");
     let late = decided(
         &pipeline("*/10 * * * *", CatchUp::None, ConcurrencyPolicy::Replace),
         "2026-01-15T09:00:00Z",
@@ -147,6 +155,33 @@ fn a_change_moves_the_next_fire_at_once_and_notes_what_it_passes() {
     assert_eq!((on.entries, on.next), (Vec::new(), Some(at("2026-01-15T12:10:00Z"))));
     let earlier = Pipeline { updated_at: at("2026-01-15T08:03:00Z"), ..enabled };
     assert_eq!(change(&paused, &earlier, &state).unwrap().next, Some(at("2026-01-15T09:10:00Z")));
+}
+
+#[test]
+fn new_rules_of_a_time_zone_neither_lose_nor_repeat_an_hour() {
+    // 09:00 in Berlin is 08:00 in UTC in January; the next fire was computed by other rules.
+    let mut p = pipeline("0 9 * * *", CatchUp::Latest, ConcurrencyPolicy::Allow);
+    p.timezone = "Europe/Berlin".to_owned();
+    let decided = |next: &str, until: Option<&str>, now: &str| {
+        let state =
+            PipelineState { next_run_at: Some(at(next)), fires_until: until.map(at), ..PipelineState::default() };
+        let decision = decide(&p, &timetable(&p).unwrap(), &state, at(now), &[]);
+        (told(&decision), decision.next.unwrap())
+    };
+    let (today, tomorrow) = (at("2026-01-15T08:00:00Z"), at("2026-01-16T08:00:00Z"));
+    // It comes an hour later than it was to come: nothing is due yet.
+    for until in [None, Some("2026-01-14T07:00:00Z"), Some("2026-01-14T08:00:00Z")] {
+        let early = decided("2026-01-15T07:00:00Z", until, "2026-01-15T07:00:20Z");
+        assert_eq!(early, (vec![], today), "decided until {until:?}");
+    }
+    // It came an hour before.
+    for until in [None, Some("2026-01-14T08:00:00Z"), Some("2026-01-14T09:00:00Z")] {
+        let late = decided("2026-01-15T09:00:00Z", until, "2026-01-15T09:00:20Z");
+        assert_eq!(late, (vec!["08:00 caughtUp".to_owned()], tomorrow), "decided until {until:?}");
+    }
+    // What has an entry does not come again.
+    let had = decided("2026-01-15T09:00:00Z", Some("2026-01-15T08:00:00Z"), "2026-01-15T09:00:20Z");
+    assert_eq!(had, (vec![], tomorrow));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub enum FireReason {
     RunActive,
     /// A later due time, decided on at the same moment, got the one run that `concurrencyPolicy` allows.
     LaterFire,
-    /// Nothing looked at the schedule when it came, and `catchUp` does not make up for it.
+    /// No tick decided on it when it came, and `catchUp` does not make up for it.
     CatchUp,
     /// The schedule or its time zone was changed before it was decided on.
     Changed,
@@ -49,7 +49,7 @@ pub enum FireReason {
      "decidedAt": "2026-01-15T09:10:04.112Z"},
     {"at": "2026-01-15T10:00:00.000Z", "until": "2026-01-15T12:40:00.000Z", "count": 17, "status": "missed",
      "runId": null, "reason": "catchUp",
-     "detail": "nothing looked at the schedule until 2026-01-15T12:55:03.000Z, and catchUp latest makes up for the newest one only",
+     "detail": "no tick decided on it before 2026-01-15T12:55:03.000Z, and catchUp latest makes up for the newest one only",
      "decidedAt": "2026-01-15T12:55:03.000Z"},
     {"at": "2026-01-15T13:00:00.000Z", "until": null, "count": 1, "status": "coming", "runId": null,
      "reason": null, "detail": null, "decidedAt": null}

@@ -187,7 +187,7 @@ pub enum ConcurrencyPolicy {
     Allow,
     /// A scheduled fire is skipped and recorded; a manual run answers 409.
     Forbid,
-    /// The live one is cancelled.
+    /// The live one is cancelled; one that is committing ends beside the new one.
     Replace,
 }
 
@@ -309,6 +309,10 @@ pub struct PipelineState {
     /// Raised by each run that had to be alone, so that two of them meet.
     #[serde(default)]
     pub turn: u64,
+    /// The version of the pipeline to which this belongs, so that nobody decides by an older one; none where the pipeline
+    /// was not changed since that is kept.
+    #[serde(default)]
+    pub pipeline_version: Option<u32>,
 }
 
 /// Whether a pipeline's schedule fires.

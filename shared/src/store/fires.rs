@@ -93,25 +93,34 @@ impl Store {
         state: &PipelineState,
         step: Step<'_>,
     ) -> Result<TransactWriteItem> {
-        let update = self
-            .move_fires(tenant, pipeline, state, step)
+        let mut condition = "nextRunAt = :was".to_owned();
+        let mut update = self
+            .move_fires(tenant, pipeline, state, step, None)
             .expression_attribute_values(":was", s(state.next_run_at.map(Time::text).unwrap_or_default()));
-        let update = match step.alone {
-            false => update.condition_expression("nextRunAt = :was"),
-            true => update
-                .condition_expression("nextRunAt = :was AND (attribute_not_exists(turn) OR turn = :turn)")
-                .expression_attribute_values(":turn", n(state.turn)),
-        };
+        // A change of the pipeline may leave its next fire where it was, and still say something else about it.
+        if let Some(version) = state.pipeline_version {
+            condition += " AND pipelineVersion = :version";
+            update = update.expression_attribute_values(":version", n(version));
+        } else {
+            condition += " AND attribute_not_exists(pipelineVersion)";
+        }
+        if step.alone {
+            condition += " AND (attribute_not_exists(turn) OR turn = :turn)";
+            update = update.expression_attribute_values(":turn", n(state.turn));
+        }
+        let update = update.condition_expression(condition);
         Ok(TransactWriteItem::builder().update(update.build().map_err(Error::internal)?).build())
     }
 
-    /// The update of a pipeline's state that sets its next fire, without a condition.
+    /// The update of a pipeline's state that sets its next fire, and by which version it is set where that changes,
+    /// without a condition.
     pub(super) fn move_fires(
         &self,
         tenant: &str,
         pipeline: &str,
         state: &PipelineState,
         step: Step<'_>,
+        version: Option<u32>,
     ) -> aws_sdk_dynamodb::types::builders::UpdateBuilder {
         let mut update = Update::builder().table_name(self.table());
         update = update.set_key(Some(key_item(&keys::state(tenant, pipeline))));
@@ -131,6 +140,10 @@ impl Store {
         if step.alone {
             sets.push("turn = :turned");
             update = update.expression_attribute_values(":turned", n(state.turn + 1));
+        }
+        if let Some(version) = version {
+            sets.push("pipelineVersion = :new");
+            update = update.expression_attribute_values(":new", n(version));
         }
         let mut expression = if sets.is_empty() { String::new() } else { format!("SET {} ", sets.join(", ")) };
         if step.next.is_none() {

@@ -19,6 +19,7 @@
 //! | update_pipeline, delete_pipeline | what an earlier change has still to leave | GetItem `T#<tenant>#P#<pipeline>`, `REST` |
 //! | delete_connector, delete_schema | who uses it | condition on its `users`; Query `T#<tenant>#USES#<id>` for the message |
 //! | every create | an answer that was given before | GetItem `T#<tenant>#IDEM#<caller>#<route>#<key>` |
+//! | on_schedule | how many shards the index has ever had | GetItem `SHARDS`, `SHARDS` |
 //! | on_schedule | which pipelines are due | Query index `DUE#<shard>` up to now |
 //! | on_schedule | which runs are overdue | Query index `RUN#<shard>` up to now |
 //!
@@ -158,6 +159,10 @@ pub fn idempotency(tenant: &str, caller: &str, route: &str, key: &str) -> Key {
     Key::new(format!("T#{tenant}#IDEM#{}", hex::encode(hash.finalize())), "IDEM")
 }
 
+/// How many shards the index has ever had.
+pub fn shards() -> Key {
+    Key::new("SHARDS", "SHARDS")
+}
 /// The shard of a pipeline and its runs, of `shards`.
 pub fn shard(tenant: &str, pipeline: &str, shards: u32) -> u32 {
     let hash = Sha256::digest(format!("{tenant}#{pipeline}"));

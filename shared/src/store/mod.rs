@@ -34,6 +34,7 @@ pub struct Store {
     table: String,
     shards: u32,
     lease_seconds: u32,
+    due_page: i32,
 }
 
 /// A page of a Query.
@@ -134,13 +135,19 @@ impl Store {
         let lease_seconds = crate::config::DEFAULT_LEASE_SECONDS;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).build();
         let client = Client::from_conf(client.config().to_builder().timeout_config(timeouts).build());
-        Self { client, table: table.into(), shards: shards.max(1), lease_seconds }
+        Self { client, table: table.into(), shards: shards.max(1), lease_seconds, due_page: tick::DUE_PAGE }
     }
 
     /// The same, whose workers hold runs for `seconds` without a heartbeat.
     #[must_use]
     pub fn with_lease(self, seconds: u32) -> Self {
         Self { lease_seconds: seconds, ..self }
+    }
+
+    /// The same, which reads what is due by pages of `most`, to try what happens at their ends.
+    #[must_use]
+    pub fn with_due_pages(self, most: i32) -> Self {
+        Self { due_page: most, ..self }
     }
 
     /// How long a worker holds a run without a heartbeat.

@@ -10,7 +10,7 @@ use crate::fires::{self, Decision};
 use crate::models::connector::{Connector, ConnectorType};
 use crate::models::pipeline::{ConnectorRef, Pipeline, PipelineState, PipelineView, SchemaRef, Used};
 use crate::models::time::Time;
-use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -106,10 +106,13 @@ impl Store {
             let change = fires::change(old, new, &state);
             let Replacement { mut writes, leaves_rest } = self.replacement(old, new)?;
             let moved = writes.len();
-            if let Some(change) = &change {
-                writes.push(self.change_fires(new, &state, change)?);
-                for entry in &change.entries {
-                    writes.push(self.put_fire(&new.tenant_id, &new.id, entry)?);
+            match &change {
+                None => writes.push(self.keep_version(new)?),
+                Some(change) => {
+                    writes.push(self.change_fires(new, &state, change)?);
+                    for entry in &change.entries {
+                        writes.push(self.put_fire(&new.tenant_id, &new.id, entry)?);
+                    }
                 }
             }
             match self.transact(writes).await? {
@@ -305,7 +308,8 @@ impl Store {
 
     fn put_state(&self, new: &Pipeline) -> Result<TransactWriteItem> {
         let next = new.next_fire(new.created_at);
-        let state = PipelineState { next_run_at: next, ..PipelineState::default() };
+        let state =
+            PipelineState { next_run_at: next, pipeline_version: Some(new.version), ..PipelineState::default() };
         let mut state = item(&keys::state(&new.tenant_id, &new.id), &state)?;
         if let Some(next) = next {
             state.extend(self.due(&new.tenant_id, &new.id, next));
@@ -314,9 +318,21 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
+    /// A tick that has read an older version of the pipeline writes nothing after this.
+    fn keep_version(&self, new: &Pipeline) -> Result<TransactWriteItem> {
+        let update = Update::builder()
+            .table_name(self.table())
+            .set_key(Some(key_item(&keys::state(&new.tenant_id, &new.id))))
+            .update_expression("SET pipelineVersion = :version")
+            .expression_attribute_values(":version", n(new.version))
+            .build()
+            .map_err(Error::internal)?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
     fn change_fires(&self, new: &Pipeline, state: &PipelineState, change: &Decision) -> Result<TransactWriteItem> {
         let step = Step { next: change.next, entries: &change.entries, runs: &[], alone: false };
-        let update = self.move_fires(&new.tenant_id, &new.id, state, step);
+        let update = self.move_fires(&new.tenant_id, &new.id, state, step, Some(new.version));
         let update = match state.next_run_at {
             Some(was) => {
                 update.condition_expression("nextRunAt = :was").expression_attribute_values(":was", s(was.text()))

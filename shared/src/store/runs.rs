@@ -17,16 +17,20 @@ use crate::models::time::{JsonText, Time};
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use chrono::Duration;
 
-/// Seconds after which the tick looks after a run that no worker took; doubled with each time it was sent again.
-pub const PENDING_SECONDS: i64 = 60;
+/// The conflict of a run that must be alone with another one.
+pub const RUN_ACTIVE: &str = "RUN_ACTIVE";
 
 pub(super) fn run_key(run: &Run) -> Key {
     keys::run(&run.tenant_id, &run.pipeline_id, &run.id)
 }
 
-/// How long after the last time a run that no worker took is sent again.
+/// How long after the last time the tick looks after a run that no worker took, which it has sent again so often: a minute,
+/// then a quarter of an hour, doubled up to an hour.
+///
+/// The first look is for what was kept and could not be sent. The queue loses no message, so what still waits after it was
+/// sent again waits behind others, and more messages would only be in their way.
 pub fn resend_delay(resends: u32) -> Duration {
-    Duration::seconds(PENDING_SECONDS << resends.min(6))
+    Duration::minutes(if resends == 0 { 1 } else { 8 << resends.min(3) })
 }
 
 /// The refusal of a second retry of a run.
@@ -72,7 +76,7 @@ impl Store {
                 None if places.contains(&0) => Err(Error::not_found("pipeline", &run.pipeline_id)),
                 None => {
                     self.not_retried(run).await?;
-                    Err(Error::conflict("RUN_ACTIVE", "another run of this pipeline was started in this moment"))
+                    Err(Error::conflict(RUN_ACTIVE, "another run of this pipeline was started in this moment"))
                 }
             },
         }

@@ -3,9 +3,12 @@
 use super::oracle::{Random, ZONES, around_a_change, expression, first_seed, walk};
 use super::wait;
 use chrono::{DateTime, Duration, Utc};
+use on_schedule::Outbox;
 use serde_json::{Value, json};
 use shared::clock::Clock;
+use shared::context::Services;
 use shared::launch;
+use shared::models::pipeline::PipelineState;
 use shared::models::run::Trigger;
 use shared::models::time::Time;
 use shared::store::fires::{Fired, Step};
@@ -28,7 +31,7 @@ pub async fn world_at(clock: &Clock, worker: bool) -> World {
 }
 
 /// Makes pipelines with these schedules, zones and execution configs.
-async fn scheduled(world: &World, all: &[(&str, &str, Value)]) -> Vec<String> {
+pub async fn scheduled(world: &World, all: &[(&str, &str, Value)]) -> Vec<String> {
     let connector = world.connector("c", "nothing.csv").await;
     let schema = world.schema("s", json!([{"name": "a", "dataType": "text"}])).await;
     let mut ids = Vec::new();
@@ -45,7 +48,7 @@ pub async fn every_ten_minutes(world: &World, config: Value) -> String {
 }
 
 /// All entries, walked by pages of `limit`.
-async fn walked(world: &World, id: &str, query: &str, limit: u32) -> Vec<Value> {
+pub async fn walked(world: &World, id: &str, query: &str, limit: u32) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
         let path = format!("/pipelines/{id}/fires?limit={limit}&{query}{cursor}");
@@ -74,12 +77,12 @@ fn told(entries: &[Value]) -> Vec<String> {
         .collect()
 }
 
-async fn past(world: &World, id: &str) -> Vec<String> {
+pub async fn past(world: &World, id: &str) -> Vec<String> {
     let all = walked(world, id, "from=2026-01-15T00:00:00Z", 20).await;
     told(&all).into_iter().filter(|line| !line.ends_with("coming")).collect()
 }
 
-async fn end_all(world: &World, id: &str) {
+pub async fn end_all(world: &World, id: &str) {
     let store = &world.stack.services().store;
     for run in store.live_runs("acme", id).await.unwrap() {
         let run = store.run("acme", id, &run).await.unwrap();
@@ -195,6 +198,12 @@ async fn replace_stops_what_is_live_and_starts_the_newest() {
     assert_eq!(json!(live), json!([entries[0]["runId"]]), "the run that was started is live, and no other");
 }
 
+/// A tick that has read this state; false where something came in between.
+pub async fn fire_from(services: &Services, id: &str, state: &PipelineState, now: Time) -> bool {
+    let fire = |outbox| async move { on_schedule::fire_from(services, &outbox, ("acme", id), state, now).await };
+    Outbox::around(&services.queue, fire).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_tick_that_was_overtaken_stops_nothing_and_starts_nothing() {
     for policy in ["allow", "forbid", "replace"] {
@@ -208,7 +217,7 @@ async fn a_tick_that_was_overtaken_stops_nothing_and_starts_nothing() {
         world.stack.tick().await.unwrap();
         let live = services.store.live_runs("acme", &id).await.unwrap();
         assert_eq!(live.len(), 1, "{policy}");
-        assert!(!on_schedule::fire_from(services, "acme", &id, &state, now).await.unwrap(), "{policy}");
+        assert!(!fire_from(services, &id, &state, now).await, "{policy}");
         assert_eq!(services.store.live_runs("acme", &id).await.unwrap(), live, "{policy}");
         assert_eq!(past(&world, &id).await, ["09:10 fired"], "{policy}");
     }
@@ -357,7 +366,7 @@ async fn random_ticks_on_the_real_table_put_every_due_time_into_the_ledger_once(
 }
 
 /// Entries stand for all that was due, once and in order.
-fn stand_for(entries: &[Value], due: &[Time]) {
+pub fn stand_for(entries: &[Value], due: &[Time]) {
     let mut rest = due;
     for entry in entries {
         let (own, later) = rest.split_at(usize::try_from(entry["count"].as_u64().unwrap()).unwrap());
@@ -368,7 +377,7 @@ fn stand_for(entries: &[Value], due: &[Time]) {
     assert_eq!(rest, [], "not in the ledger");
 }
 
-async fn runs(world: &World, id: &str) -> BTreeSet<String> {
+pub async fn runs(world: &World, id: &str) -> BTreeSet<String> {
     let (mut all, mut cursor) = (BTreeSet::new(), String::new());
     loop {
         let page = world.api.get(&format!("/pipelines/{id}/runs?limit=100{cursor}")).await.expect(200).json();

@@ -27,6 +27,7 @@ mod s3;
 mod schedules;
 mod stops;
 mod targets;
+mod ticks;
 mod types;
 mod validate;
 

@@ -338,6 +338,10 @@ async fn two_runs_at_once_are_as_the_policy_says() {
     let first = world.api.run(&replace, json!({})).await;
     world.api.run(&replace, json!({})).await;
     assert_eq!(world.api.finished(&replace, &first).await["status"], "cancelled");
+    let path = format!("/pipelines/{replace}/run");
+    let answers = futures::future::join_all((0..4).map(|_| world.api.post(&path, &empty))).await;
+    assert!(answers.iter().all(|a| a.status.as_u16() == 201), "whoever comes last replaces the others: {answers:?}");
+    assert_eq!(world.stack.services().store.live_runs("acme", &replace).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
