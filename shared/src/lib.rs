@@ -13,6 +13,7 @@ pub mod fires;
 pub mod hosts;
 pub mod http;
 pub mod id;
+pub mod json_path;
 pub mod jwks;
 pub mod launch;
 pub mod models;

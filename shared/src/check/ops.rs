@@ -3,6 +3,7 @@
 use super::defaults::{self, Column};
 use super::{nodes, pointer, verdict};
 use crate::Fault;
+use crate::json_path;
 use crate::models::node::{DataTypeName, Mapping, TransformOp};
 use crate::models::schema::decimal;
 use chrono::format::{Item, StrftimeItems};
@@ -39,7 +40,7 @@ pub(super) fn check(op: &TransformOp, at: &str, faults: &mut Vec<Fault>) {
         }
         TransformOp::MapValues { mapping, default, .. } => mapped(mapping, default.as_ref(), at, faults),
         TransformOp::ParseJson { path, .. } => {
-            if let Err(wrong) = json_path(path) {
+            if let Err(wrong) = json_path::parse(path) {
                 faults.push(Fault::new(pointer::push(at, "path"), "format", wrong));
             }
         }
@@ -141,24 +142,4 @@ fn scalar(value: &Value, at: &str, faults: &mut Vec<Fault>) {
         let detail = format!("expected a string, a number or a boolean, found {}", verdict::kind_of(value));
         faults.push(Fault::new(at, "type", detail));
     }
-}
-
-/// `a.b[0]`: names with points between them, and indices in brackets.
-fn json_path(path: &str) -> Result<(), String> {
-    let wrong = || format!("{} is no path; it is written like a.b[0]", verdict::quote(path));
-    for step in path.strip_prefix("$.").unwrap_or(path).split('.') {
-        let (name, indices) = step.split_at(step.find('[').unwrap_or(step.len()));
-        if (name.is_empty() && indices.is_empty()) || name.contains(']') {
-            return Err(wrong());
-        }
-        let mut rest = indices;
-        while !rest.is_empty() {
-            let (index, after) = rest.strip_prefix('[').and_then(|r| r.split_once(']')).ok_or_else(wrong)?;
-            if index.is_empty() || !index.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(wrong());
-            }
-            rest = after;
-        }
-    }
-    Ok(())
 }

@@ -252,7 +252,7 @@ pub enum TransformOp {
         field: String,
         value: Value,
     },
-    /// Takes a value out of a JSON text, by a path such as `a.b[0]`.
+    /// Takes a value out of a JSON text, by a path such as `a.b[0]` or `["a key"].b`.
     ParseJson {
         #[schemars(extend("format" = "column"))]
         field: String,
@@ -358,7 +358,8 @@ pub struct JoinKey {
     pub right: String,
 }
 
-/// Puts inputs one below the other, columns by name.
+/// Puts inputs one below the other, columns by name. The types of a column must go together: integers with doubles, dates
+/// with times, but no bigint or decimal with a double, which does not hold them exactly.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnionConfig {
@@ -411,7 +412,7 @@ pub enum AggregateFn {
 pub struct SortConfig {
     #[schemars(length(min = 1, max = 32))]
     pub by: Vec<SortKey>,
-    /// Keeps only so many rows; the others count as filtered.
+    /// Keeps only so many rows, of equal ones the first of the source; the others count as filtered.
     #[schemars(range(min = 1))]
     pub limit: Option<u64>,
 }
@@ -488,7 +489,7 @@ pub struct UnpivotConfig {
     /// The fields that each row keeps.
     #[schemars(length(max = 200), extend("items" = {"type": "string", "format": "column"}))]
     pub index: Vec<String>,
-    /// The fields that become rows; their types must go together.
+    /// The fields that become rows; their types must go together as those of a union.
     #[schemars(length(min = 1, max = 1000), extend("items" = {"type": "string", "format": "column"}))]
     pub columns: Vec<String>,
     /// The new field with the name of the column.

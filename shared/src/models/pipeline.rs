@@ -143,7 +143,8 @@ pub struct ErrorHandling {
     /// More rejected rows than this end the run as failed, with nothing written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_errors: Option<u64>,
-    /// A larger share of rejected rows, 0 to 1, ends the run as failed, with nothing written.
+    /// A larger share of rejected rows, 0 to 1, ends the run as failed, with nothing written. Those of what lookups read are
+    /// no rows of the run.
     #[schemars(range(min = 0.0, max = 1.0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_error_rate: Option<f64>,

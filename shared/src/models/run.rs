@@ -229,7 +229,7 @@ pub struct RowError {
     pub column: String,
     /// The value, at most 200 characters.
     pub value: Option<String>,
-    /// What is wrong with it; names the file where the source has several.
+    /// What is wrong with it; names the file where the run reads several.
     pub error: String,
     /// The id of the node that rejected it.
     #[serde(default)]

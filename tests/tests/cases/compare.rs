@@ -1,7 +1,7 @@
 //! Compares what came out with what was to come out; each difference is one line.
 
 use super::case::Expect;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Entries of a difference that are shown.
@@ -48,7 +48,12 @@ pub fn differences(expect: &Expect, seen: &Seen) -> Vec<String> {
         bag(&format!("the table {name}"), rows, seen.tables.get(name).map_or(&[], Vec::as_slice), &mut faults);
     }
     if let Some(kept) = &expect.kept {
-        bag("the kept rows", kept, &seen.kept, &mut faults);
+        let named = |value: &Value| match value.as_str().and_then(|id| seen.names.get(id)) {
+            Some(name) => json!(name),
+            None => value.clone(),
+        };
+        let found: Vec<Vec<Value>> = seen.kept.iter().map(|row| row.iter().map(named).collect()).collect();
+        bag("the kept rows", kept, &found, &mut faults);
     }
     rejected(expect, seen, &mut faults);
     counts(expect, seen, &mut faults);

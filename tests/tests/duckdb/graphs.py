@@ -349,7 +349,9 @@ class Graph:
         other = self.other(one)
         if other is None:
             return None
-        if any(one.columns[name] != other.columns[name] for name in one.columns if name in other.columns):
+        shared = [name for name in one.columns if name in other.columns]
+        # Means are doubles or decimals, which do not go together.
+        if any(one.columns[name] != other.columns[name] or name in one.approx | other.approx for name in shared):
             return None
         approx, columns = one.approx | other.approx, one.columns | other.columns
         config = {"distinct": True} if not approx and "list" not in columns.values() and self.random.random() < 0.4 else {}

@@ -1,7 +1,6 @@
 //! Whether the counts of all nodes add up: a run fails rather than report numbers that are not true.
 
 use super::graph::{Graph, GraphNode};
-use super::progress::Progress;
 use crate::error::{Kind, RunError};
 use shared::models::node::{NodeConfig, NodeType};
 use std::collections::HashSet;
@@ -81,12 +80,14 @@ pub fn rows_in(graph: &Graph) -> u64 {
     sources.map(|node| node.counters.rows_in.load(Relaxed)).sum()
 }
 
-/// Whether fewer rows are rejected than the pipeline allows.
+/// Whether fewer rows are rejected than the pipeline allows. Those of what lookups read count on neither side: they are
+/// no rows of the run.
 ///
 /// # Errors
 /// `Kind::Data` where their share is larger than `maxErrorRate`.
-pub fn check_rate(progress: &Progress, rows_in: u64, max_rate: Option<f64>) -> Result<(), RunError> {
-    let rejected = progress.rejected();
+pub fn check_rate(graph: &Graph, max_rate: Option<f64>) -> Result<(), RunError> {
+    let rows_in = rows_in(graph);
+    let rejected: u64 = graph.nodes.iter().map(|node| node.counters.rejected.load(Relaxed)).sum();
     let Some(max) = max_rate.filter(|_| rejected > 0) else { return Ok(()) };
     let rate = rejected as f64 / rows_in.max(1) as f64;
     if rate <= max {

@@ -1,11 +1,11 @@
 //! Checks a job before it runs: the columns of all nodes and edges, and all faults at once. Nothing is written, and of
 //! the sources only as much is read as tells their columns.
 
-use super::expressions::Expressions;
 use super::graph::{Graph, Input};
 use super::job::{Job, Settings};
 use super::plan::{Planner, as_their_schemas_are};
 use super::progress::Progress;
+use super::session;
 use super::survey::Survey;
 use crate::error::{Kind, RunError};
 use crate::nodes::columns::{is_unknown, type_name};
@@ -15,7 +15,6 @@ use serde::Serialize;
 use shared::models::node::NodeConfig;
 use shared::models::pipeline::ErrorHandling;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The most records of a source that a check or a preview reads.
@@ -55,7 +54,7 @@ pub async fn check(job: &Job, settings: &Settings, clock: shared::clock::Clock, 
         Ok(read) => read,
         Err(fault) => return Checked { faults: vec![fault], ..Checked::default() },
     };
-    let expressions = Arc::new(Expressions::new(job.parameters.clone()));
+    let expressions = session::expressions(job, settings);
     let targets = as_their_schemas_are(&graph, job);
     let planner = Planner::new(&graph, job, settings, &progress).sampling(SAMPLE_ROWS);
     let survey = match tokio::time::timeout_at(deadline, planner.look(&targets, &expressions)).await {

@@ -115,7 +115,9 @@ impl<'a> Compiler<'a> {
         for (target, fields) in targets {
             let Some(node) = self.graph.nodes.get(*target) else { continue };
             let Some(flow) = node.inputs.first().and_then(|input| self.flow(input, true)) else { continue };
-            match wanted(node, flow.plan, fields) {
+            // A row that the target rejects is kept whole, with what the target does not take.
+            let plan = if self.progress.keeps_rows() { Ok(flow.plan) } else { wanted(node, flow.plan, fields) };
+            match plan {
                 Ok(plan) => plans.push(plan),
                 Err(fault) => self.faults.push(fault),
             }

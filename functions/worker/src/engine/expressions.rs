@@ -6,6 +6,7 @@ use super::numbers::one_nan;
 use super::parameters;
 use super::placeholders::{literal, parameter, with_placeholders};
 use super::queries::sql_config;
+use super::texts::{MOST_BYTES, bounded};
 use super::times;
 use crate::engine::progress::ROW_COLUMN;
 use chrono::{DateTime, Utc};
@@ -40,6 +41,8 @@ const MAX_DEPTH: usize = 200;
 pub struct Expressions {
     state: SessionState,
     parameters: Map<String, Value>,
+    /// The most bytes that the rows of a batch may grow to.
+    most_bytes: usize,
 }
 
 /// A compiled expression.
@@ -71,7 +74,18 @@ impl Expressions {
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
             .build();
         state.mark_start_execution();
-        Self { state, parameters }
+        Self { state, parameters, most_bytes: usize::MAX }
+    }
+
+    /// The same, by which the rows of a batch may grow to so many bytes.
+    #[must_use]
+    pub fn within(self, most_bytes: usize) -> Self {
+        Self { most_bytes, ..self }
+    }
+
+    /// The most bytes that the rows of a batch may grow to.
+    pub fn most_bytes(&self) -> usize {
+        self.most_bytes
     }
 
     /// The parameters of the run.
@@ -123,8 +137,13 @@ impl Expressions {
             .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
             .build();
         let simplifier = ExprSimplifier::new(context);
-        let expr = expr.transform_up(|expr| times::in_micros(expr, schema)).map_err(said)?.data;
-        let expr = simplifier.coerce(expr, schema).map_err(said)?;
+        // Once more for the times that meet texts and dates: what makes them of one type casts to nanoseconds.
+        let mut expr = expr;
+        for _ in 0..2 {
+            expr = expr.transform_up(|expr| times::in_micros(expr, schema)).map_err(said)?.data;
+            expr = simplifier.coerce(expr, schema).map_err(said)?;
+        }
+        let expr = expr.transform_up(|expr| bounded(expr, schema, MOST_BYTES)).map_err(said)?.data;
         let mut columns: Vec<String> = expr.column_refs().into_iter().map(|c| c.name.clone()).collect();
         columns.sort_by_key(|name| schema.index_of_column_by_name(None, name));
         let data_type = expr.get_type(schema).map_err(said)?;

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// How often all nodes together may be compiled; a node is compiled once a consumer, which multiplies.
 const MAX_COPIES: u64 = 1_000;
 
+/// The fault of a second target of one table.
+pub const SAME_TABLE: &str = "another target writes the same table; bring the rows together with a union node";
+
 /// A node of a run.
 #[derive(Debug)]
 pub struct GraphNode {
@@ -183,11 +186,7 @@ impl Graph {
                         _ => &schema.name,
                     };
                     if !tables.insert((&config.connector_id, table)) {
-                        faults.push(
-                            node.fault(
-                                "another target writes the same table; bring the rows together with a union node",
-                            ),
-                        );
+                        faults.push(node.fault(SAME_TABLE));
                     }
                 }
                 Err(fault) => faults.push(node.fault(fault.message)),

@@ -28,6 +28,7 @@ mod session;
 mod shown;
 mod story;
 pub mod survey;
+mod texts;
 mod times;
 
 #[cfg(test)]

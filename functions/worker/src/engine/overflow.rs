@@ -1,8 +1,9 @@
 //! Sums, differences and products of numbers in queries fail where their type does not hold them, rather than wrap
-//! around: a wrong number is worse than none.
+//! around: a wrong number is worse than none. Texts fail that are too long for the worker's memory.
 
 use super::exact::{fits, wide};
 use super::numbers::one_nan;
+use super::texts::{MOST_BYTES_IN_QUERIES, bounded};
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -28,6 +29,8 @@ pub fn checked(plan: LogicalPlan) -> Result<LogicalPlan> {
             let name = names.save(&expr);
             let changed =
                 expr.transform_up(|expr| operator(expr, &schema)?.transform_data(|expr| one_nan(expr, &schema)))?;
+            let changed = changed
+                .transform_data(|expr| expr.transform_up(|expr| bounded(expr, &schema, MOST_BYTES_IN_QUERIES)))?;
             Ok(changed.update_data(|expr| name.restore(expr)))
         })
     })?;

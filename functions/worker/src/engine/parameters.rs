@@ -110,7 +110,8 @@ fn fill_map(
 ) -> Result<Map<String, Value>, Place> {
     map.iter()
         .map(|(key, value)| {
-            if EXPRESSIONS.contains(&key.as_str()) && value.is_string() {
+            // Inside of a value names are the users' own, such as the keys of a mapping.
+            if !typed && EXPRESSIONS.contains(&key.as_str()) && value.is_string() {
                 return Ok((key.clone(), value.clone()));
             }
             let typed = typed || VALUES.contains(&key.as_str());
@@ -176,6 +177,15 @@ mod tests {
                 "path": "7"
             })
         );
+    }
+
+    #[test]
+    fn a_mapping_may_have_keys_that_are_called_as_expressions_are() {
+        let config =
+            map(json!({"ops": [{"op": "map_values", "field": "f", "mapping": {"expr": "${n}", "condition": "x"}}]}));
+        let filled = fill_config("x", &config, &map(json!({"n": 7}))).unwrap();
+        let mapping = json!({"expr": 7, "condition": "x"});
+        assert_eq!(Value::Object(filled), json!({"ops": [{"op": "map_values", "field": "f", "mapping": mapping}]}));
     }
 
     #[test]

@@ -91,7 +91,7 @@ async fn sampled(job: &Job, settings: &Settings, progress: &Arc<Progress>, ask: 
         Err(fault) => return Ok(Preview { faults: vec![fault], ..Preview::default() }),
     };
     let mut preview = Preview { nodes: Vec::new(), faults };
-    let expressions = Arc::new(Expressions::new(job.parameters.clone()));
+    let expressions = session::expressions(job, settings);
     let targets = as_their_schemas_are(&graph, job);
     let planner = Planner::new(&graph, job, settings, progress).sampling(SAMPLE_ROWS);
     let Some((opened, survey)) = by(ask.deadline, planner.look(&targets, &expressions)).await else {

@@ -107,7 +107,7 @@ pub struct RowError {
     pub column: String,
     /// The value, at most 200 characters.
     pub value: Option<String>,
-    /// What is wrong with it and what would be right; names the file where the source has several.
+    /// What is wrong with it and what would be right; names the file where the run reads several.
     pub error: String,
     /// The id of the node that rejected it.
     pub node: String,
@@ -345,8 +345,12 @@ impl Progress {
         self.dead.finish()
     }
 
+    /// The name of the row's file where its number alone would not tell which row it is.
     fn file_name(&self, row: RowId) -> Option<Arc<str>> {
-        let several = lock(&self.files).get(row.source())?.len() > 1;
+        let several = {
+            let files = lock(&self.files);
+            files.len() > 1 || files.get(row.source())?.len() > 1
+        };
         if several { self.file_of(row) } else { None }
     }
 

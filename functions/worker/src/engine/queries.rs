@@ -18,7 +18,7 @@ use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowFunctionDefinition, WindowUDF,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, Union, WindowFunctionDefinition, WindowUDF,
 };
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
@@ -91,8 +91,12 @@ pub fn plan(query: &str, tables: &[Table], expressions: &Expressions) -> Result<
     if let Some(why) = fault {
         return Err(why);
     }
-    let plan = in_micros(plan).map_err(said)?;
-    let typed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(said)?;
+    // Once more for the times that meet texts and dates: what makes them of one type casts to nanoseconds.
+    let mut typed = plan;
+    for _ in 0..2 {
+        typed = in_micros(typed).map_err(said)?;
+        typed = state.analyzer().execute_and_check(typed, state.config_options(), |_, _| {}).map_err(said)?;
+    }
     checked(typed).map_err(said)
 }
 
@@ -106,7 +110,11 @@ fn in_micros(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
             let changed = expr.transform_up(|expr| times::in_micros(expr, &schema))?;
             Ok(changed.update_data(|expr| name.restore(expr)))
         })?;
-        changed.map_data(LogicalPlan::recompute_schema)
+        changed.map_data(|node| match node {
+            // Its columns have the types of its inputs, which may have changed.
+            LogicalPlan::Union(union) => Ok(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)),
+            node => node.recompute_schema(),
+        })
     })?;
     Ok(changed.data)
 }

@@ -1,8 +1,7 @@
 //! One run from its job to its commits: open, plan, stage, check, commit.
 
 use super::accounting;
-use super::expressions::Expressions;
-use super::graph::{Graph, all_of};
+use super::graph::{Graph, SAME_TABLE, all_of};
 use super::job::{Hooks, Job, Outcome, Settings, TableSchema};
 use super::plan::Planner;
 use super::session::{self, parallelism};
@@ -108,6 +107,10 @@ impl Run<'_> {
             let Some(node) = self.graph.nodes.get(index) else { continue };
             let NodeConfig::Target(config) = &node.config else { continue };
             let target = targets::open(self.job, &node.id, config, self.settings).await.map_err(|e| e.at(&node.id))?;
+            // A run commits a table once, and one table may have several names.
+            if target.identity().is_some() && self.targets.iter().any(|o| o.target.identity() == target.identity()) {
+                return Err(node.fault_in("/table", SAME_TABLE));
+            }
             self.targets.push(Open { node: index, schema: target.schema().clone(), target });
         }
         let open: Vec<usize> =
@@ -115,7 +118,7 @@ impl Run<'_> {
         if open.is_empty() {
             return Ok(None);
         }
-        let expressions = Arc::new(Expressions::new(self.job.parameters.clone()));
+        let expressions = session::expressions(self.job, self.settings);
         let planner = self.planner(&open);
         let wanted = self.wanted(&open);
         let (opened, survey) = planner.look(&wanted, &expressions).await;
@@ -204,7 +207,7 @@ impl Run<'_> {
             progress.log("writing", warning);
         }
         let errors = self.job.execution.errors();
-        accounting::check_rate(progress, accounting::rows_in(self.graph), errors.max_error_rate)?;
+        accounting::check_rate(self.graph, errors.max_error_rate)?;
         self.stage_rejected(&session, &staged).await?;
         Ok(session)
     }

@@ -1,6 +1,7 @@
 //! The DataFusion session of one run: bounded memory, spilling to the worker's scratch folder, and no optimization
 //! that would make an operator leave rows unread.
 
+use super::expressions::Expressions;
 use super::job::{Job, Settings};
 use super::memory::SharedPool;
 use crate::error::{Kind, RunError};
@@ -19,6 +20,10 @@ const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
 /// Batches that have room in the memory of one partition.
 const BATCHES: usize = 64;
+/// Batches that have room there where their rows have grown as much as they may.
+const GROWN: usize = 4;
+/// What the rows of a batch may always grow to, so that one long text has room.
+const LEAST_GROWN: usize = 32 << 20;
 /// The least bytes of a row in memory, about.
 const LEAST_ROW: u64 = 128;
 
@@ -33,6 +38,12 @@ pub fn parallelism(job: &Job, settings: &Settings) -> usize {
 /// About the most bytes of a batch. Each partition holds several of them in each of several operators.
 pub fn batch_bytes(job: &Job, settings: &Settings) -> usize {
     settings.memory_bytes / (BATCHES * parallelism(job, settings))
+}
+
+/// The expressions of `job`, by which rows do not outgrow the worker's memory.
+pub fn expressions(job: &Job, settings: &Settings) -> Arc<Expressions> {
+    let bytes = settings.memory_bytes / (GROWN * parallelism(job, settings));
+    Arc::new(Expressions::new(job.parameters.clone()).within(bytes.max(LEAST_GROWN)))
 }
 
 /// A session for `job`. `spilling_joins` picks joins that sort both sides and spill, over faster ones that keep one

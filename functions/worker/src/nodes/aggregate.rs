@@ -1,12 +1,12 @@
 //! Aggregate: groups rows and measures the groups.
 
-use super::columns::{column, has_rows, may_be_named, one_zero, require, require_in, type_name};
+use super::columns::{column, may_be_named, one_zero, require, require_in, type_name};
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
+use super::ties;
 use crate::engine::exact::{fits, wide};
 use crate::engine::graph::{GraphNode, all_of};
-use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::functions_aggregate::expr_fn;
@@ -86,9 +86,9 @@ pub fn plan(
     Ok(follow(grouped.project(output)?.build()?, Arc::new(Tap::new(Count::Out, ledger).keeping(kept))))
 }
 
-/// The order in which rows come from their sources; none where they do not know it any more.
+/// The order in which rows are meant.
 pub fn order(input: &LogicalPlan) -> Vec<Sort> {
-    if has_rows(input.schema()) { vec![column(ROW_COLUMN).sort(true, false)] } else { Vec::new() }
+    ties::order(input).iter().map(|name| column(name).sort(true, false)).collect()
 }
 
 /// A measure, and the type that its result is cast to where it is not the one that it has.
@@ -144,6 +144,11 @@ pub fn measured(
             // What lies between two values has one digit more.
             DataType::Decimal128(precision, scale) if *precision < DIGITS => {
                 (expr_fn::median(cast(value, DataType::Decimal128(precision + 1, scale + 1))), None)
+            }
+            // One of 38 digits has no room for it and is rounded, rather than cut.
+            DataType::Decimal128(precision, scale) => {
+                let exact = cast(value, DataType::Decimal256(precision + 1, scale + 1));
+                (expr_fn::median(exact), Some(data_type.clone()))
             }
             _ => (expr_fn::median(value), None),
         },

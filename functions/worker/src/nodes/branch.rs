@@ -10,7 +10,6 @@ use super::rows::{RowExec, RowWork};
 use super::step::{Step, follow};
 use crate::engine::expressions::{Compiled, Expressions};
 use crate::engine::graph::{GraphNode, all_of};
-use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
@@ -78,8 +77,7 @@ impl Step for Branch {
         "Branch"
     }
     fn reads(&self) -> Option<Vec<String>> {
-        let columns = self.conditions.iter().flat_map(|condition| condition.columns().iter().cloned());
-        Some(columns.chain([ROW_COLUMN.to_owned()]).collect())
+        self.ledger.reads(self.conditions.iter().flat_map(|condition| condition.columns().iter().cloned()))
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = DFSchema::try_from(input.schema())?;

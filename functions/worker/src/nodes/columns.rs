@@ -4,9 +4,12 @@ use crate::engine::expressions::missing;
 use crate::engine::graph::GraphNode;
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use datafusion::common::{Column, DFSchema};
-use datafusion::logical_expr::{Expr, LogicalPlan, lit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator, lit};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
+use std::sync::Arc;
 
 /// The columns that users see, in order.
 pub fn visible(schema: &DFSchema) -> impl Iterator<Item = &FieldRef> {
@@ -96,6 +99,19 @@ pub fn one_zero(value: Expr, data_type: &DataType) -> Expr {
         DataType::Float64 => value + lit(0.0_f64),
         _ => value,
     }
+}
+
+/// The same of a key that is compared: -0.0 and 0.0 are equal, as everywhere in SQL.
+///
+/// # Errors
+/// Where `schema` lacks the key's column.
+pub fn one_zero_key(key: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+    let zero = match key.data_type(schema)? {
+        DataType::Float32 => ScalarValue::Float32(Some(0.0)),
+        DataType::Float64 => ScalarValue::Float64(Some(0.0)),
+        _ => return Ok(key),
+    };
+    Ok(Arc::new(BinaryExpr::new(key, Operator::Plus, Arc::new(Literal::new(zero)))))
 }
 
 /// A type as people know it.

@@ -1,12 +1,12 @@
 //! Deduplicate: keeps one row of those that are equal in the keys, the first in an order. The rows come sorted by
 //! keys and order, so that memory does not grow with them.
 
-use super::columns::{has_rows, require_in, type_name, visible};
+use super::columns::{one_zero_key, require_in, type_name};
 use super::ledger::Ledger;
 use super::sort::keys;
 use super::step::{Step, follow};
+use super::ties;
 use crate::engine::graph::{GraphNode, all_of};
-use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{SortOptions, filter_record_batch};
@@ -14,10 +14,10 @@ use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{LogicalPlan, Operator};
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -57,13 +57,8 @@ pub fn plan(
         Vec::new()
     });
     all_of(faults)?;
-    if has_rows(input.schema()) {
-        order.push((ROW_COLUMN.to_owned(), SortOptions { descending: false, nulls_first: false }));
-    } else {
-        // Rows that do not know where they came from have no order; all their values give them a stable one.
-        for field in visible(input.schema()).filter(|field| can_be_key(field.data_type())) {
-            order.push((field.name().clone(), SortOptions::default()));
-        }
+    for name in ties::order(&input) {
+        order.push((name, SortOptions { descending: false, nulls_first: false }));
     }
     if config.keep == Keep::Last {
         for (_, options) in &mut order {
@@ -93,11 +88,12 @@ impl Step for Deduplicate {
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = input.schema();
-        let keys = self.keys.iter().map(|key| one_zero(column(key, &schema)?, &schema)).collect::<Result<Vec<_>>>()?;
+        let keys =
+            self.keys.iter().map(|key| one_zero_key(column(key, &schema)?, &schema)).collect::<Result<Vec<_>>>()?;
         let mut sort: Vec<_> =
             keys.iter().map(|key| PhysicalSortExpr::new(key.clone(), SortOptions::default())).collect();
         for (name, options) in &self.order {
-            sort.push(PhysicalSortExpr::new(one_zero(column(name, &schema)?, &schema)?, *options));
+            sort.push(PhysicalSortExpr::new(one_zero_key(column(name, &schema)?, &schema)?, *options));
         }
         let Some(sort) = LexOrdering::new(sort) else { return internal_err!("deduplicate has no keys") };
         Ok(Arc::new(DeduplicateExec::new(input, keys, sort, self.ledger.clone())))
@@ -106,16 +102,6 @@ impl Step for Deduplicate {
 
 fn column(name: &str, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
     Ok(Arc::new(Column::new_with_schema(name, schema)?))
-}
-
-/// A key in which the two zeros of floating point are one, as everywhere in SQL: -0.0 + 0.0 is 0.0.
-fn one_zero(key: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
-    let zero = match key.data_type(schema)? {
-        DataType::Float32 => ScalarValue::Float32(Some(0.0)),
-        DataType::Float64 => ScalarValue::Float64(Some(0.0)),
-        _ => return Ok(key),
-    };
-    Ok(Arc::new(BinaryExpr::new(key, Operator::Plus, Arc::new(Literal::new(zero)))))
 }
 
 /// The execution plan of [`Deduplicate`]. It asks for its input partitioned by the keys and sorted.

@@ -2,7 +2,7 @@
 //! rejected, and the other rows are not lost with it.
 
 use crate::engine::expressions::{Compiled, in_short};
-use crate::error::RunError;
+use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, new_empty_array, new_null_array};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::error::ArrowError;
@@ -24,9 +24,22 @@ pub struct Failed {
 /// # Errors
 /// Where it is not the row's fault.
 pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<(ArrayRef, Vec<Failed>), RunError> {
+    evaluate_within(expr, batch, usize::MAX)
+}
+
+/// The same, of values that take `most_bytes` at most.
+///
+/// # Errors
+/// As [`evaluate`]; `Kind::Resources` where they take more.
+pub fn evaluate_within(
+    expr: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    most_bytes: usize,
+) -> Result<(ArrayRef, Vec<Failed>), RunError> {
     let mut failed = Vec::new();
-    let mut parts = Vec::new();
+    let mut parts = Parts { most_bytes, bytes: 0, values: Vec::new() };
     part(expr, batch, 0, &mut parts, &mut failed)?;
+    let parts = parts.values;
     let values = match parts.as_slice() {
         [] => new_empty_array(&expr.data_type(&batch.schema())?),
         [only] => only.clone(),
@@ -38,12 +51,37 @@ pub fn evaluate(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<(Ar
     Ok((values, failed))
 }
 
+/// The values of a batch, in the order of its rows.
+struct Parts {
+    most_bytes: usize,
+    bytes: usize,
+    values: Vec<ArrayRef>,
+}
+
+impl Parts {
+    fn push(&mut self, values: ArrayRef) -> Result<(), RunError> {
+        self.bytes = self.bytes.saturating_add(values.get_array_memory_size());
+        self.values.push(values);
+        if self.bytes > self.most_bytes { Err(too_large(self.most_bytes)) } else { Ok(()) }
+    }
+}
+
+/// The rows of one batch have outgrown what they may.
+pub fn too_large(most_bytes: usize) -> RunError {
+    let message = format!(
+        "what is made of the rows of one batch takes more than {} MiB; make shorter texts of them, or take fewer rows at \
+         once (batchSize and parallelism in executionConfig)",
+        most_bytes >> 20
+    );
+    RunError::new(Kind::Resources, message)
+}
+
 /// Evaluates `batch`, whose first row is number `first`; where that fails, its halves.
 fn part(
     expr: &Arc<dyn PhysicalExpr>,
     batch: &RecordBatch,
     first: usize,
-    parts: &mut Vec<ArrayRef>,
+    parts: &mut Parts,
     failed: &mut Vec<Failed>,
 ) -> Result<(), RunError> {
     let rows = batch.num_rows();
@@ -51,11 +89,11 @@ fn part(
         return Ok(());
     }
     match expr.evaluate(batch).and_then(|value| value.into_array(rows)) {
-        Ok(values) => parts.push(values),
+        Ok(values) => parts.push(values)?,
         Err(error) if !is_of_the_row(&error) => return Err(error.into()),
         Err(error) if rows == 1 => {
             failed.push(Failed { row: first, reason: in_short(&error) });
-            parts.push(new_null_array(&expr.data_type(&batch.schema())?, 1));
+            parts.push(new_null_array(&expr.data_type(&batch.schema())?, 1))?;
         }
         Err(_) => {
             let half = rows / 2;

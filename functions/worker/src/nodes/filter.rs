@@ -70,7 +70,7 @@ impl Step for Filter {
         "Filter"
     }
     fn reads(&self) -> Option<Vec<String>> {
-        Some(self.condition.columns().to_vec())
+        self.ledger.reads(self.condition.columns().to_vec())
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = DFSchema::try_from(input.schema())?;

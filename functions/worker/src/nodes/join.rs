@@ -2,15 +2,17 @@
 
 use super::columns::{find, has_rows, may_be_named, type_name, visible};
 use super::ledger::Ledger;
+use super::ops::exactly;
 use super::step::follow;
 use super::tap::{Count, Tap};
+use super::union::{decimal_of_both, together};
 use crate::engine::graph::{GraphNode, all_of};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Column, NullEquality};
+use datafusion::common::Column;
 use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::logical_expr::{Expr, JoinType as DfJoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, JoinType as DfJoinType, LogicalPlan, LogicalPlanBuilder, cast};
 use shared::models::node::{JoinConfig, JoinKey, JoinType};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -57,10 +59,7 @@ pub fn plan(
         LogicalPlanBuilder::from(follow(side.plan, Arc::new(tap))).alias(name)
     };
     let right = tapped(right, "right")?.build()?;
-    let keys = (
-        config.on.iter().map(|key| of("left", &key.left)).collect::<Vec<_>>(),
-        config.on.iter().map(|key| of("right", &key.right)).collect::<Vec<_>>(),
-    );
+    let keys = keys(&config.on, &left.plan, &right);
     let join_type = match config.r#type {
         JoinType::Inner => DfJoinType::Inner,
         JoinType::Left => DfJoinType::Left,
@@ -69,10 +68,7 @@ pub fn plan(
         JoinType::Semi => DfJoinType::LeftSemi,
         JoinType::Anti => DfJoinType::LeftAnti,
     };
-    let joined = tapped(left, "left")?
-        .join_detailed(right, join_type, keys, None, NullEquality::NullEqualsNothing)?
-        .project(output)?
-        .build()?;
+    let joined = tapped(left, "left")?.join_with_expr_keys(right, join_type, keys, None)?.project(output)?.build()?;
     Ok(follow(joined, Arc::new(Tap::new(Count::Out, ledger))))
 }
 
@@ -91,12 +87,24 @@ fn output(
     let both = matches!(config.r#type, JoinType::Right | JoinType::Full);
     let shared_key = |name: &str| config.on.iter().any(|key| key.left == name && key.right == name);
     let either = |name: &str| coalesce(vec![Expr::Column(of("left", name)), Expr::Column(of("right", name))]);
+    let either_key = |name: &str| -> Result<Expr, RunError> {
+        let (one, other) = (data_type(left, name), data_type(right, name));
+        let to = together(&one, &other).ok_or_else(|| {
+            node.fault(format!(
+                "the key {name:?} is of type {} in one input and {} in the other, and no type holds both; cast one of them before the join",
+                type_name(&one),
+                type_name(&other)
+            ))
+        })?;
+        let side = |side: &str, of_type| compared(Expr::Column(of(side, name)), &of_type, &to);
+        Ok(coalesce(vec![side("left", one), side("right", other)]))
+    };
     let mut names = HashSet::new();
     let mut output = Vec::new();
     for field in visible(left.schema()) {
         let name = field.name();
         names.insert(name.clone());
-        let value = if both && shared_key(name) { either(name) } else { Expr::Column(of("left", name)) };
+        let value = if both && shared_key(name) { either_key(name)? } else { Expr::Column(of("left", name)) };
         output.push(value.alias(name));
     }
     if !only_left {
@@ -148,7 +156,8 @@ pub fn check_key(
         (Ok(left), Ok(right)) => (left, right),
         (left, right) => return all_of(left.err().into_iter().chain(right.err()).collect()),
     };
-    if family(&left).is_some() && family(&left) == family(&right) || left == DataType::Null || right == DataType::Null {
+    let comparable = family(&left).is_some() && family(&left) == family(&right);
+    if left == DataType::Null || right == DataType::Null || comparable && key_type(&left, &right).is_some() {
         return Ok(());
     }
     Err(node.fault(format!(
@@ -160,6 +169,46 @@ pub fn check_key(
         key.right,
         type_name(&right)
     )))
+}
+
+/// The keys of a join of `left` and `right`, each pair of one type.
+pub fn keys(on: &[JoinKey], left: &LogicalPlan, right: &LogicalPlan) -> (Vec<Expr>, Vec<Expr>) {
+    let pair = |key: &JoinKey| {
+        let (one, other) = (data_type(left, &key.left), data_type(right, &key.right));
+        let (left, right) = (Expr::Column(of("left", &key.left)), Expr::Column(of("right", &key.right)));
+        match key_type(&one, &other) {
+            Some(to) => (compared(left, &one, &to), compared(right, &other, &to)),
+            None => (left, right),
+        }
+    };
+    on.iter().map(pair).unzip()
+}
+
+fn data_type(side: &LogicalPlan, name: &str) -> DataType {
+    side.schema().field_with_unqualified_name(name).map_or(DataType::Null, |field| field.data_type().clone())
+}
+
+/// The type by which keys of two types are compared, so that none is equal to another that is not quite the same.
+fn key_type(one: &DataType, other: &DataType) -> Option<DataType> {
+    together(one, other).or_else(|| match (one, other) {
+        (float, exact) | (exact, float) if float.is_floating() => match exact {
+            DataType::Int64 | DataType::Decimal128(..) => Some(exact.clone()),
+            DataType::UInt64 => Some(DataType::Decimal128(20, 0)),
+            _ => None,
+        },
+        _ => decimal_of_both(one, other).map(|(digits, scale)| DataType::Decimal256(digits, scale)),
+    })
+}
+
+/// A key as one of `to`; null, which meets nothing, where a float is none of it.
+fn compared(key: Expr, of: &DataType, to: &DataType) -> Expr {
+    if of == to {
+        key
+    } else if of.is_floating() && !to.is_floating() {
+        exactly(key, to.clone())
+    } else {
+        cast(key, to.clone())
+    }
 }
 
 /// Types of one family can be compared.

@@ -78,6 +78,15 @@ impl Ledger {
         }
     }
 
+    /// The columns that a step reads which may reject rows: those that it looks at and where the rows came from; all of
+    /// them (none are named) where rejected rows are kept whole.
+    pub fn reads(&self, looks_at: impl IntoIterator<Item = String>) -> Option<Vec<String>> {
+        if self.counts() && self.progress.keeps_rows() {
+            return None;
+        }
+        Some(looks_at.into_iter().chain([ROW_COLUMN.to_owned()]).collect())
+    }
+
     /// Where row `index` of `batch` came from, as people say it; none where it has no identity any more.
     pub fn place(&self, batch: &RecordBatch, index: usize) -> Option<String> {
         row_id(batch, index).map(|row| self.progress.place(row))

@@ -1,9 +1,9 @@
 //! Lookup: adds fields of the one row of a table or file that has the same keys. A left join whose right side has each
 //! key once, so that no row is lost or doubled.
 
-use super::columns::{column, has_rows, may_be_named, require, type_name, visible};
+use super::columns::{column, has_rows, may_be_named, one_zero_key, require, type_name, visible};
 use super::deduplicate::can_be_key;
-use super::join::check_key;
+use super::join::{self, check_key};
 use super::ledger::{Ledger, text_at};
 use super::step::{Step, follow};
 use super::tap::{Count, Tap};
@@ -15,7 +15,7 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column as Name, NullEquality, Result, internal_err};
+use datafusion::common::{Column as Name, Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::expressions::Column;
@@ -94,13 +94,10 @@ pub fn plan(
     // The taps see to it that both sides are read to their ends, whatever the join needs of them.
     let tap = |bytes| Arc::new(Tap::new(Count::In, ledger.silent()).bytes(bytes));
     let table = LogicalPlanBuilder::from(follow(table, tap(table_bytes))).alias("right")?.build()?;
-    let pairs = (
-        on.iter().map(|key| Name::new(Some("left"), &key.left)).collect::<Vec<_>>(),
-        on.iter().map(|key| Name::new(Some("right"), &key.right)).collect::<Vec<_>>(),
-    );
+    let keys = join::keys(on, &input, &table);
     let joined = LogicalPlanBuilder::from(follow(input, tap(bytes)))
         .alias("left")?
-        .join_detailed(table, JoinType::Left, pairs, None, NullEquality::NullEqualsNothing)?
+        .join_with_expr_keys(table, JoinType::Left, keys, None)?
         .project(output)?
         .build()?;
     Ok(joined)
@@ -124,16 +121,21 @@ struct Once {
     place: (String, String),
 }
 
+/// The name of the step that sees to it that each key is there once.
+pub(super) const ONCE: &str = "Once";
+/// The name of its execution plan.
+pub(super) const ONCE_EXEC: &str = "OnceExec";
+
 impl Step for Once {
     fn name(&self) -> &'static str {
-        "Once"
+        ONCE
     }
     fn reads(&self) -> Option<Vec<String>> {
         Some(self.keys.clone())
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = input.schema();
-        let key = |name: &String| Ok(Arc::new(Column::new_with_schema(name, &schema)?) as Arc<dyn PhysicalExpr>);
+        let key = |name: &String| one_zero_key(Arc::new(Column::new_with_schema(name, &schema)?), &schema);
         let keys = self.keys.iter().map(key).collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(OnceExec::new(input, keys, self.clone())?))
     }
@@ -172,7 +174,7 @@ impl DisplayAs for OnceExec {
 
 impl ExecutionPlan for OnceExec {
     fn name(&self) -> &str {
-        "OnceExec"
+        ONCE_EXEC
     }
     fn properties(&self) -> &Arc<PlanProperties> {
         &self.properties

@@ -1,7 +1,7 @@
 //! Pivot: one row an index, one column a value of a field.
 
 use super::aggregate;
-use super::columns::{column, may_be_named, require, type_name};
+use super::columns::{column, may_be_named, one_zero, require, type_name};
 use super::deduplicate::can_be_key;
 use super::ledger::{Ledger, text_at};
 use super::ops::constant;
@@ -69,7 +69,7 @@ pub fn plan(
             );
         }
         let hidden = format!("__flowgate_cell_{at}");
-        cells.push(only(measured.clone(), is(&config.columns, value)).alias(&hidden));
+        cells.push(only(measured.clone(), is(&config.columns, &of, value)).alias(&hidden));
         let cell = match &result {
             Some(result) => fits(column(&hidden), result.clone(), aggregate::what(node, &measure)),
             None => column(&hidden),
@@ -88,8 +88,9 @@ pub fn plan(
 /// # Errors
 /// `Kind::Definition` where it is not there, or its values cannot become columns.
 pub fn only_values(node: &GraphNode, config: &PivotConfig, input: LogicalPlan) -> Result<LogicalPlan, RunError> {
-    field_type(node, config, &input)?;
-    Ok(LogicalPlanBuilder::from(input).project([column(&config.columns)])?.build()?)
+    let of = field_type(node, config, &input)?;
+    let values = one_zero(column(&config.columns), &of).alias(&config.columns);
+    Ok(LogicalPlanBuilder::from(input).project([values])?.build()?)
 }
 
 /// Reads the different values of `rows`, which have one column; sorted, null last.
@@ -169,8 +170,9 @@ fn name_of(value: &ScalarValue) -> Result<String, RunError> {
 }
 
 /// Whether a row has the value.
-fn is(name: &str, value: ScalarValue) -> Expr {
-    if value.is_null() { column(name).is_null() } else { column(name).eq(lit(value)) }
+fn is(name: &str, of: &DataType, value: ScalarValue) -> Expr {
+    let field = one_zero(column(name), of);
+    if value.is_null() { field.is_null() } else { field.eq(one_zero(lit(value), of)) }
 }
 
 /// A measure of those rows only for which `condition` is true.

@@ -4,6 +4,7 @@ use super::columns::{column, one_zero, require_in};
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
+use super::ties;
 use crate::engine::graph::{GraphNode, all_of};
 use crate::error::RunError;
 use datafusion::arrow::compute::SortOptions;
@@ -23,7 +24,12 @@ pub fn plan(
     input: LogicalPlan,
     ledger: Ledger,
 ) -> Result<LogicalPlan, RunError> {
-    let keys = keys(node, &config.by, "/by", &input)?;
+    let mut keys = keys(node, &config.by, "/by", &input)?;
+    if config.limit.is_some() {
+        // Of rows that are equal in the keys, the same ones are left out each time.
+        let last = SortOptions { descending: false, nulls_first: false };
+        keys.extend(ties::order(&input).into_iter().map(|name| (name, last)));
+    }
     let by = keys.into_iter().map(|(name, o)| {
         let data_type = input.schema().field_with_unqualified_name(&name)?.data_type();
         Ok(one_zero(column(&name), data_type).sort(!o.descending, o.nulls_first))

@@ -1,6 +1,7 @@
 //! A step of Flowgate's among DataFusion's: a logical node that the optimizer neither moves nor pushes anything
 //! through, and the planner that turns it into an execution plan.
 
+use super::windows;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DFSchemaRef, FunctionalDependencies, Result, plan_err};
@@ -151,7 +152,7 @@ pub struct StepQueryPlanner;
 impl QueryPlanner for StepQueryPlanner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(StepPlanner)]);
-        planner.create_physical_plan(plan, session).await
+        windows::counted(planner.create_physical_plan(plan, session).await?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transform: changes rows by ops, one after the other.
 
 use super::columns::{is_unknown, names_any};
+use super::evaluate::too_large;
 use super::ledger::Ledger;
 use super::lookup::{self, Lookup};
 use super::ops::{self, Op, guess};
@@ -40,6 +41,7 @@ pub fn plan(
         plan = follow(plan, Arc::new(Tap::new(Count::In, ledger.clone())));
     }
     let part_ledger = if divided { ledger.within() } else { ledger.clone() };
+    let within = (&part_ledger, expressions.most_bytes());
     let mut schema = Arc::new(plan.schema().as_arrow().clone());
     let mut built: Vec<Box<dyn Op>> = Vec::with_capacity(config.ops.len());
     let mut faults = Vec::new();
@@ -53,7 +55,7 @@ pub fn plan(
             // Behind a faulty op there is no plan to join anything to.
             TransformOp::Lookup { .. } if !faults.is_empty() => schema = guess::columns(op, &schema),
             TransformOp::Lookup { on, select, .. } => {
-                plan = part(plan, &schema, std::mem::take(&mut built), &part_ledger)?;
+                plan = part(plan, &schema, std::mem::take(&mut built), within)?;
                 let looked = lookups(index).and_then(|table| {
                     lookup::plan(node, &what, Lookup { on, select, table }, plan.clone(), bytes, &ledger)
                 });
@@ -84,7 +86,7 @@ pub fn plan(
         }
     }
     all_of(faults)?;
-    plan = part(plan, &schema, built, &part_ledger)?;
+    plan = part(plan, &schema, built, within)?;
     Ok(if divided { follow(plan, Arc::new(Tap::new(Count::Out, ledger))) } else { plan })
 }
 
@@ -103,14 +105,17 @@ fn part(
     input: LogicalPlan,
     after: &SchemaRef,
     ops: Vec<Box<dyn Op>>,
-    ledger: &Ledger,
+    (ledger, most_bytes): (&Ledger, usize),
 ) -> Result<LogicalPlan, RunError> {
     if ops.is_empty() {
         return Ok(input);
     }
     let before = Arc::new(input.schema().as_arrow().clone());
     let after = Arc::new(DFSchema::try_from(after.clone())?);
-    Ok(follow(input, Arc::new(Transform { before, after, work: Arc::new(Work { ops }), ledger: ledger.clone() })))
+    Ok(follow(
+        input,
+        Arc::new(Transform { before, after, work: Arc::new(Work { ops, most_bytes }), ledger: ledger.clone() }),
+    ))
 }
 
 #[derive(Debug)]
@@ -148,14 +153,21 @@ fn same_columns(one: &Schema, other: &Schema) -> bool {
 #[derive(Debug)]
 struct Work {
     ops: Vec<Box<dyn Op>>,
+    /// The most bytes that the rows of a batch may grow to.
+    most_bytes: usize,
 }
 
 impl RowWork for Work {
     fn apply(&self, mut batch: RecordBatch, ledger: &Ledger) -> Result<RecordBatch, RunError> {
+        let before = batch.get_array_memory_size().saturating_mul(2);
         for op in &self.ops {
             batch = op.apply(&batch, ledger).map_err(|e| {
                 if e.kind == Kind::Internal { RunError::new(Kind::Internal, format!("{op:?}: {e}")) } else { e }
             })?;
+            // A batch that came so large is not the ops' doing.
+            if batch.get_array_memory_size() > self.most_bytes.max(before) {
+                return Err(too_large(self.most_bytes));
+            }
         }
         Ok(batch)
     }

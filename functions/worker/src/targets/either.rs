@@ -46,6 +46,15 @@ impl Target {
         }
     }
 
+    /// What tells a database's table from all others, however a node names it; none of a table of the lake, which has one
+    /// name.
+    pub fn identity(&self) -> Option<&str> {
+        match self {
+            Self::Lake(_) => None,
+            Self::Database(target) => Some(target.identity()),
+        }
+    }
+
     /// The schema, with the types that the table has.
     pub fn schema(&self) -> &TableSchema {
         match self {

@@ -8,6 +8,7 @@ use super::values;
 use super::watermark::Past;
 use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN};
 use crate::error::{Kind, RunError};
+use crate::nodes::ties::executed_rows_tie;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
@@ -15,6 +16,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SendableRecordBatchStream};
@@ -142,7 +144,8 @@ impl Reporter {
 
 impl<W: Writes> Staging<'_, W> {
     /// Casts the rows of `plan` and writes them, all partitions at once. For an upsert each key is written once, and
-    /// sorted, so that later upserts find it in few files.
+    /// sorted, so that later upserts find it in few files. Of rows with one value of a field that must be unique, the first
+    /// is kept: of those of an append, the first that its source has.
     ///
     /// # Errors
     /// The plan's; `Kind::Data` where the pipeline takes no more rejects; `Kind::Cancelled` on `stop`.
@@ -156,15 +159,21 @@ impl<W: Writes> Staging<'_, W> {
         let files = if self.with_rows { SchemaRef::clone(caster.schema()) } else { SchemaRef::clone(self.table) };
         let left_out = self.reporter.counters.filtered.load(Relaxed);
         let casts = CastPartition::all(&plan, &self.context, &caster, &self.reporter, self.past.as_ref());
-        let sorted: Arc<dyn ExecutionPlan> = if self.keys.is_empty() {
-            streaming(&caster, casts)?
-        } else {
-            let partitions = self.context.session_config().target_partitions().max(1);
-            sorted_by_key(streaming(&caster, casts)?, self.keys, caster.has_rows(), partitions)?
-        };
+        let rows = streaming(&caster, casts)?;
+        let told_apart = caster.has_rows() && !executed_rows_tie(&plan);
+        let order = order(&rows.schema(), self.keys, caster.has_rows(), told_apart)?;
+        let by_key = !self.keys.is_empty();
+        let in_order = by_key || uniques.is_some() && !comes_in_order(&plan);
+        let partitions = self.context.session_config().target_partitions().max(1);
+        let rows = if by_key { by_hash(rows, self.keys, partitions)? } else { rows };
+        let rows = if in_order { sorted(rows, &order) } else { rows };
+        // Which one of several equal values is the first is told by one stream only.
+        let one = in_order && uniques.is_some();
+        let sorted: Arc<dyn ExecutionPlan> =
+            if one { Arc::new(SortPreservingMergeExec::new(order, rows)) } else { rows };
         let keys = self.keys.iter().map(|key| self.table.index_of(key)).collect::<Result<Vec<_>, _>>();
         let keys = keys.map_err(|_| no_key(self.keys))?;
-        let context = if keys.is_empty() { Arc::clone(&self.context) } else { sorting(&self.context) };
+        let context = if in_order { sorting(&self.context) } else { Arc::clone(&self.context) };
         let mut streams: Vec<RowStream> = Vec::new();
         for partition in 0..sorted.output_partitioning().partition_count() {
             let rows = run_errors(sorted.execute(partition, Arc::clone(&context))?);
@@ -343,28 +352,46 @@ fn streaming(caster: &Caster, partitions: Vec<Arc<dyn PartitionStream>>) -> Resu
     Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, None)?))
 }
 
-/// All rows of a key in one partition, in the order of the source; spills to disk.
-fn sorted_by_key(
+/// By key and then as the source has them; by all values where that does not tell all rows apart, so that the same rows
+/// always end the same.
+fn order(schema: &SchemaRef, keys: &[String], has_rows: bool, told_apart: bool) -> Result<LexOrdering, RunError> {
+    let mut names: Vec<&str> = keys.iter().map(String::as_str).collect();
+    if has_rows {
+        names.push(ROW_COLUMN);
+    }
+    if !told_apart {
+        let all = schema.fields().iter().map(|field| field.name().as_str());
+        names.extend(all.filter(|name| *name != ROW_COLUMN && keys.iter().all(|key| key != name)));
+    }
+    let sort = names.into_iter().map(|name| Ok(PhysicalSortExpr::new_default(column(name, schema, keys)?)));
+    LexOrdering::new(sort.collect::<Result<Vec<_>, RunError>>()?).ok_or_else(|| no_key(keys))
+}
+
+fn column(name: &str, schema: &SchemaRef, keys: &[String]) -> Result<Arc<dyn PhysicalExpr>, RunError> {
+    Ok(Arc::new(Column::new_with_schema(name, schema).map_err(|_| no_key(keys))?))
+}
+
+/// All rows of a key in one partition.
+fn by_hash(
     input: Arc<dyn ExecutionPlan>,
     keys: &[String],
-    has_rows: bool,
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>, RunError> {
     let schema = input.schema();
-    let column = |name: &str| -> Result<Arc<dyn PhysicalExpr>, RunError> {
-        Ok(Arc::new(Column::new_with_schema(name, &schema).map_err(|_| no_key(keys))?))
-    };
-    let hashed = keys.iter().map(|key| column(key)).collect::<Result<Vec<_>, _>>()?;
-    let mut order: Vec<_> = hashed.iter().map(|key| PhysicalSortExpr::new_default(Arc::clone(key))).collect();
-    if has_rows {
-        order.push(PhysicalSortExpr::new_default(column(ROW_COLUMN)?));
-    } else {
-        // Without an order of the source, the same rows should at least always end the same.
-        for field in schema.fields().iter().filter(|f| !keys.contains(f.name()) && f.name() != ROW_COLUMN) {
-            order.push(PhysicalSortExpr::new_default(column(field.name())?));
-        }
-    }
-    let Some(order) = LexOrdering::new(order) else { return Err(no_key(keys)) };
-    let apart = RepartitionExec::try_new(input, Partitioning::Hash(hashed, partitions))?;
-    Ok(Arc::new(SortExec::new(order, Arc::new(apart)).with_preserve_partitioning(true)))
+    let hashed = keys.iter().map(|key| column(key, &schema, keys)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(RepartitionExec::try_new(input, Partitioning::Hash(hashed, partitions))?))
+}
+
+/// Each partition in an order; spills to disk.
+fn sorted(input: Arc<dyn ExecutionPlan>, order: &LexOrdering) -> Arc<dyn ExecutionPlan> {
+    Arc::new(SortExec::new(order.clone(), input).with_preserve_partitioning(true))
+}
+
+/// Whether the rows come one after the other as a source has them.
+fn comes_in_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let keeps = plan.maintains_input_order().into_iter().all(|keeps| keeps);
+    plan.output_partitioning().partition_count() == 1
+        && keeps
+        && plan.children().len() < 2
+        && plan.children().into_iter().all(comes_in_order)
 }

@@ -6,6 +6,7 @@ mod postgres;
 mod races;
 mod receipts;
 mod saving;
+mod tables;
 mod tls;
 
 use serde_json::{Value, json};

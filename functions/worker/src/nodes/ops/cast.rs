@@ -95,15 +95,16 @@ impl Cast {
             let reason = format!("{} is not written as {format}", parse::quoted(text));
             misfits.push(Misfit { row, column: self.name.clone(), value: Some(text.to_owned()), reason });
         };
+        let is_date = self.to.name == DataTypeName::Date;
         let instants = texts.iter().enumerate().map(|(row, text)| {
             let text = text?;
-            let micros = micros(text.trim(), format);
+            let micros = micros(text.trim(), format, is_date);
             if micros.is_none() {
                 misfit(row, text);
             }
             micros
         });
-        if self.to.name == DataTypeName::Date {
+        if is_date {
             let days = instants.map(|micros| i32::try_from(micros?.div_euclid(86_400_000_000)).ok());
             return Arc::new(days.collect::<Date32Array>());
         }
@@ -129,10 +130,11 @@ impl Cast {
     }
 }
 
-/// Microseconds since 1970 of a text in a form with a zone, without one, or without a time of day.
-fn micros(text: &str, format: &str) -> Option<i64> {
+/// Microseconds since 1970 of a text in a form with a zone, without one, or without a time of day. `as_written` leaves
+/// the zone out: a date is the one that the text says, whatever the day is in UTC.
+fn micros(text: &str, format: &str, as_written: bool) -> Option<i64> {
     if let Ok(at) = DateTime::parse_from_str(text, format) {
-        return Some(at.timestamp_micros());
+        return Some(if as_written { at.naive_local().and_utc() } else { at.to_utc() }.timestamp_micros());
     }
     if let Ok(at) = NaiveDateTime::parse_from_str(text, format) {
         return Some(at.and_utc().timestamp_micros());

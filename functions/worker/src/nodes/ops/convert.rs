@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::{Misfit, column};
 use crate::error::RunError;
+use crate::targets::json_texts;
 
 /// The type that values are to have.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +30,13 @@ impl To {
     }
 }
 
-/// `array` as texts, as people write the values.
+/// `array` as texts, as people write the values; lists and objects as JSON.
 pub(super) fn texts(array: &ArrayRef) -> Result<StringArray, ArrowError> {
     match array.data_type() {
         DataType::Utf8 => Ok(array.as_string::<i32>().clone()),
         DataType::Null => Ok(StringArray::new_null(array.len())),
-        from if from.is_nested() || from.is_binary() => {
+        from if from.is_nested() => Ok(json_texts(array)?.as_string::<i32>().clone()),
+        from if from.is_binary() => {
             let formatter = ArrayFormatter::try_new(array, &FormatOptions::default())?;
             (0..array.len())
                 .map(|row| if array.is_null(row) { Ok(None) } else { formatter.value(row).try_to_string().map(Some) })

@@ -3,7 +3,7 @@
 use super::{Compute, Computed, Misfit, Op, broken};
 use crate::engine::expressions::{Compiled, Expressions};
 use crate::error::RunError;
-use crate::nodes::evaluate::{evaluate, seen};
+use crate::nodes::evaluate::{evaluate_within, seen};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -16,6 +16,8 @@ struct Expression {
     compiled: Compiled,
     bound: Arc<dyn PhysicalExpr>,
     data_type: DataType,
+    /// The most bytes that the values of a batch may take.
+    most_bytes: usize,
 }
 
 pub(super) fn build(
@@ -29,7 +31,8 @@ pub(super) fn build(
     let compiled = expressions.compile(expr, &columns).map_err(at)?;
     let bound = expressions.bind(&compiled, &columns).map_err(|e| at(e.strip_backtrace()))?;
     let data_type = plain(compiled.data_type());
-    Computed::boxed(schema, vec![(field, data_type.clone())], Expression { compiled, bound, data_type })
+    let compute = Expression { compiled, bound, data_type: data_type.clone(), most_bytes: expressions.most_bytes() };
+    Computed::boxed(schema, vec![(field, data_type)], compute)
 }
 
 /// The type that a column of an expression's values has.
@@ -43,7 +46,7 @@ fn plain(data_type: &DataType) -> DataType {
 
 impl Compute for Expression {
     fn compute(&self, batch: &RecordBatch, misfits: &mut Vec<Misfit>) -> Result<Vec<ArrayRef>, RunError> {
-        let (values, failed) = evaluate(&self.bound, batch)?;
+        let (values, failed) = evaluate_within(&self.bound, batch, self.most_bytes)?;
         for failure in failed {
             let (column, value) = seen(&self.compiled, batch, failure.row);
             let reason = format!("the expression fails on this row: {}", failure.reason);

@@ -3,6 +3,7 @@
 mod cast;
 mod constant;
 mod convert;
+mod exactly;
 mod expression;
 mod fill;
 pub mod guess;
@@ -12,6 +13,8 @@ mod map;
 mod mask;
 mod project;
 mod text;
+
+pub use exactly::exactly;
 
 use super::columns::{is_text, may_be_named};
 use super::ledger::Ledger;
@@ -199,7 +202,8 @@ impl<C: Compute> Op for Computed<C> {
         let mut keep = vec![true; batch.num_rows()];
         for misfit in &misfits {
             if self.on_misfit == OnCastError::Fail {
-                let message = format!("column {:?}: {} (onError is fail)", misfit.column, misfit.reason);
+                let place = ledger.place(batch, misfit.row).map(|place| format!("{place}, ")).unwrap_or_default();
+                let message = format!("{place}column {:?}: {} (onError is fail)", misfit.column, misfit.reason);
                 return Err(RunError::new(Kind::Data, message));
             }
             // A row is rejected once, for the first thing that is wrong with it.

@@ -9,14 +9,14 @@ mod rule;
 mod unique;
 mod work;
 
-use super::columns::{has_rows, require, type_name, visible};
+use super::columns::{require, type_name};
 use super::deduplicate::can_be_key;
 use super::ledger::Ledger;
 use super::rows::RowExec;
 use super::step::{Step, follow};
+use super::ties;
 use crate::engine::expressions::Expressions;
 use crate::engine::graph::{Graph, GraphNode};
-use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::Session;
@@ -73,7 +73,7 @@ pub fn plan(
     fields.push(Arc::new(Field::new(VERDICT, DataType::Int32, true)));
     let judged = Some(Arc::new(DFSchema::try_from(Schema::new(fields))?));
     let after = Some(Arc::new(DFSchema::try_from(before)?));
-    let order = order(&input);
+    let order = ties::order(&input);
     let stage = |kind, schema| Stage { kind, schema, rules: rules.clone(), ledger: ledger.clone() };
     let mut plan = follow(input, Arc::new(stage(StageKind::Judge, judged)));
     for (index, field) in uniques {
@@ -83,15 +83,6 @@ pub fn plan(
         plan = follow(plan, Arc::new(unique));
     }
     Ok(follow(plan, Arc::new(stage(StageKind::Act, after))))
-}
-
-/// The columns by which the first row of a value is meant: that of the source, else all values for a stable one.
-fn order(input: &LogicalPlan) -> Vec<String> {
-    if has_rows(input.schema()) {
-        return vec![ROW_COLUMN.to_owned()];
-    }
-    let columns = visible(input.schema()).filter(|field| can_be_key(field.data_type()));
-    columns.map(|field| field.name().clone()).collect()
 }
 
 fn unique_field(node: &GraphNode, rule: &Rule, input: &LogicalPlan) -> Result<String, String> {
@@ -134,8 +125,7 @@ impl Step for Stage {
     fn reads(&self) -> Option<Vec<String>> {
         match self.kind {
             StageKind::Both => {
-                let columns = self.rules.of_rows.iter().flat_map(RowRule::columns);
-                Some(columns.chain([ROW_COLUMN]).map(str::to_owned).collect())
+                self.ledger.reads(self.rules.of_rows.iter().flat_map(RowRule::columns).map(str::to_owned))
             }
             StageKind::Judge | StageKind::Act => None,
         }

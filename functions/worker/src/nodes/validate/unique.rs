@@ -3,6 +3,7 @@
 
 use super::VERDICT;
 use crate::error::{Kind, RunError};
+use crate::nodes::columns::one_zero_key;
 use crate::nodes::ledger::Ledger;
 use crate::nodes::step::Step;
 use datafusion::arrow::array::{Array, AsArray, Int32Array, RecordBatch};
@@ -48,7 +49,7 @@ impl Step for Unique {
     }
     fn plan(&self, input: Arc<dyn ExecutionPlan>, _: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = input.schema();
-        let field = column(&self.field, &schema)?;
+        let field = one_zero_key(column(&self.field, &schema)?, &schema)?;
         let mut sort = vec![PhysicalSortExpr::new(field.clone(), SortOptions::default())];
         for name in &self.order {
             let last = SortOptions { descending: false, nulls_first: false };

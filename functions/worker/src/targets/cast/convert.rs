@@ -17,6 +17,7 @@ use datafusion::arrow::json::WriterBuilder;
 use datafusion::arrow::json::writer::LineDelimited;
 use shared::models::node::DataTypeName;
 use shared::models::schema::Field;
+use std::fmt::{LowerExp, Write};
 use std::sync::Arc;
 
 const DAY: i64 = 86_400_000_000;
@@ -142,7 +143,10 @@ fn decimals(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
             Ok(Arc::new(held.with_precision_and_scale(precision, scale)?))
         }
         from if *from == to => Ok(Arc::clone(array)),
-        from if from.is_integer() || from.is_floating() => safe(array, &to),
+        from if from.is_integer() => safe(array, &to),
+        // Through no multiplication of floats, whose result would have digits that nobody wrote.
+        DataType::Float64 => written::<Float64Type>(array, precision, scale),
+        from if from.is_floating() => written::<Float32Type>(&safe(array, &DataType::Float32)?, precision, scale),
         // More digits in front of and behind the point: nothing can be lost.
         DataType::Decimal128(p, s)
             if scale >= *s && i16::from(precision) - i16::from(scale) >= i16::from(*p) - i16::from(*s) =>
@@ -164,6 +168,44 @@ fn decimals(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
             Ok(Arc::new(exact.with_precision_and_scale(precision, scale)?))
         }
     }
+}
+
+/// Floats by their shortest decimal form; digits past the scale are rounded.
+fn written<T>(array: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, ArrowError>
+where
+    T: ArrowPrimitiveType,
+    T::Native: LowerExp,
+{
+    let mut text = String::new();
+    let decimals: Decimal128Array = array
+        .as_primitive::<T>()
+        .iter()
+        .map(|value| {
+            text.clear();
+            write!(text, "{:e}", value?).ok()?;
+            units(&text, precision, scale)
+        })
+        .collect();
+    Ok(Arc::new(decimals.with_precision_and_scale(precision, scale)?))
+}
+
+/// A number such as `-4.68e6` as the nearest integer of units of 10^-scale; none of what is no number or too large.
+fn units(number: &str, precision: u8, scale: i8) -> Option<i128> {
+    let (negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+    let (mantissa, exponent) = number.split_once('e')?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = |value: i128, text: &str| text.bytes().fold(value, |v, b| v * 10 + i128::from(b.wrapping_sub(b'0')));
+    let value = digits(digits(0, whole), fraction);
+    let shift = exponent.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()? + i32::from(scale);
+    let power = 10_i128.checked_pow(shift.unsigned_abs());
+    let value = match power {
+        Some(power) if shift >= 0 => value.checked_mul(power)?,
+        Some(power) => value / power + i128::from(value % power >= power - power / 2),
+        None if shift < 0 || value == 0 => 0,
+        None => return None,
+    };
+    let limit = 10_i128.checked_pow(u32::from(precision))?;
+    (value < limit).then_some(if negative { -value } else { value })
 }
 
 /// From other numbers: a finite one never becomes infinite.
@@ -280,4 +322,31 @@ pub fn json_texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         std::str::from_utf8(value).ok().map(str::to_owned)
     });
     Ok(Arc::new(texts.collect::<StringArray>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::units;
+
+    #[test]
+    fn a_float_becomes_the_decimal_that_it_is_written_as() {
+        for (value, precision, scale, expected) in [
+            (4_646_800.98, 38, 10, Some(46_468_009_800_000_000)),
+            (0.1, 38, 20, Some(10_000_000_000_000_000_000)),
+            (-2.675, 10, 2, Some(-268)),
+            (1.004_999, 10, 2, Some(100)),
+            (0.5, 10, 0, Some(1)),
+            (-0.4, 10, 0, Some(0)),
+            (1e22, 38, 10, Some(10_i128.pow(32))),
+            (1e28, 38, 10, None),
+            (99.5, 2, 0, None),
+            (5e-324, 38, 38, Some(0)),
+            (1.7e308, 38, 0, None),
+            (0.0, 38, 38, Some(0)),
+            (f64::NAN, 38, 10, None),
+            (f64::INFINITY, 38, 10, None),
+        ] {
+            assert_eq!(units(&format!("{value:e}"), precision, scale), expected, "{value}");
+        }
+    }
 }

@@ -51,6 +51,8 @@ pub struct Target {
     /// None once the target is aborted: the staging table goes with it.
     connection: Option<Connection>,
     table: Table,
+    /// What tells the table from all others.
+    identity: String,
     schema: TableSchema,
     ledger: Ledger,
     /// What tells the rows of an incremental load.
@@ -87,6 +89,7 @@ pub async fn open(
     let failed = |failed: Failed| failed.fault.target();
     ledger.make(&mut connection).await.map_err(failed)?;
     let table = Table::open(&mut connection, &name, &job.schema).await?;
+    let identity = table.identity(&mut connection).await.map_err(failed)?;
     let found = look(&mut connection, &ledger, &job.run_id, &job.earlier, mode).await?;
     let (done_by, done) = found.map_or((job.run_id.clone(), None), |(run, entry)| (run, Some(entry)));
     let increment = match (mode, done) {
@@ -106,6 +109,7 @@ pub async fn open(
         connection: Some(connection),
         schema: TableSchema { fields: table.fields.clone(), ..job.schema.clone() },
         table,
+        identity,
         ledger,
         increment,
         rows: 0,
@@ -173,6 +177,11 @@ impl Target {
     /// Whether the rows of this run, or of the one that it retries, are in: nothing is to be staged.
     pub fn already_committed(&self) -> bool {
         self.done.is_some()
+    }
+
+    /// What tells the table from all others.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// The schema, with the types that the table has.

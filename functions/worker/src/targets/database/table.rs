@@ -79,6 +79,28 @@ impl Table {
         Ok(Self { name: name.clone(), dialect, columns: own, fields, uniques })
     }
 
+    /// What tells the table from all others of all servers, by whichever name and connection it was reached.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn identity(&self, connection: &mut Connection) -> Result<String, Failed> {
+        let statement = match self.dialect {
+            Dialect::Postgresql => format!(
+                "SELECT concat_ws(' ', pg_postmaster_start_time(), \
+                 (SELECT oid FROM pg_database WHERE datname = current_database()), to_regclass({})::oid)",
+                connection.literal(&self.quoted())
+            ),
+            // The ledger knows tables by names in which letters' case is all one.
+            Dialect::Mysql => format!(
+                "SELECT concat_ws(' ', @@hostname, @@port, @@datadir, lower({}), lower({}))",
+                database(connection, &self.name),
+                connection.literal(&self.name.table)
+            ),
+        };
+        let rows = connection.rows(&statement).await?;
+        Ok(rows.into_iter().flatten().flatten().next().unwrap_or_default())
+    }
+
     /// The name as a statement writes it.
     pub fn quoted(&self) -> String {
         self.name.quoted(self.dialect)

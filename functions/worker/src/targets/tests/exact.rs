@@ -38,12 +38,12 @@ async fn decimals_never_pass_through_a_float() {
 }
 
 #[tokio::test]
-async fn a_float_becomes_the_nearest_decimal_and_nothing_that_it_is_not() {
+async fn a_float_becomes_the_decimal_that_it_is_written_as_and_nothing_that_it_is_not() {
     let floats: ArrayRef =
         Arc::new(Float64Array::from(vec![0.5, 0.1, 1.005, 1e300, f64::NAN, f64::NEG_INFINITY, -0.0]));
     let (values, reasons) = cast(json!({ "dataType": "decimal", "precision": 10, "scale": 2 }), floats).await;
-    // The float 1.005 lies below 1.005.
-    assert_eq!(values, [json!("0.50"), json!("0.10"), json!("1.00"), json!("0.00")]);
+    // The float 1.005 lies below 1.005, and yet that is what it is written as.
+    assert_eq!(values, [json!("0.50"), json!("0.10"), json!("1.01"), json!("0.00")]);
     assert_eq!(reasons.len(), 3, "{reasons:?}");
 }
 
