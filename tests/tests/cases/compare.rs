@@ -18,7 +18,14 @@ pub struct Seen {
     pub kept: Vec<Vec<Value>>,
     /// The client's node ids by the stored ones, and the edges between stored ids.
     pub names: BTreeMap<String, String>,
-    pub edges: Vec<(String, String)>,
+    pub edges: Vec<Edge>,
+}
+
+/// An edge; the label of one that leaves a branch is its way.
+pub struct Edge {
+    pub from: String,
+    pub to: String,
+    pub label: String,
 }
 
 /// The five counts of a node: in, out, filtered, rejected, deduplicated.
@@ -57,8 +64,10 @@ pub fn differences(expect: &Expect, seen: &Seen) -> Vec<String> {
     }
     rejected(expect, seen, &mut faults);
     counts(expect, seen, &mut faults);
-    if seen.run["status"] != "failed" {
-        accounting(seen, &mut faults);
+    if seen.run["status"] == "failed" {
+        partial(seen, &mut faults)
+    } else {
+        accounting(seen, &mut faults)
     }
     let log = seen.progress["log"].to_string();
     faults
@@ -135,10 +144,12 @@ fn same_row(one: &[Value], other: &[Value]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same(a, b))
 }
 
-/// Equal, where a number is what it is worth: 3 is 3.0.
+/// Equal, where a number is what it is worth: 3 is 3.0, and -0.0 is not 0.0.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(a), Value::Number(b)) if a.is_f64() != b.is_f64() => a.as_f64() == b.as_f64(),
+        (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
+            a.as_f64() == b.as_f64() && a.as_f64().map(f64::is_sign_negative) == b.as_f64().map(f64::is_sign_negative)
+        }
         _ => one == other,
     }
 }
@@ -189,9 +200,65 @@ fn nodes(seen: &Seen) -> impl Iterator<Item = (&str, &Value)> {
     })
 }
 
+fn number(node: &Value, key: &str) -> u64 {
+    node[key].as_u64().unwrap_or(0)
+}
+
+/// What holds for a run that failed: it has written nothing, and no node has given more rows than it took.
+fn partial(seen: &Seen, faults: &mut Vec<String>) {
+    for (name, node) in nodes(seen) {
+        let [rows_in, out, filtered, refused, deduplicated] = COUNTS.map(|(_, key)| number(node, key));
+        let kind = node["nodeType"].as_str().unwrap_or("");
+        if !MAKE_ROWS.contains(&kind) && rows_in < out + filtered + refused + deduplicated {
+            faults.push(format!("node {name} of the failed run gave more rows than it took: {node}"));
+        }
+    }
+    if number(&seen.run, "rowsOut") != 0 {
+        faults.push(format!("the failed run says that it wrote {} rows", seen.run["rowsOut"]));
+    }
+}
+
+/// Every node takes what the nodes before it give. A branch counts the rows of all its ways together: what went one way is
+/// what any node at its end took, and all ways are all its rows.
+fn between(seen: &Seen, faults: &mut Vec<String>) {
+    let mut ways: BTreeMap<(&str, &str), Option<u64>> = BTreeMap::new();
+    let is_branch = |id: &str| nodes(seen).any(|(_, node)| node["id"] == id && node["nodeType"] == "branch");
+    let out = |id: &str| nodes(seen).find(|(_, node)| node["id"] == id).map_or(0, |(_, node)| number(node, "rowsOut"));
+    for edge in seen.edges.iter().filter(|edge| is_branch(&edge.from)) {
+        ways.insert((edge.from.as_str(), edge.label.as_str()), None);
+    }
+    for (name, node) in nodes(seen).filter(|(_, node)| node["nodeType"] != "source") {
+        let inputs = || seen.edges.iter().filter(|edge| node["id"] == edge.to.as_str());
+        let taken = number(node, "rowsIn");
+        let known: u64 = inputs().filter(|edge| !is_branch(&edge.from)).map(|edge| out(&edge.from)).sum();
+        let divided: Vec<&Edge> = inputs().filter(|edge| is_branch(&edge.from)).collect();
+        let fits = match divided.as_slice() {
+            [] => taken == known,
+            [one] => {
+                let way = ways.entry((one.from.as_str(), one.label.as_str())).or_default();
+                let went = taken.checked_sub(known);
+                went.is_some() && *way.get_or_insert(went.unwrap_or_default()) == went.unwrap_or_default()
+            }
+            several => (known..=known + several.iter().map(|edge| out(&edge.from)).sum::<u64>()).contains(&taken),
+        };
+        if !fits {
+            faults.push(format!(
+                "node {name} took {taken} rows, and those before it gave others: {}",
+                seen.progress["nodes"]
+            ));
+        }
+    }
+    for (name, node) in nodes(seen).filter(|(_, node)| node["nodeType"] == "branch") {
+        let own = ways.iter().filter(|((from, _), _)| node["id"] == *from);
+        let sum: Option<u64> = own.map(|(_, went)| *went).sum();
+        if sum.is_some_and(|sum| sum != number(node, "rowsOut")) {
+            faults.push(format!("the ways of the branch {name} took {sum:?} rows of {}", node["rowsOut"]));
+        }
+    }
+}
+
 /// What holds for every run that succeeds: no row is unaccounted for.
 fn accounting(seen: &Seen, faults: &mut Vec<String>) {
-    let number = |node: &Value, key: &str| node[key].as_u64().unwrap_or(0);
     let (mut read, mut written, mut rejected) = (0, 0, 0);
     for (name, node) in nodes(seen) {
         let [rows_in, out, filtered, refused, deduplicated] = COUNTS.map(|(_, key)| number(node, key));
@@ -202,20 +269,8 @@ fn accounting(seen: &Seen, faults: &mut Vec<String>) {
         read += if kind == "source" { rows_in } else { 0 };
         written += if kind == "target" { out } else { 0 };
         rejected += refused;
-        let id = node["id"].as_str().unwrap_or("");
-        let inputs: Vec<&Value> = seen
-            .edges
-            .iter()
-            .filter(|(_, to)| to == id)
-            .filter_map(|(from, _)| nodes(seen).map(|(_, n)| n).find(|n| n["id"] == from.as_str()))
-            .collect();
-        // A branch counts the rows of all its ways on together.
-        let given: u64 = inputs.iter().map(|input| number(input, "rowsOut")).sum();
-        let divided = inputs.iter().any(|input| input["nodeType"] == "branch");
-        if !inputs.is_empty() && (rows_in > given || (rows_in < given && !divided)) {
-            faults.push(format!("node {name} took {rows_in} rows of {given}"));
-        }
     }
+    between(seen, faults);
     let run = &seen.run;
     let whole = [("rowsIn", read), ("rowsOut", written), ("failedRows", rejected)];
     for (key, sum) in whole.into_iter().filter(|(key, sum)| run[*key] != *sum) {

@@ -1,7 +1,7 @@
 //! Plays a case on a stack: makes what it needs, runs it, and looks at what came out.
 
 use super::case::{Case, Connector, Expect, Step, fields};
-use super::compare::{Seen, differences};
+use super::compare::{Edge, Seen, differences};
 use super::inputs;
 use serde_json::{Map, Value, json};
 use shared::roles::Role;
@@ -182,16 +182,25 @@ impl Play<'_> {
                 tables.insert(name.clone(), lists);
             }
         }
+        let items = |key: &str| pipeline[key].as_array().cloned().unwrap_or_default();
+        let names: BTreeMap<_, _> =
+            items("nodes").iter().map(|n| (text(&n["id"]).to_owned(), text(&n["clientId"]).to_owned())).collect();
+        let end = |edge: &Value, key: &str| text(&edge[key]).to_owned();
+        let edge = |e: &Value| Edge { from: end(e, "source"), to: end(e, "target"), label: end(e, "label") };
+        // A pipeline without nodes copies a source into a target.
+        let copy = || vec![Edge { from: "source".to_owned(), to: "target".to_owned(), label: String::new() }];
+        let edges = if items("nodes").is_empty() { copy() } else { items("edges").iter().map(edge).collect() };
         let mut kept = Vec::new();
         if expect.kept.is_some() {
             let rows = self.all(&format!("/schemas/{}/data?limit=500&rejected=true", ids.schemas["out"])).await?;
-            kept.extend(rows.iter().filter_map(Value::as_object).map(|row| row.values().skip(1).cloned().collect()));
+            for row in rows.iter().filter_map(Value::as_object) {
+                let mut row: Vec<Value> = row.values().skip(1).cloned().collect();
+                if let Some(name) = names.get(text(&row[0])) {
+                    row[0] = json!(name);
+                }
+                kept.push(row);
+            }
         }
-        let items = |key: &str| pipeline[key].as_array().cloned().unwrap_or_default();
-        let names =
-            items("nodes").iter().map(|n| (text(&n["id"]).to_owned(), text(&n["clientId"]).to_owned())).collect();
-        let edges =
-            items("edges").iter().map(|e| (text(&e["source"]).to_owned(), text(&e["target"]).to_owned())).collect();
         Ok(differences(expect, &Seen { run, progress, errors, tables, kept, names, edges }))
     }
 

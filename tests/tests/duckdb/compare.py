@@ -6,6 +6,7 @@ A case is told by its seed alone: `--seed S --cases 1` runs the first one of S a
 """
 
 import argparse
+import collections
 import concurrent.futures
 import json
 import math
@@ -19,9 +20,11 @@ import traceback
 from decimal import Decimal
 
 import duckdb
+import duckdb_extension_delta
 
 import data
 import graphs
+import loads
 import question
 import stack
 
@@ -29,86 +32,233 @@ import stack
 TOLERANCE = 1e-9
 # Nodes whose rows are others than those that came in.
 MAKE_ROWS = ("join", "aggregate", "pivot", "unpivot", "sql")
+# Where a node may leave rows.
+LEAVES = {"filter": "filtered", "sort": "filtered", "branch": "filtered", "deduplicate": "deduplicated", "union": "deduplicated"}
+COUNTS = ("rowsOut", "filtered", "rejected", "deduplicated")
 
 
 class Case:
-    """One graph with its sources, run in a folder of its own."""
+    """One graph with its sources, run in a folder of its own, once or twice."""
 
-    def __init__(self, world, name, sources, nodes, edges, last):
-        self.world, self.name, self.sources = world, name, sources
-        self.nodes, self.edges, self.last = nodes, edges, last
-        # Whether a sum is more than its type holds, by DuckDB.
-        self.overflows = False
+    def __init__(self, world, name, graph, sources=None):
+        self.world, self.name, self.graph, self.sources = world, name, graph, sources or graph.sources
+        self.nodes, self.edges, self.load = graph.nodes, graph.edges, graph.load
+        self.last = self.load.stream
+        # What was seen, for the report.
+        self.seen = collections.Counter()
 
     def play(self):
         """What is wrong: an empty text where nothing is."""
+        self.seen = collections.Counter()
         folder = self.world.root / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        con = self.world.duckdb()
-        reads = {f"{s['name']}.{s['format']}": data.write(con, s, folder) for s in self.sources}
+        con, kept, places = self.world.duckdb(), [], {}
+        table, pipeline = loads.Table(con, self.load), None
+        for number in range(self.load.runs):
+            rows = {s["path"]: s["again" if number else "rows"] for s in self.sources}
+            reads = {s["path"]: data.write(con, s, rows[s["path"]], folder) for s in self.sources}
+            asked, overflows = self.ask(con, reads)
+            columns = asked.columns(self.nodes[-1]["id"])
+            taken, refuses = table.meet(self.nodes[-1]["id"])
+            if pipeline is None:
+                fields = [field(*column) | self.load.asks(column[0]) for column in columns]
+                nodes = [in_folder(node, self.name, self.world.connector) for node in self.nodes]
+                pipeline = self.world.stack.pipeline(self.name, self.world.connector, fields, nodes, self.edges, self.graph.execution)
+            run = Run(self, asked, taken, *pipeline.run())
+            places[run.run["id"]] = {s["name"]: data.places(s, rows[s["path"]]) for s in self.sources}
+            self.seen["runs"] += 1
+            self.seen["spilling"] += "sort and spill" in run.run["log"]
+            self.seen["rows"] += sum(asked.counts.values())
+            wrong, ended_well = run.end(overflows, refuses)
+            if ended_well:
+                table.take()
+                kept += run.kept(con) if self.graph.execution.get("errorHandling", {}).get("onError") == "deadLetter" else []
+            wrong += self.rows(con, columns, pipeline.table)
+            wrong += run.beside(con, pipeline.rejected_table, kept, places)
+            if wrong:
+                return "\n".join([f"in run {number + 1} of {self.load.runs} ({self.load.mode})"][:self.load.runs - 1] + wrong)
+        return ""
+
+    def name_of(self, nodes, stored):
+        """The client's id of a node by the stored one."""
+        return next((name for name, node in nodes.items() if node["id"] == stored), stored)
+
+    def ask(self, con, reads):
+        """DuckDB's answer, and whether a sum is more than its type holds; it is null then."""
         try:
-            columns, counts = question.Question(con, self.nodes, self.edges, reads).ask()
+            asked, overflows = question.Question(con, self.nodes, self.edges, reads, self.world.arguments.most), False
+            asked.ask()
         except (duckdb.ConversionException, duckdb.OutOfRangeException):
-            self.overflows = True
-            columns, counts = question.Question(con, self.nodes, self.edges, reads, lenient=True).ask()
-        fields = [field(*column) for column in columns]
-        nodes = [in_folder(node, self.name, self.world.connector) for node in self.nodes]
-        run, seen, schema = self.world.stack.run(self.name, self.world.connector, fields, nodes, self.edges)
-        if self.overflows and run["status"] == "failed":
-            said = json.dumps(run["error"])
-            return "" if re.search("(?i)overflow|too large|cast", said) else f"a sum is too large, and the run says {said}"
-        # Where nobody asks for the sum, it need not be made; its column is not there to be compared.
-        if run["status"] not in ("completed", "completed_with_errors"):
-            return f"the run is {run['status']}: {run['error']}"
-        files = self.world.stack.files(schema)
-        wrong = self.accounting(run, seen, counts) + self.rows(con, columns, files)
-        return "\n".join(wrong)
+            asked, overflows = question.Question(con, self.nodes, self.edges, reads, self.world.arguments.most, lenient=True), True
+            asked.ask()
+        return asked, overflows
 
-    def accounting(self, run, seen, counts):
-        """Every row is accounted for, and each node gives as many rows as DuckDB's."""
-        wrong, given = [], {}
-        for node in self.nodes:
-            n = seen[node["id"]]
-            total = n["rowsOut"] + n["filtered"] + n["rejected"] + n["deduplicated"]
-            if node["nodeType"] not in MAKE_ROWS and n["rowsIn"] != total:
-                wrong.append(f"the rows of {node['id']} do not add up: {n}")
-            if n["rowsOut"] != counts[node["id"]]:
-                wrong.append(f"{node['id']} ({node['nodeType']}) gives {n['rowsOut']} rows, DuckDB's gives {counts[node['id']]}")
-            inputs = [edge["source"] for edge in self.edges if edge["target"] == node["id"]]
-            if inputs and not any(node["nodeType"] == "branch" for node in self.nodes) and n["rowsIn"] != sum(given[i] for i in inputs):
-                wrong.append(f"{node['id']} takes {n['rowsIn']} rows of {[given[i] for i in inputs]}")
-            given[node["id"]] = n["rowsOut"]
-        read = sum(len(source["rows"]) for source in self.sources if any(n["config"].get("path", "").startswith(source["name"] + ".") for n in self.nodes))
-        rejected = sum(n["rejected"] for n in seen.values())
-        if (run["rowsIn"], run["rowsOut"], run["failedRows"]) != (read, given[self.nodes[-1]["id"]], rejected):
-            wrong.append(f"the run counts {run['rowsIn']}, {run['rowsOut']}, {run['failedRows']}; {read} were in the files, {rejected} rejected")
-        return wrong
-
-    def rows(self, con, columns, files):
+    def rows(self, con, columns, table):
+        """Compares what the table holds with what it should, the types too."""
+        wrong, there = [], (table / "_delta_log").exists()
+        # DuckDB's own reader of Delta tables.
+        table = f"delta_scan({data.quote(table)})"
+        if there:
+            types = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
+            expected = {name: stored(kind) for name, kind in columns}
+            wrong += [f"the column {name} is {types.get(name)} in the table, and should be {kind}" for name, kind in expected.items() if types.get(name) != kind]
+        if wrong:
+            return wrong
         names = ", ".join(question.name(column) for column, _ in columns)
-        kinds = {column: kind for column, kind in columns}
-        wanted = con.execute(f"SELECT {names} FROM {self.nodes[-1]['id']}").fetchall()
-        got = con.execute(f"SELECT {names} FROM read_parquet({files!r})").fetchall() if files else []
-        lists = {at: kind for at, kind in enumerate(kinds.values()) if kind.endswith("[]")}
-        got = [tuple(listed(cell, lists[at]) if at in lists else cell for at, cell in enumerate(row)) for row in got] if lists else got
-        vague = [column in self.last.approx or (self.last.vague_rest and column not in self.last.columns) for column in kinds]
-        wanted, got = (sorted((keyed(row, vague) for row in rows), key=repr) for rows in (wanted, got))
+        values = ", ".join(shown(column, kind) for column, kind in columns)
+        wanted = con.execute(f"SELECT {values} FROM held").fetchall()
+        got = con.execute(f"SELECT {values} FROM {table}").fetchall() if there else []
+        vague = [column in self.last.approx or (self.last.vague_rest and column not in self.last.columns) for column, _ in columns]
+        unsigned = [column in self.last.unsigned or (self.last.unsigned_rest and column not in self.last.columns) for column, _ in columns]
+        kinds = [kind for _, kind in columns]
+        got = [tuple(map(listed, row, kinds)) for row in got]
+        wanted = [tuple(canonical(cell) if kind == "JSON" else cell for cell, kind in zip(row, kinds)) for row in wanted]
+        wanted, got = (sorted((keyed(row, vague, unsigned) for row in rows), key=repr) for rows in (wanted, got))
+        self.seen["compared"] += len(wanted)
         missing, extra = apart(wanted, got)
         if not missing and not extra:
             return []
         return [f"columns {names}"] + [f"only DuckDB has {row}" for row in missing[:5]] + [f"only Flowgate has {row}" for row in extra[:5]]
 
 
-def keyed(row, vague):
-    """A row as what is exact in it and what is not; NaN equals NaN, and the two zeros are one."""
-    exact = tuple(None if v else plain(cell) for cell, v in zip(row, vague))
+class Run:
+    """One run of a case beside what DuckDB says of it."""
+
+    def __init__(self, case, asked, taken, run, nodes, errors):
+        self.case, self.asked, self.taken, self.run, self.nodes, self.errors = case, asked, taken, run, nodes, errors
+        self.target = case.nodes[-1]["id"]
+        self.rejects = sum(asked.count(table) for tables in asked.rejected.values() for _, table in tables) + taken["rejected"]
+
+    def end(self, overflows, refuses):
+        """What is wrong with how the run ended and with its counts, and whether it ended well."""
+        handling = self.case.graph.execution.get("errorHandling", {})
+        reasons = {node: "" for node in self.asked.fails}
+        if refuses:
+            reasons[self.target] = "allowEmpty"
+        too_many = handling.get("onError") == "fail" and self.rejects > 0 or self.rejects > handling.get("maxErrors", self.rejects)
+        status, error = self.run["status"], self.run["error"]
+        if status == "failed":
+            self.case.seen["failed"] += 1
+            wrong = self.partial()
+            node = self.case.name_of(self.nodes, error.get("nodeId"))
+            known = node in reasons and reasons[node] in error["message"]
+            if not known and not too_many and not (overflows and re.search("(?i)overflow|too large|cast", json.dumps(error))):
+                wrong.append(f"the run fails, and nothing says that it should: {error} (nodes that may: {reasons})")
+            return wrong, False
+        # Where nobody asks for a sum, it need not be made.
+        if reasons or too_many:
+            return [f"the run is {status}, and should fail: {reasons}, {self.rejects} rejected rows, {handling}"], True
+        if status != ("completed_with_errors" if self.rejects else "completed"):
+            return [f"the run is {status} with {self.rejects} rejected rows: {error}"], status.startswith("completed")
+        return self.accounting(), True
+
+    def partial(self):
+        """A failed run has written nothing, and no node gives more than it takes."""
+        wrong = []
+        if self.run["rowsOut"]:
+            wrong.append(f"the failed run says that it has written {self.run['rowsOut']} rows")
+        for node in self.case.nodes:
+            n = self.nodes[node["id"]]
+            if node["nodeType"] not in MAKE_ROWS and n["rowsIn"] < sum(n[count] for count in COUNTS):
+                wrong.append(f"{node['id']} of the failed run gives more rows than it takes: {n}")
+        return wrong
+
+    def accounting(self):
+        """Every row is accounted for, and each node takes, gives and leaves as many rows as DuckDB's."""
+        wrong, asked = [], self.asked
+        for node in self.case.nodes:
+            name, kind, n = node["id"], node["nodeType"], self.nodes[node["id"]]
+            if kind not in MAKE_ROWS and n["rowsIn"] != sum(n[count] for count in COUNTS):
+                wrong.append(f"the rows of {name} do not add up: {n}")
+            expected = {"rowsIn": asked.counts[name] if kind == "source" else asked.given(node), "rowsOut": asked.counts[name], "filtered": 0,
+                        "deduplicated": 0, "rejected": sum(asked.count(table) for _, table in asked.rejected[name])}
+            if kind in LEAVES:
+                expected[LEAVES[kind]] = expected["rowsIn"] - expected["rowsOut"]
+            if kind == "target":
+                expected |= {"rowsOut": self.taken["rowsOut"], "rejected": self.taken["rejected"],
+                             "filtered" if self.case.load.mode == "incremental_watermark" else "deduplicated": self.taken["skipped"]}
+            got = {count: n[count] for count in expected}
+            if got != expected:
+                wrong.append(f"{name} ({kind}) counts {got}, and DuckDB's {expected}")
+            warned = {(name, one["rule"]): one["rows"] for one in n.get("warnings", [])}
+            if warned != {key: rows for key, rows in asked.warned.items() if key[0] == name}:
+                wrong.append(f"{name} warns of {warned}, and DuckDB of {asked.warned}")
+        read = sum(asked.counts[node["id"]] for node in self.case.nodes if node["nodeType"] == "source")
+        whole = {"rowsIn": read, "rowsOut": self.taken["rowsOut"], "failedRows": self.rejects, "skippedRows": self.taken["skipped"]}
+        got = {count: self.run[count] for count in whole}
+        if got != whole:
+            wrong.append(f"the run counts {got}, and DuckDB's {whole}")
+        if len(self.errors) != self.rejects:
+            wrong.append(f"{len(self.errors)} rejected rows are listed, and {self.rejects} were rejected")
+        return wrong
+
+    def kept(self, con):
+        """The rows that this run is to keep beside the table: (run, client's node, rule or column, the row's plain columns)."""
+        rows = []
+        for node, tables in self.asked.rejected.items():
+            for tag, table in tables:
+                names = [name for name, kind in self.asked.columns(table) if kind in PLAIN]
+                values = ", ".join(shown(name, PLAIN[kind]) for name, kind in self.asked.columns(table) if kind in PLAIN) or "NULL"
+                for row in con.execute(f"SELECT {values} FROM {table}").fetchall():
+                    rows.append((self.run["id"], node, tag, dict(zip(names, row))))
+        return rows + [(self.run["id"], self.target, None, None)] * self.taken["rejected"]
+
+    def beside(self, con, table, kept, places):
+        """Compares the kept rows of all runs so far with those in the table beside the target's."""
+        got = []
+        if (table / "_delta_log").exists():
+            got = con.execute(f"SELECT run_id, node, reason, \"column\", data, row, file FROM delta_scan({data.quote(table)})").fetchall()
+        self.case.seen["kept"] += len(kept)
+        unmatched, wrong = list(kept), []
+        for run, node, reason, column, text, row, file in got:
+            node = self.case.name_of(self.nodes, node)
+            rule = re.match(r'rule "((?:[^"\\]|\\.)*)"', reason)
+            tag = None if node == self.target else rule[1] if rule else column
+            whole = json.loads(text)
+            at = next((at for at, one in enumerate(unmatched) if one[:3] == (run, node, tag)
+                       and (one[3] is None or all(name in whole and whole[name] == value for name, value in one[3].items()))), None)
+            if at is None:
+                wrong.append(f"a kept row that nobody rejects: {(run, node, tag, text, reason)}")
+            else:
+                unmatched.pop(at)
+            place = places[run].get(self.case.graph.origins.get(node), {}).get(whole.get("id"))
+            if place and (file.rsplit("/", 1)[-1], row) != place:
+                wrong.append(f"a kept row says that it is row {row} of {file}, and is {place}: {text}")
+        return (wrong + [f"a rejected row that is not kept: {one}" for one in unmatched])[:5]
+
+
+# The types whose values JSON has as they are, with that in which they are compared.
+PLAIN = {"BIGINT": "BIGINT", "INTEGER": "INTEGER", "SMALLINT": "SMALLINT", "VARCHAR": "VARCHAR", "BOOLEAN": "BOOLEAN", "UUID": "UUID"}
+
+
+def shown(column, kind):
+    """A column in words that Python reads without another package."""
+    column_ = question.name(column)
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return f"epoch_us({column_})"
+    return f"CAST({column_} AS VARCHAR)" if kind in ("UUID", "JSON") else column_
+
+
+def stored(kind):
+    """The type that the table's column has for DuckDB where the answer's is `kind`."""
+    if kind in ("UUID", "JSON", '"NULL"') or kind.endswith("[]"):
+        return "VARCHAR"
+    return {"HUGEINT": "DECIMAL(38,0)", "UBIGINT": "DECIMAL(38,0)", "TINYINT": "SMALLINT"}.get(kind, kind)
+
+
+def keyed(row, vague, unsigned):
+    """A row as what is exact in it and what is not; NaN equals NaN."""
+    exact = tuple(None if v else plain(cell, u) for cell, v, u in zip(row, vague, unsigned))
     return exact, tuple(cell for cell, v in zip(row, vague) if v)
 
 
-def plain(cell):
+def plain(cell, unsigned=False):
     if isinstance(cell, list):
         return tuple(plain(one) for one in cell)
     if isinstance(cell, float):
+        if cell == 0 and math.copysign(1, cell) < 0 and not unsigned:
+            # It is equal to 0.0, but not the same.
+            return "-0.0"
         return "NaN" if math.isnan(cell) else cell + 0.0
     if hasattr(cell, "as_tuple"):
         # A decimal is what it is worth, whatever zeros it ends with, and a whole one is a whole number.
@@ -118,12 +268,19 @@ def plain(cell):
     return cell if cell is None or isinstance(cell, (bool, int, str)) else str(cell)
 
 
+def canonical(text):
+    """JSON without white space; digits stay as they are written."""
+    return None if text is None else json.dumps(json.loads(text, parse_float=str, parse_int=str), ensure_ascii=False)
+
+
 def listed(cell, kind):
-    """The values in the text of a list; digits stay as they are written."""
-    values = None if cell is None else json.loads(cell, parse_float=Decimal)
-    if values is not None and kind == "TIMESTAMP[]":
-        values = [value and value.replace("T", " ") for value in values]
-    return values
+    """The values in the text of a list, and JSON as it is compared."""
+    if kind == "JSON":
+        return canonical(cell)
+    if not kind.endswith("[]") or cell is None:
+        return cell
+    values = json.loads(cell, parse_float=Decimal)
+    return [value and value.replace("T", " ") for value in values] if kind == "TIMESTAMP[]" else values
 
 
 def near(one, other):
@@ -163,7 +320,8 @@ def field(name, kind):
     if kind.endswith("[]"):
         return {"name": name, "dataType": "json"}
     types = {"BIGINT": "bigint", "INTEGER": "integer", "SMALLINT": "smallint", "TINYINT": "smallint", "DOUBLE": "double", "FLOAT": "real",
-             "VARCHAR": "text", "BOOLEAN": "boolean", "DATE": "date", "TIMESTAMP": "timestamp", '"NULL"': "text"}
+             "VARCHAR": "text", "BOOLEAN": "boolean", "DATE": "date", "TIMESTAMP": "timestamp", '"NULL"': "text",
+             "TIMESTAMP WITH TIME ZONE": "timestamptz", "JSON": "json", "UUID": "uuid"}
     return {"name": name, "dataType": types[kind]}
 
 
@@ -185,23 +343,30 @@ class World:
         self.stack = stack.Stack(arguments.url, arguments.token, arguments.lake)
         self.connector = self.stack.call("POST", "/connectors", {"name": "random", "type": "local_fs", "config": {"path": "."}})["id"]
         self.local = threading.local()
+        self.con = duckdb.connect(config={"threads": 1})
+        extension = next(pathlib.Path(duckdb_extension_delta.__file__).parent.rglob("*.duckdb_extension"))
+        self.con.execute(f"LOAD {data.quote(extension)}")
 
     def duckdb(self):
-        """A connection for each thread: to open one takes longer than most questions."""
+        """A connection for each thread, with tables of its own: to open one takes longer than most questions."""
         if not hasattr(self.local, "con"):
-            self.local.con = duckdb.connect(config={"threads": 1})
+            self.local.con = self.con.cursor()
             self.local.con.execute("SET TimeZone = 'UTC'")
         return self.local.con
 
     def case(self, number):
-        graph = graphs.Graph(random.Random(f"{self.arguments.seed}/{number}"), self.arguments.features.split(","))
-        last = graph.grow()
-        return Case(self, f"c{number}", graph.sources, graph.nodes, graph.edges, last)
+        seed = random.Random(f"{self.arguments.seed}/{number}")
+        graph = graphs.Graph(seed, self.arguments.features.split(","), self.arguments.large)
+        graph.grow()
+        return Case(self, f"c{number}", graph)
 
 
 def play(case):
     try:
         return case.play()
+    except question.TooLarge:
+        case.seen["too large"] += 1
+        return ""
     except Exception:
         return traceback.format_exc()
 
@@ -222,14 +387,15 @@ def smaller(case, fault):
         found = play(candidate)
         return found if found and word(found) == kind else None
 
-    for source in case.sources:
-        size = max(1, len(source["rows"]) // 2)
-        while size >= 1 and tries < case.world.arguments.shrinks and source["rows"]:
-            for at in range(0, len(source["rows"]), size):
-                fewer = [s if s is not source else s | {"rows": s["rows"][:at] + s["rows"][at + size:]} for s in case.sources]
-                found = still(Case(case.world, "", fewer, case.nodes, case.edges, case.last))
+    for source, which in [(source, which) for source in case.sources for which in ("again", "rows")]:
+        size = max(1, len(source[which]) // 2)
+        while size >= 1 and tries < case.world.arguments.shrinks and source[which]:
+            for at in range(0, len(source[which]), size):
+                rows = source[which][:at] + source[which][at + size:]
+                fewer = [s if s is not source else s | {which: rows} for s in case.sources]
+                found = still(Case(case.world, "", case.graph, fewer))
                 if found:
-                    fault, source["rows"] = found, source["rows"][:at] + source["rows"][at + size:]
+                    fault, source[which] = found, rows
                     break
                 if tries >= case.world.arguments.shrinks:
                     break
@@ -243,10 +409,13 @@ def report(case, number, seed, fault):
     for node in case.nodes:
         print("  node", json.dumps(node, ensure_ascii=False))
     print("  edges", " ".join(f"{e['source']}-{e.get('label', '')}>{e['target']}" for e in case.edges))
+    print(f"  executionConfig {json.dumps(case.graph.execution)}")
     for source in case.sources:
-        print(f"  {source['name']}.{source['format']}", [name for name, _ in source["columns"]])
-        for row in source["rows"]:
-            print("   ", [data.plain(cell) if cell is not None else None for cell in row])
+        print(f"  {source['path']}", [name for name, _ in source["columns"]])
+        for which in ("rows", "again")[:case.load.runs]:
+            print(f"   {which}")
+            for row in source[which][:40]:
+                print("   ", [data.plain(cell) if cell is not None else None for cell in row])
 
 
 def main():
@@ -259,6 +428,8 @@ def main():
     parser.add_argument("--features", default="")
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--shrinks", type=int, default=40)
+    parser.add_argument("--large", action="store_true", help="thousands of rows a source")
+    parser.add_argument("--most", type=int, default=100_000, help="rows of a node past which a graph is not run")
     arguments = parser.parse_args()
     world, begun = World(arguments), time.monotonic()
     numbers = [arguments.only] if arguments.only is not None else range(arguments.cases)
@@ -275,12 +446,26 @@ def main():
             report(cases[number], number, arguments.seed, smaller(cases[number], fault))
     for number in wrong.keys() - shown.values():
         print(f"*** case {number} too: {wrong[number].strip().splitlines()[-1][:300]}")
-    kinds = {}
-    for case in cases.values():
-        for node in case.nodes:
-            kinds[node["nodeType"]] = kinds.get(node["nodeType"], 0) + 1
-    print(f"{len(cases) - len(wrong)} of {len(cases)} are equal, in {time.monotonic() - begun:.1f} s; nodes: {kinds}")
+    tell(cases.values(), len(wrong), time.monotonic() - begun)
     sys.exit(1 if wrong else 0)
+
+
+def tell(cases, wrong, seconds):
+    """What was run."""
+    seen, nodes, modes, ops = (collections.Counter() for _ in range(4))
+    for case in cases:
+        seen += case.seen
+        modes[case.load.mode] += 1
+        for node in case.nodes:
+            nodes[node["nodeType"]] += 1
+            ops.update(op["op"] for op in node["config"].get("ops", []))
+            ops.update(f"validate {rule['rule']}" for rule in node["config"].get("rules", []))
+    listing = lambda counter: ", ".join(f"{name} {count:,}" for name, count in counter.most_common())
+    print(f"{len(cases) - wrong - seen['too large']:,} of {len(cases):,} graphs are equal, {wrong} differ, {seen['too large']} were too large to be run; "
+          f"{seconds:.1f} s")
+    print(f"{seen['runs']:,} runs ({seen['failed']} had to fail, {seen['spilling']} joined on disk), {seen['rows']:,} rows given by nodes, {seen['compared']:,} rows in tables and "
+          f"{seen['kept']:,} kept rejected ones compared")
+    print(f"nodes: {listing(nodes)}\nops and rules: {listing(ops)}\nload modes: {listing(modes)}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import uuid
 from decimal import Decimal
 
 # kind: (type in a source's options, type in DuckDB)
@@ -17,11 +18,19 @@ KINDS = {
     "bool": ("boolean", "BOOLEAN"),
     "date": ("date", "DATE"),
     "ts": ("timestamp", "TIMESTAMP"),
+    "i32": ("integer", "INTEGER"),
+    "i16": ("smallint", "SMALLINT"),
+    "real": ("real", "FLOAT"),
+    "tstz": ("timestamptz", "TIMESTAMPTZ"),
+    "json": ("json", "JSON"),
+    "uuid": ("uuid", "UUID"),
 }
+# Those whose zero has a sign.
+FLOATS = ("tame", "wild", "real")
 
 BIG = [2**63 - 1, -(2**63), 2**63 - 2, 2**53 + 1, -(2**53) - 1, 0, -1, 1]
 TEXTS = ["", " ", "a", "A", "b", "ab", "Zoë", "e\u0301", "漢字", "👩‍👧", "it's", 'say "hi"', "a,b", "x\ny", "r\r\nn", "tab\there",
-         "null", "NULL", "NaN", "\\", "\\n", "%", "_", "-", "a-b-c", " padded ", "ÿ", "\u00a0", "\U0001f600", "0", "007", "${x}"]
+         "null", "NULL", "NaN", "ada.b@example.org", "ü@ö.de", "a@b", "\\", "\\n", "%", "_", "-", "a-b-c", " padded ", "ÿ", "\u00a0", "\U0001f600", "0", "007", "${x}"]
 NUMS = ["0", "1", "-1", "+5", "12.0", "12.5", "007", " 8 ", "x", "1e3", "2147483647", "2147483648", "-2147483648",
         "9223372036854775807", "9223372036854775808", "1.", ".5", "-", "", "true", "No", "t", "2024-02-29", "2023-02-29",
         "9999-12-31", "0001-01-01", "2024-1-1", "12.00", "-0"]
@@ -32,15 +41,42 @@ DATES = [dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(1970, 1, 1), dt.date(1
          dt.date(1900, 2, 28), dt.date(2024, 2, 29), dt.date(2024, 3, 1)]
 TIMES = [dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59, 999999), dt.datetime(1970, 1, 1),
          dt.datetime(1969, 12, 31, 23, 59, 59, 999999), dt.datetime(2024, 3, 31, 2, 30), dt.datetime(2024, 2, 29, 12, 0, 0, 1)]
+SINGLES = [float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 3.4028234663852886e38, 1.401298464324817e-45, 0.10000000149011612, -1.5, 2.0**24]
+ZONES = [dt.timezone.utc, dt.timezone(dt.timedelta(hours=2)), dt.timezone(dt.timedelta(hours=-9, minutes=-30))]
+INSTANTS = [time.replace(tzinfo=dt.timezone.utc) for time in TIMES]
+UUIDS = [uuid.UUID(int=n) for n in (0, 1, 2**127, 2**128 - 1, 0x0123456789ABCDEF0123456789ABCDEF)]
 
 
-def value(random, kind):
-    """One value of a kind; often one that others have too, so that groups and joins meet."""
+class Json(str):
+    """A text that is JSON."""
+
+
+JSONS = [Json(text) for text in ['{}', '[]', '{"a":1}', '{"a":"x","b":[1,null,{"c":"ü"}]}', '{"b":{"a":[true,"007"]},"a":null}', '[1,"a",{}]',
+         '{"a":"9223372036854775808"}', '{"a":" 8 ","b":["-0"]}', '{"a":{"a":""}}', '{"":"","a":"12.0"}']]
+
+
+def value(random, kind, spread=0):
+    """One value of a kind; often one that others have too, so that groups and joins meet. Where there are many rows, whole
+    numbers are `spread`, so that joins do not meet too often."""
     if random.random() < 0.15:
         return None
     match kind:
         case "int":
-            return random.randint(-5, 12)
+            return random.randint(-5 - spread, 12 + spread)
+        case "i32":
+            return random.choice([2**31 - 1, -(2**31)]) if random.random() < 0.1 else random.randint(-5 - spread, 12 + spread)
+        case "i16":
+            return random.choice([2**15 - 1, -(2**15)]) if random.random() < 0.1 else random.randint(-5, 12)
+        case "real":
+            return random.choice(SINGLES)
+        case "tstz":
+            instant = random.choice(INSTANTS)
+            # Such a clock has no year before 1 and none after 9999.
+            return instant.astimezone(random.choice(ZONES)) if 1 < instant.year < 9999 else instant
+        case "json":
+            return random.choice(JSONS)
+        case "uuid":
+            return random.choice(UUIDS)
         case "big":
             return random.choice(BIG)
         case "text":
@@ -62,49 +98,89 @@ def value(random, kind):
     raise ValueError(kind)
 
 
-def source(random, name):
-    """A source: its name, format, columns as (name, kind), and rows."""
+def source(random, name, large=False):
+    """A source: its name, format, columns as (name, kind), the rows of a first run and of another one. It lies in some
+    files of about equally many rows, whose names are in the order of the rows."""
     kinds = [kind for kind in KINDS if kind != "id"]
     columns = [("id", "id")]
     for number in range(random.randint(2, 6)):
         kind = random.choice(kinds)
         columns.append((f"{kind}{number if random.random() < 0.3 else ''}", kind))
     columns = list(dict(columns).items())
-    form = random.choice(["csv", "jsonl", "parquet"])
-    rows = []
-    for number in range(random.choice([0, 1, 2, 5, 10, 20, 40])):
-        row = [number + 1 if kind == "id" else value(random, kind) for _, kind in columns]
-        if form == "csv":
-            # An empty field of a CSV file is null, for DuckDB as for us.
-            row = [None if cell == "" else cell for cell in row]
-        rows.append(row)
-    return {"name": name, "format": form, "columns": columns, "rows": rows}
+    form, parts = random.choice(["csv", "jsonl", "parquet"]), random.choice([1, 1, 1, 2, 3])
+    count = random.choice([300, 1000, 2000, 4000] if large else [0, 1, 2, 5, 10, 20, 40])
+    made = {"name": name, "format": form, "columns": columns, "parts": parts, "spread": count // 2 if large else 0}
+    made["path"] = f"{name}.{form}" if parts == 1 else f"{name}_*.{form}"
+    made["rows"] = [row(random, made, number + 1) for number in range(count)]
+    made["again"] = again(random, made)
+    return made
 
 
-def write(con, source, folder):
-    """Writes a source's file; answers the SQL by which DuckDB reads it."""
-    path = folder / f"{source['name']}.{source['format']}"
-    names = [name for name, _ in source["columns"]]
+def row(random, source, number):
+    cells = [number if kind == "id" else value(random, kind, source["spread"]) for _, kind in source["columns"]]
+    # An empty field of a CSV file is null, for DuckDB as for us.
+    return [None if cell == "" else cell for cell in cells] if source["format"] == "csv" else cells
+
+
+def again(random, source):
+    """Rows of a later run: some of those that were there, as they were or with other values, and some more."""
+    rows = source["rows"][random.randint(0, len(source["rows"])):]
+    rows = [old if random.random() < 0.6 else [old[0], *row(random, source, 0)[1:]] for old in rows]
+    more = random.choice([0, 1, 3, len(rows)])
+    return rows + [row(random, source, len(source["rows"]) + number + 1) for number in range(more)]
+
+
+def files(source, rows):
+    """The rows of each file, by the file's name."""
+    if source.get("parts", 1) == 1:
+        return {f"{source['name']}.{source['format']}": rows}
+    size = max(1, -(-len(rows) // source["parts"]))
+    return {f"{source['name']}_{part}.{source['format']}": rows[part * size:(part + 1) * size] for part in range(source["parts"])}
+
+
+def places(source, rows):
+    """Where each row is, by its id: the file's name and the number of the row in it, from 1."""
+    return {cells[0]: (name, at + 1) for name, part in files(source, rows).items() for at, cells in enumerate(part)}
+
+
+def write(con, source, rows, folder):
+    """Writes a source's files; answers the SQL by which DuckDB reads them."""
+    written = files(source, rows)
+    for name, part in written.items():
+        write_file(con, source, part, folder / name)
+    paths = "[" + ", ".join(quote(folder / name) for name in written) + "]"
     types = {name: KINDS[kind][1] for name, kind in source["columns"]}
+    match source["format"]:
+        case "csv":
+            return (f"read_csv({paths}, columns={structure(types)}, auto_detect=false, header=true, delim=',', "
+                    "quote='\"', escape='\"', nullstr='', strict_mode=true, parallel=false)")
+        case "jsonl":
+            return f"read_json({paths}, columns={structure(types)}, format='newline_delimited')"
+    ids = ", ".join(f'CAST("{name}" AS UUID) AS "{name}"' for name, kind in source["columns"] if kind == "uuid")
+    return f"(SELECT *{f' REPLACE ({ids})' if ids else ''} FROM read_parquet({paths}))"
+
+
+def write_file(con, source, rows, path):
+    names = [name for name, _ in source["columns"]]
     if source["format"] == "csv":
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(",".join(names) + "\n")
-            for row in source["rows"]:
-                file.write(",".join(csv_field(cell) for cell in row) + "\n")
-        return (f"read_csv({quote(path)}, columns={structure(types)}, auto_detect=false, header=true, delim=',', "
-                "quote='\"', escape='\"', nullstr='', strict_mode=true, parallel=false)")
-    if source["format"] == "jsonl":
+            for cells in rows:
+                file.write(",".join(csv_field(cell) for cell in cells) + "\n")
+    elif source["format"] == "jsonl":
         with open(path, "w", encoding="utf-8") as file:
-            for row in source["rows"]:
-                cells = {name: json_value(cell) for name, cell in zip(names, row)}
-                file.write(json.dumps(cells, ensure_ascii=len(source["rows"]) % 2 == 0) + "\n")
-        return f"read_json({quote(path)}, columns={structure(types)}, format='newline_delimited')"
-    fields = ", ".join(f'"{name}" {types[name]}' for name in names)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE written ({fields})")
-    if source["rows"]:
-        con.executemany(f"INSERT INTO written VALUES ({', '.join('?' * len(names))})", source["rows"])
-    con.execute(f"COPY written TO {quote(path)} (FORMAT parquet)")
-    return f"read_parquet({quote(path)})"
+            for cells in rows:
+                cells = {name: json_value(cell) for name, cell in zip(names, cells)}
+                file.write(json.dumps(cells, ensure_ascii=len(rows) % 2 == 0) + "\n")
+    else:
+        # A file's UUIDs are texts, as those of the other formats are.
+        types = {name: "VARCHAR" if kind == "uuid" else KINDS[kind][1] for name, kind in source["columns"]}
+        fields = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
+        con.execute(f"CREATE OR REPLACE TEMP TABLE written ({fields})")
+        for at in range(0, len(rows), 500):
+            values = ("(" + ", ".join("NULL" if cell is None else quote(plain(cell)) for cell in cells) + ")" for cells in rows[at:at + 500])
+            con.execute(f"INSERT INTO written SELECT * FROM (VALUES {', '.join(values)})")
+        con.execute(f"COPY written TO {quote(path)} (FORMAT parquet)")
 
 
 def options(source):
@@ -143,13 +219,15 @@ def plain(cell):
             return format(cell, "f")
         case dt.datetime():
             # The years of four digits that isoformat gives are those that everybody reads.
-            return cell.isoformat(" ")
+            return cell.isoformat(" " if cell.tzinfo is None else "T")
         case dt.date():
             return cell.isoformat()
     return str(cell)
 
 
 def json_value(cell):
+    if isinstance(cell, Json):
+        return json.loads(cell)
     if isinstance(cell, float) and (cell != cell or cell in (float("inf"), float("-inf"))):
         return plain(cell)
     if cell is None or isinstance(cell, (bool, int, float, str)):

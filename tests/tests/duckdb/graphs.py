@@ -1,21 +1,38 @@
 """Makes graphs at random: nodes and edges as POST /pipelines takes them."""
 
 import data
+import loads
 import queries
+import rules
 
 # What may be compared, grouped, sorted and joined by.
-KEYS = ["id", "int", "big", "text", "dec", "bool", "date", "ts", "num"]
+KEYS = ["id", "int", "big", "text", "dec", "bool", "date", "ts", "num", "i32", "i16", "tstz", "uuid"]
+# Whole numbers, which meet whatever their sizes are.
+WHOLE = ("id", "int", "big", "i32", "i16")
 
 
 class Stream:
-    """What flows out of a node: columns as {name: kind}; `approx` are those whose last digits are not sure."""
+    """What flows out of a node: columns as {name: kind}; `approx` are those whose last digits are not sure, and
+    `unsigned` those whose zeros may have either sign."""
 
-    def __init__(self, node, columns, approx=(), identity=False):
+    def __init__(self, node, columns, approx=(), identity=False, unsigned=()):
         self.node, self.columns, self.approx = node, dict(columns), set(approx) & set(columns)
-        # Whether "id" tells each row apart, in the order of one source.
-        self.identity = identity and "id" in self.columns
-        # Whether the columns that nobody knows of yet are such, too.
-        self.vague_rest = False
+        self.unsigned = set(unsigned) & set(self.floats())
+        # The source of which "id" tells each row apart, in its order, where it does so.
+        self.identity = identity if "id" in self.columns else False
+        # Whether the columns that nobody knows of yet are approximate, or without a sign.
+        self.vague_rest = self.unsigned_rest = False
+
+    def floats(self):
+        return [name for name, kind in self.columns.items() if kind in data.FLOATS]
+
+    def at(self, node, unsigned=()):
+        """The same columns behind another node."""
+        return Stream(node, self.columns, self.approx, self.identity, self.unsigned | set(unsigned))
+
+    def tied(self):
+        """The columns of which nobody can tell which of two zeros a row keeps, where rows that are equal compete."""
+        return () if self.identity else self.floats()
 
     def of(self, *kinds):
         return [name for name, kind in self.columns.items() if kind in kinds and name not in self.approx]
@@ -25,32 +42,36 @@ class Stream:
 
 
 class Graph:
-    def __init__(self, random, features):
-        self.random, self.features = random, features
+    def __init__(self, random, features, large=False):
+        self.random, self.features, self.large = random, features, large
         self.nodes, self.edges, self.sources, self.streams = [], [], [], []
+        # The source whose rows come into a node, by the node's id, where they are still told apart.
+        self.origins = {}
 
     def node(self, kind, config, *inputs):
         name = f"n{len(self.nodes)}"
         self.nodes.append({"id": name, "nodeType": kind, "config": config})
         for stream, label in inputs:
+            self.origins[name] = stream.identity if len(inputs) == 1 else False
             self.edges.append({"source": stream.node, "target": name} | ({"label": label} if label else {}))
         return name
 
     def grow(self):
         random = self.random
         for number in range(random.choice([1, 1, 2, 2, 3])):
-            source = data.source(random, f"s{number}")
-            config = {"path": f"s{number}.{source['format']}"}
+            source = data.source(random, f"s{number}", self.large)
+            config = {"path": source["path"]}
             if (options := data.options(source)) is not None:
                 config["options"] = options
             self.sources.append(source)
-            self.streams.append(Stream(self.node("source", config), dict(source["columns"]), identity=True))
+            self.streams.append(Stream(self.node("source", config), dict(source["columns"]), identity=source["name"]))
         for _ in range(random.randint(1, 8)):
             at = random.randrange(len(self.streams))
             stream = self.streams[at]
             makers = [self.filter, self.filter, self.transform, self.transform, self.transform, self.aggregate, self.sort,
                       self.deduplicate]
-            makers += [getattr(self, name) for name in ("unpivot", "validate", "branch", "pivot", "sql") if name in self.features]
+            makers += [self.union_of_one] * (random.random() < 0.3)
+            makers += [getattr(self, name) for name in ("unpivot", "validate", "validate", "validate", "branch", "pivot", "sql") if name in self.features]
             if len(self.streams) > 1:
                 makers += [self.join, self.join, self.union]
                 makers += [self.sql_of_two] * ("sql" in self.features)
@@ -67,9 +88,32 @@ class Graph:
         last = self.streams[0]
         if "pivot" in self.features and random.random() < 0.15:
             last = self.pivot_of_all(last) or last
-        self.node("target", {}, (last, None))
+        self.load = loads.choose(self, last)
+        last = self.load.stream
+        self.node("target", self.load.config, (last, None))
         self.prune()
+        self.execution = self.executed()
         return last
+
+    def executed(self):
+        """An executionConfig: it never changes what comes out, but where rows are rejected."""
+        random, config = self.random, {}
+        if random.random() < 0.7:
+            config["batchSize"] = random.choice([7, 64, 500] if self.large else [1, 2, 3, 5, 7])
+        if random.random() < 0.8:
+            config["parallelism"] = random.randint(1, 4)
+        read = {node["config"]["path"] for node in self.nodes if node["nodeType"] == "source"}
+        columns = [dict(source["columns"]) for source in self.sources if source["path"] in read]
+        common = [name for name in columns[0] if all(other.get(name, "json") != "json" for other in columns)]
+        count = random.randint(1, 4)
+        config["partitioning"] = random.choice([
+            {"strategy": "none"}, {"strategy": "file"}, {"strategy": "hash", "columns": self.some(common, 1, 2), "count": count},
+            {"strategy": "range", "column": random.choice(common), "count": count}])
+        errors = random.choice([None, None, {"onError": "skip"}, {"onError": "deadLetter"}, {"onError": "deadLetter"},
+                                {"onError": "deadLetter", "maxErrors": 3}, {"onError": "skip", "maxErrors": 1}])
+        if random.random() < 0.03:
+            errors = {"onError": "fail"}
+        return config | ({"errorHandling": errors} if errors else {})
 
     def prune(self):
         """Takes away what does not reach the target."""
@@ -88,13 +132,12 @@ class Graph:
         condition = self.condition(stream, 2)
         if condition is None:
             return None
-        name = self.node("filter", {"condition": condition}, (stream, None))
-        return Stream(name, stream.columns, stream.approx, stream.identity)
+        return stream.at(self.node("filter", {"condition": condition}, (stream, None)))
 
     def aggregate(self, stream):
         random = self.random
-        groups = self.some(stream.of(*KEYS, "wild"), 0, 2)
-        measures, columns, approx = [{"fn": "count", "field": "*", "as": "rows"}], {}, set()
+        groups = self.some(stream.of(*KEYS, "wild", "real"), 0, 2)
+        measures, approx = [{"fn": "count", "field": "*", "as": "rows"}], set()
         columns = {name: stream.columns[name] for name in groups} | {"rows": "int"}
         for number in range(random.randint(0, 4)):
             made = self.measure(stream)
@@ -109,18 +152,19 @@ class Graph:
         if len(columns) != len(groups) + len(measures):
             return None
         name = self.node("aggregate", {"groupBy": groups, "measures": measures}, (stream, None))
-        return Stream(name, columns, approx)
+        return Stream(name, columns, approx, unsigned=columns)
 
     def measure(self, stream):
         random = self.random
         fn = random.choice(["count", "count_distinct", "sum", "sum", "avg", "min", "max", "median", "stddev", "first", "last"]
                            + ["array_agg"] * ("array_agg" in self.features))
         kinds = {
-            "sum": ["int", "tame", "dec", "big"], "avg": ["int", "tame", "dec"], "stddev": ["int", "tame", "dec"],
-            "median": ["int", "tame", "dec"], "count_distinct": [*KEYS, "wild"], "array_agg": KEYS,
+            "sum": ["int", "tame", "dec", "big", "i32", "i16"], "avg": ["int", "tame", "dec", "i32", "i16"],
+            "stddev": ["int", "tame", "dec", "i16"], "median": ["int", "tame", "dec", "i32", "i16"],
+            "count_distinct": [*KEYS, "wild", "real"], "array_agg": [kind for kind in KEYS if kind != "tstz"],
         }.get(fn, list(data.KINDS))
         if fn in ("min", "max"):
-            kinds = [kind for kind in kinds if kind != "bool"]
+            kinds = [kind for kind in kinds if kind not in ("bool", "json")]
         if fn in ("first", "last", "array_agg") and not stream.identity:
             return None
         fields = stream.of(*kinds)
@@ -134,7 +178,7 @@ class Graph:
             return fn, field, "list", False
         elif fn in ("avg", "stddev", "median"):
             return fn, field, "tame", fn != "median" or kind == "dec"
-        elif fn == "sum" and kind == "int":
+        elif fn == "sum" and kind in WHOLE:
             kind = "big"
         if kind == "id":
             kind = "int"
@@ -144,7 +188,10 @@ class Graph:
         """Sort keys over all columns, so that rows which are equal in them are equal altogether."""
         if stream.approx or "list" in stream.columns.values():
             return None
-        names = list(stream.columns)
+        # JSON has no order of its own.
+        names = [name for name, kind in stream.columns.items() if kind != "json"]
+        if len(names) < len(stream.columns) and not stream.identity:
+            return None
         self.random.shuffle(names)
         direction = lambda: self.random.choice([{}, {"direction": "asc"}, {"direction": "desc"}])
         nulls = lambda: self.random.choice([{}, {"nulls": "first"}, {"nulls": "last"}])
@@ -154,11 +201,11 @@ class Graph:
         order = self.order(stream)
         if order is None:
             return None
-        name = self.node("sort", {"by": order, "limit": self.random.choice([1, 2, 3, 10, 1000])}, (stream, None))
-        return Stream(name, stream.columns, stream.approx, stream.identity)
+        name = self.node("sort", {"by": order, **self.random.choice([{}, *({"limit": most} for most in (1, 2, 3, 10, 1000))])}, (stream, None))
+        return stream.at(name, stream.tied())
 
     def deduplicate(self, stream):
-        keys = self.some(stream.of(*KEYS, "wild"), 1, 2)
+        keys = self.some(stream.of(*KEYS, "wild", "real"), 1, 2)
         if not keys:
             return None
         config = {"keys": keys, "keep": self.random.choice(["first", "last"])}
@@ -167,7 +214,7 @@ class Graph:
             if order is None:
                 return None
             config["orderBy"] = order
-        return Stream(self.node("deduplicate", config, (stream, None)), stream.columns, stream.approx, stream.identity)
+        return stream.at(self.node("deduplicate", config, (stream, None)), stream.tied())
 
     def transform(self, stream):
         import ops
@@ -175,18 +222,21 @@ class Graph:
         made = ops.some(self, stream)
         if made is None:
             return None
-        chosen, columns, approx, identity = made
-        return Stream(self.node("transform", {"ops": chosen}, (stream, None)), columns, approx, identity)
+        chosen, c = made
+        name = self.node("transform", {"ops": chosen}, (stream, None))
+        self.origins[name] = c.identity
+        return Stream(name, c.columns, c.approx, c.identity, c.unsigned)
 
     def unpivot(self, stream):
-        kind = self.random.choice(["int", "text", "tame", "date", "dec"])
+        kind = self.random.choice(["int", "text", "tame", "date", "dec", "wild", "real", "tstz", "uuid"])
         fields = stream.of(kind)
         index = [name for name in self.some(stream.exact(), 0, 3) if name not in fields]
         if not fields or {"name", "value"} & set(index):
             return None
         config = {"index": index, "columns": fields, "nameTo": "name", "valueTo": "value"}
         columns = {name: stream.columns[name] for name in index} | {"name": "text", "value": kind}
-        return Stream(self.node("unpivot", config, (stream, None)), columns)
+        unsigned = stream.unsigned | ({"value"} if stream.unsigned & set(fields) else set())
+        return Stream(self.node("unpivot", config, (stream, None)), columns, unsigned=unsigned)
 
     def pivot(self, stream):
         """A pivot of given values, whose columns then get names that expressions can have."""
@@ -213,7 +263,8 @@ class Graph:
         self.nodes.append({"id": f"n{len(self.nodes)}", "nodeType": "transform", "config": {"ops": [{"op": "rename", "mappings": mappings}]}})
         self.edges.append({"source": name, "target": self.nodes[-1]["id"]})
         cells = {mapping["to"]: of for mapping in mappings}
-        return Stream(self.nodes[-1]["id"], {key: stream.columns[key] for key in index} | cells, set(cells) if vague else ())
+        columns = {key: stream.columns[key] for key in index} | cells
+        return Stream(self.nodes[-1]["id"], columns, set(cells) if vague else (), unsigned=columns)
 
     def pivot_of_all(self, stream):
         """A pivot that reads its values first. Nothing comes behind it that would have to know its columns."""
@@ -230,7 +281,7 @@ class Graph:
             # A column that a target takes has a name of plain letters, and no two may differ in case only.
             few = "'a', 'ab', 'none', 'mapped', 'small', 'b'"
             name = self.node("filter", {"condition": f"{columns} IN ({few}) OR {columns} IS NULL"}, (stream, None))
-            stream = Stream(name, stream.columns, stream.approx, stream.identity)
+            stream = stream.at(name)
         elif stream.columns[columns] != "bool":
             text = f"'v' || replace(replace(CAST({columns} AS VARCHAR), '-', '_'), '.', '_')"
             name = self.node("transform", {"ops": [{"op": "expression", "field": columns, "expr": text}]}, (stream, None))
@@ -239,7 +290,7 @@ class Graph:
         config = {"index": index, "columns": columns, "values": field, "fn": fn}
         made = Stream(name, stream.columns)
         made = Stream(self.node("pivot", config, (made, None)), {key: stream.columns[key] for key in index})
-        made.vague_rest = vague
+        made.vague_rest, made.unsigned_rest = vague, True
         return made
 
     def sql(self, stream):
@@ -247,7 +298,7 @@ class Graph:
         if made is None:
             return None
         text, columns = made
-        return Stream(self.node("sql", {"query": text}, (stream, None)), columns)
+        return Stream(self.node("sql", {"query": text}, (stream, None)), columns, unsigned=columns)
 
     def looked_up(self, kind):
         """A file that an op looks up in: the column `key` tells its rows apart."""
@@ -260,23 +311,17 @@ class Graph:
             if row[0] is None or row[0] not in seen:
                 seen.add(row[0])
                 rows.append(row)
-        source = {"name": f"l{number}", "format": "parquet", "columns": columns, "rows": rows}
+        source = {"name": f"l{number}", "format": "parquet", "path": f"l{number}.parquet", "columns": columns, "rows": rows, "again": rows}
         self.sources.append(source)
         return source
 
     def validate(self, stream):
-        fields = stream.exact()
-        if not fields:
-            return None
-        rules = []
-        for number in range(self.random.randint(1, 2)):
-            field = self.random.choice(fields)
-            rules.append({"id": f"r{number}", "field": field, "rule": "notNull"})
-        ints = stream.of("int")
-        if ints:
-            rules.append({"id": "range", "field": ints[0], "rule": "range", "params": {"min": -3, "max": 9}})
-        name = self.node("validate", {"rules": rules}, (stream, None))
-        return Stream(name, stream.columns, stream.approx, stream.identity)
+        chosen = [rule for rule in (rules.rule(self, stream, number) for number in range(self.random.randint(1, 4))) if rule]
+        # Which row is the first one is only told where the rows have an order; and where a rule rejects a row, nobody has its
+        # value, so that of two such rules each would have to know the other.
+        uniques = [rule for rule in chosen if rule["rule"] == "unique"]
+        chosen = [rule for rule in chosen if rule not in (uniques[1:] if stream.identity else uniques)]
+        return stream.at(self.node("validate", {"rules": chosen}, (stream, None))) if chosen else None
 
     def branch(self, stream):
         """Two ways that a union brings together again."""
@@ -295,7 +340,7 @@ class Graph:
             ends.append(end)
         union = self.node("union", {})
         self.edges += [{"source": end, "target": union} for end in ends]
-        return Stream(union, stream.columns | {"way": "text"}, stream.approx)
+        return Stream(union, stream.columns | {"way": "text"}, stream.approx, unsigned=stream.unsigned)
 
     # Nodes with two inputs
 
@@ -310,9 +355,9 @@ class Graph:
             return None
         on, kind = [], random.choice(["inner", "left", "right", "full", "semi", "anti"])
         for _ in range(random.choice([1, 1, 2])):
-            key = random.choice(["id", "int", "text", "date", "bool", "dec", "big"])
-            numbers = ("id", "int", "big")
-            family = numbers if key in numbers else (key,)
+            # Where there are many rows, those that have one of few values would meet too often.
+            key = random.choice(["id", "int"] if self.large else ["id", "int", "text", "date", "bool", "dec", "big", "tstz", "uuid", "wild"])
+            family = WHOLE[:2] if self.large else WHOLE if key in WHOLE else (key,)
             lefts, rights = left.of(*family), right.of(*family)
             if lefts and rights:
                 on.append({"left": random.choice(lefts), "right": random.choice(rights)})
@@ -320,7 +365,7 @@ class Graph:
         if not on:
             return None
         suffix = random.choice(["_right", "_2"])
-        columns, approx = dict(left.columns), set(left.approx)
+        columns, approx, unsigned = dict(left.columns), set(left.approx), left.unsigned | {pair["left"] for pair in on}
         if kind not in ("semi", "anti"):
             for name, column in right.columns.items():
                 if any(pair["left"] == name and pair["right"] == name for pair in on):
@@ -330,10 +375,11 @@ class Graph:
                     return None
                 columns[free] = column
                 approx |= {free} if name in right.approx else set()
+                unsigned |= {free} if name in right.unsigned else set()
         config = {"type": kind, "on": on} | ({"suffix": suffix} if suffix != "_right" else {})
         name = self.node("join", config, (left, "left"), (right, "right"))
         self.streams.remove(right)
-        return Stream(name, columns, approx, left.identity and kind in ("semi", "anti"))
+        return Stream(name, columns, approx, kind in ("semi", "anti") and left.identity, unsigned)
 
     def sql_of_two(self, left):
         right = self.other(left)
@@ -343,7 +389,12 @@ class Graph:
         text, columns = made
         name = self.node("sql", {"query": text}, (left, "one"), (right, "two"))
         self.streams.remove(right)
-        return Stream(name, columns)
+        return Stream(name, columns, unsigned=columns)
+
+    def union_of_one(self, one):
+        config = {"distinct": True} if not one.approx and not {"list", "json"} & set(one.columns.values()) else {}
+        stream = Stream(None, one.columns, one.approx, unsigned=one.columns if config else one.unsigned)
+        return stream.at(self.node("union", config, (one, None)))
 
     def union(self, one):
         other = self.other(one)
@@ -354,10 +405,10 @@ class Graph:
         if any(one.columns[name] != other.columns[name] or name in one.approx | other.approx for name in shared):
             return None
         approx, columns = one.approx | other.approx, one.columns | other.columns
-        config = {"distinct": True} if not approx and "list" not in columns.values() and self.random.random() < 0.4 else {}
+        config = {"distinct": True} if not approx and not {"list", "json"} & set(columns.values()) and self.random.random() < 0.4 else {}
         name = self.node("union", config, (one, None), (other, None))
         self.streams.remove(other)
-        return Stream(name, columns, approx)
+        return Stream(name, columns, approx, unsigned=columns if config else one.unsigned | other.unsigned)
 
     # Expressions, in words that both engines take in the same sense
 
@@ -391,11 +442,24 @@ class Graph:
                                       f"starts_with({field}, 'a')", f"{field} NOT LIKE 'a%'"])
             case "dec":
                 return random.choice([null, f"{field} {sign} 1", f"{field} {sign} 0.1", f"{field} {sign} -0.0000000001"])
+            case "i32" | "i16":
+                return random.choice([null, f"{field} {sign} {random.randint(-3, 20)}", f"{field} IN (1, 2, 2147483647, -32768)",
+                                      f"CAST({field} AS BIGINT) * 2 > 5"])
+            case "real":
+                return random.choice([null, f"{field} {sign} CAST(0 AS REAL)", f"{field} {sign} CAST('NaN' AS REAL)", f"{field} > 1"])
+            case "tstz":
+                return random.choice([null, f"{field} {sign} CAST('1970-01-01T00:00:00Z' AS TIMESTAMP WITH TIME ZONE)",
+                                      f"CAST({field} AS DATE) {sign} DATE '2024-03-31'"])
+            case "uuid":
+                return random.choice([null, f"{field} {sign} '01234567-89ab-cdef-0123-456789abcdef'"])
+            case "json":
+                return null
             case "tame":
                 return random.choice([null, f"{field} {sign} 1", f"{field} * 2 > 5", f"abs({field}) < 20"])
             case "wild":
                 return random.choice([null, f"{field} {sign} CAST(0 AS DOUBLE)", f"{field} {sign} CAST('NaN' AS DOUBLE)",
-                                      f"{field} {sign} CAST('Infinity' AS DOUBLE)"])
+                                      f"{field} {sign} CAST('Infinity' AS DOUBLE)",
+                                      f"{field} IN (CAST(0 AS DOUBLE), CAST(1.5 AS DOUBLE), CAST(0.1 AS DOUBLE), CAST(1e22 AS DOUBLE))"])
             case "bool":
                 return random.choice([null, field, f"NOT {field}", f"{field} IS TRUE", f"{field} IS NOT TRUE"])
             case "date":

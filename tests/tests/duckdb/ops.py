@@ -4,19 +4,24 @@ import data
 
 # From which kinds a cast goes to which type, and what kind the column then is of.
 CASTS = {
-    "num": [("integer", "int"), ("bigint", "big"), ("smallint", "int"), ("double", "wild"), ("decimal", "dec"),
+    "num": [("integer", "i32"), ("bigint", "big"), ("smallint", "i16"), ("double", "wild"), ("decimal", "dec"),
             ("boolean", "bool"), ("date", "date"), ("text", "text")],
-    "int": [("text", "text"), ("double", "tame"), ("smallint", "int"), ("decimal", "dec")],
-    "id": [("text", "text"), ("integer", "int")],
-    "big": [("integer", "int"), ("text", "text")],
-    "tame": [("bigint", "int"), ("integer", "int")],
-    "bool": [("text", "text"), ("integer", "int")],
+    "int": [("text", "text"), ("double", "tame"), ("smallint", "i16"), ("decimal", "dec")],
+    "id": [("text", "text"), ("integer", "i32")],
+    "big": [("integer", "i32"), ("text", "text"), ("smallint", "i16")],
+    "tame": [("bigint", "int"), ("integer", "i32")],
+    "bool": [("text", "text"), ("integer", "i32")],
     "date": [("timestamp", "ts"), ("text", "text")],
-    "ts": [("date", "date")],
-    "dec": [("bigint", "big"), ("text", "text"), ("integer", "int")],
+    "ts": [("date", "date"), ("timestamptz", "tstz")],
+    "dec": [("bigint", "big"), ("text", "text"), ("integer", "i32")],
+    "i32": [("bigint", "big"), ("smallint", "i16"), ("text", "text"), ("double", "wild"), ("decimal", "dec")],
+    "i16": [("integer", "i32"), ("bigint", "big"), ("text", "text"), ("real", "real")],
+    "real": [("double", "wild"), ("smallint", "i16")],
+    "tstz": [("timestamp", "ts")],
+    "uuid": [("text", "text")],
 }
 # What an op looks up by.
-LOOKED_UP = ["int", "text", "date", "dec", "bool", "ts", "num"]
+LOOKED_UP = ["int", "text", "date", "dec", "bool", "ts", "num", "i32", "tstz", "uuid"]
 
 
 class Columns:
@@ -25,16 +30,18 @@ class Columns:
     def __init__(self, graph, stream):
         self.graph, self.random = graph, graph.random
         self.columns, self.approx, self.identity = dict(stream.columns), set(stream.approx), stream.identity
+        self.unsigned = set(stream.unsigned)
 
     def of(self, *kinds):
         return [name for name, kind in self.columns.items() if kind in kinds and name not in self.approx]
 
-    def set(self, name, kind):
+    def set(self, name, kind, unsigned=False):
         """Another value in a column; where it was the id, rows are not told apart any more."""
         if name == "id":
             self.identity = False
         self.columns[name] = kind
         self.approx.discard(name)
+        self.unsigned = self.unsigned | {name} if unsigned else self.unsigned - {name}
 
     def new(self, stem):
         number = len(self.columns)
@@ -46,14 +53,14 @@ class Columns:
 def some(graph, stream):
     columns, ops = Columns(graph, stream), []
     makers = [cast, cast, expression, expression, rename, drop, select, add_field, hash_, mask, map_values, split, merge, trim,
-              fill_null]
+              fill_null, parse_json, parse_json]
     if "lookup" in graph.features:
         makers += [lookup, lookup]
     for _ in range(graph.random.randint(1, 4)):
         made = graph.random.choice(makers)(columns)
         if made:
             ops.append(made)
-    return (ops, columns.columns, columns.approx, columns.identity) if ops else None
+    return (ops, columns) if ops else None
 
 
 def pick(c, *kinds):
@@ -66,8 +73,9 @@ def cast(c):
     if field is None:
         return None
     to, kind = c.random.choice(CASTS[c.columns[field]])
-    c.set(field, kind)
-    return {"op": "cast", "field": field, "type": to} | c.random.choice([{}, {"onError": "reject"}, {"onError": "null"}])
+    c.set(field, kind, field in c.unsigned)
+    then = "fail" if c.random.random() < 0.03 else c.random.choice([None, "reject", "null"])
+    return {"op": "cast", "field": field, "type": to} | ({"onError": then} if then else {})
 
 
 def choices(field, kind):
@@ -91,6 +99,14 @@ def choices(field, kind):
         "wild": [(f"{field} IS NULL", "bool"), (f"coalesce({field}, CAST(1 AS DOUBLE))", "wild"), (f"abs({field})", "wild"), (f"-{field}", "wild")],
         "dec": [(f"{field} IS NULL", "bool"), (f"abs({field})", "dec"), (f"-{field}", "dec"), (f"{field} > 0", "bool")],
         "big": [(f"{field} IS NOT NULL", "bool"), (f"greatest({field}, 0)", "big"), (f"least({field}, 0)", "big")],
+        "i32": [(f"CAST({field} AS BIGINT) + 1", "big"), (f"coalesce({field}, CAST(0 AS INT))", "i32"), (f"{field} > 2", "bool"),
+                (f"nullif({field}, 2)", "i32"), (f"greatest({field}, CAST(3 AS INT))", "i32")],
+        "i16": [(f"CAST({field} AS BIGINT) * 3", "int"), (f"coalesce({field}, CAST(0 AS SMALLINT))", "i16"), (f"{field} > 2", "bool")],
+        "real": [(f"{field} IS NULL", "bool"), (f"coalesce({field}, CAST(1 AS REAL))", "real"), (f"abs({field})", "real"), (f"-{field}", "real"),
+                 (f"CAST({field} AS DOUBLE)", "wild")],
+        "tstz": [(f"{field} IS NULL", "bool"), (f"CAST({field} AS DATE)", "date"), (f"CAST(date_part('year', {field}) AS INT)", "int")],
+        "json": [(f"{field} IS NULL", "bool")],
+        "uuid": [(f"{field} IS NOT NULL", "bool"), (f"{field} = '01234567-89ab-cdef-0123-456789abcdef'", "bool")],
         "list": [(f"CAST(array_length({field}) AS BIGINT)", "int"), (f"{field} IS NULL", "bool")],
     }
     known["id"], known["num"] = known["int"], known["text"]
@@ -104,7 +120,7 @@ def expression(c):
         return None
     expr, kind = random.choice(choices(field, c.columns[field]))
     into = random.choice([field, c.new(kind)])
-    c.set(into, kind)
+    c.set(into, kind, field in c.unsigned)
     return {"op": "expression", "field": into, "expr": expr}
 
 
@@ -115,7 +131,7 @@ def rename(c):
     old = c.random.choice(names)
     new = c.new("named")
     c.columns = {new if name == old else name: kind for name, kind in c.columns.items()}
-    c.approx = {new if name == old else name for name in c.approx}
+    c.approx, c.unsigned = ({new if name == old else name for name in names} for names in (c.approx, c.unsigned))
     return {"op": "rename", "mappings": [{"from": old, "to": new}]}
 
 
@@ -126,6 +142,7 @@ def drop(c):
     gone = c.random.choice(names)
     del c.columns[gone]
     c.approx.discard(gone)
+    c.unsigned.discard(gone)
     return {"op": "drop", "fields": [gone]}
 
 
@@ -136,13 +153,16 @@ def select(c):
     kept = c.random.sample(names, c.random.randint(2, len(names)))
     c.columns = {name: c.columns[name] for name in kept}
     c.approx &= set(kept)
-    c.identity &= "id" in kept
+    c.unsigned &= set(kept)
+    c.identity = "id" in kept and c.identity
     return {"op": "select", "fields": kept}
 
 
 def add_field(c):
     value, kind, of = c.random.choice([("x'y", "text", "text"), (7, "integer", "int"), (True, "boolean", "bool"),
-                                       ("2024-02-29", "date", "date"), (None, "text", "text"), ("", "text", "text"), (1.5, "double", "tame")])
+                                       ("2024-02-29", "date", "date"), (None, "text", "text"), ("", "text", "text"), (1.5, "double", "tame"), (-5, "smallint", "i16"), (0.5, "real", "real"),
+                                       ("2024-02-29T12:00:00+02:00", "timestamptz", "tstz"),
+                                       ("01234567-89ab-cdef-0123-456789abcdef", "uuid", "uuid")])
     name = c.new("added")
     c.set(name, of)
     return {"op": "add_field", "field": name, "value": value, "type": kind}
@@ -201,10 +221,11 @@ def trim(c):
 
 
 def fill_null(c):
-    field = pick(c, "text", "num", "int", "bool", "date", "tame", "big")
+    field = pick(c, "text", "num", "int", "bool", "date", "tame", "big", "i32", "i16", "real")
     if field is None:
         return None
-    value = {"text": "filled", "num": "8", "int": 4, "bool": False, "date": "0001-01-01", "tame": 0.125, "big": 2**63 - 1}
+    value = {"text": "filled", "num": "8", "int": 4, "bool": False, "date": "0001-01-01", "tame": 0.125, "big": 2**63 - 1, "i32": -7,
+             "i16": 9, "real": 0.25}
     value = value[c.columns[field]]
     return {"op": "fill_null", "field": field, "value": value}
 
@@ -226,3 +247,14 @@ def lookup(c):
     for name, of in into.items():
         c.set(name, of)
     return {"op": "lookup", "connectorId": "", "path": f"{source['name']}.parquet", "on": [{"left": field, "right": "key"}], "select": select}
+
+
+def parse_json(c):
+    """A value out of JSON; where it is none of the type the row is rejected."""
+    field = pick(c, "json")
+    if field is None:
+        return None
+    to, kind = c.random.choice([("text", "text"), ("text", "num"), ("bigint", "big"), ("integer", "i32"), ("boolean", "bool")])
+    into = c.new("parsed")
+    c.set(into, kind)
+    return {"op": "parse_json", "field": field, "path": c.random.choice(["a", "$.a", "b[0]", "b.a[1]", "[0]", "b[2].c"]), "into": into, "type": to}

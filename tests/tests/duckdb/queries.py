@@ -3,7 +3,7 @@
 import ops
 
 # What may be grouped, compared and ordered by in a query.
-KEYS = ["id", "int", "big", "text", "dec", "bool", "date", "ts", "num"]
+KEYS = ["id", "int", "big", "text", "dec", "bool", "date", "ts", "num", "i32", "i16", "tstz", "uuid"]
 
 
 class Query:
@@ -38,7 +38,7 @@ class Query:
         return f" WHERE {condition}" if condition else ""
 
     def some(self, most=3, least=1):
-        fields = self.stream.of(*KEYS, "tame", "wild")
+        fields = self.stream.of(*KEYS, "tame", "wild", "real")
         return self.graph.some(fields, least, most)
 
     def order(self):
@@ -76,7 +76,7 @@ class Query:
         choices = [(f"count({quoted(field)})", "int"), (f"count(DISTINCT {quoted(field)})", "int")]
         if kind != "bool":
             choices += [(f"min({quoted(field)})", kind), (f"max({quoted(field)})", kind)]
-        if kind in ("id", "int", "big"):
+        if kind in ("id", "int", "big", "i32", "i16"):
             choices += 3 * [(f"CAST(sum({quoted(field)}) AS BIGINT)", "big")]
             choices += [(f"CAST(sum({quoted(field)}) FILTER (WHERE {quoted(field)} > 0) AS BIGINT)", "big")]
         return [self.item(*self.random.choice(choices))]
@@ -85,7 +85,7 @@ class Query:
         by = self.order()
         if not by:
             return None
-        keys = self.graph.some(self.stream.of(*KEYS), 0, 1)
+        keys = self.graph.some(self.stream.of(*KEYS, "wild"), 0, 1)
         within = f"PARTITION BY {quoted(keys[0])} " if keys else ""
         items = self.plain("input", self.some())
         choices = [(f"row_number() OVER ({within}ORDER BY {by})", "int"),
@@ -94,7 +94,7 @@ class Query:
             kind, field = self.stream.columns[field], quoted(field)
             choices += [(f"lag({field}) OVER ({within}ORDER BY {by})", kind), (f"lead({field}, 2) OVER ({within}ORDER BY {by})", kind),
                         (f"first_value({field}) OVER ({within}ORDER BY {by})", kind)]
-        for field in self.stream.of("id", "int", "big"):
+        for field in self.stream.of("id", "int", "big", "i32", "i16"):
             total = f"sum({quoted(field)}) OVER ({within}ORDER BY {by}"
             choices += [(f"CAST({total}) AS BIGINT)", "big"),
                         (f"CAST({total} ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS BIGINT)", "big"),
@@ -108,7 +108,7 @@ class Query:
         fields = self.some()
         items = self.plain("input", fields)
         again = ", ".join(f"input.{quoted(field)}" for field in fields)
-        word = "UNION" if not {"tame", "wild"} & set(self.columns.values()) and self.random.random() < 0.3 else "UNION ALL"
+        word = "UNION" if not {"tame", "wild", "real"} & set(self.columns.values()) and self.random.random() < 0.3 else "UNION ALL"
         return (f"WITH a AS (SELECT {', '.join(items)} FROM input{self.where()}), b AS (SELECT {again} FROM input{self.where()}) "
                 f"SELECT * FROM a {word} SELECT * FROM b")
 
@@ -135,7 +135,7 @@ class Query:
 
 def query(graph, stream):
     """A query over one input and its columns, or nothing."""
-    if "list" in stream.columns.values() or not stream.of(*KEYS, "tame", "wild"):
+    if "list" in stream.columns.values() or not stream.of(*KEYS, "tame", "wild", "real"):
         return None
     made = Query(graph, stream)
     forms = [made.projection, made.projection, made.distinct, made.groups, made.groups, made.windows, made.windows, made.common,
@@ -149,7 +149,7 @@ def both(graph, left, right):
     random = graph.random
     if "list" in [*left.columns.values(), *right.columns.values()]:
         return None
-    family = random.choice([("id", "int", "big"), ("text",), ("date",), ("dec",), ("bool",)])
+    family = ("id", "int") if graph.large else random.choice([("id", "int", "big", "i32", "i16"), ("text",), ("date",), ("dec",), ("bool",), ("tstz",), ("uuid",)])
     lefts, rights = left.of(*family), right.of(*family)
     if not lefts or not rights:
         return None
@@ -169,8 +169,9 @@ def quoted(name):
     return '"' + name + '"'
 
 
-def order(by):
-    """The keys of a sort, in words that leave nothing to an engine's defaults."""
+def order(by, floats=()):
+    """The keys of a sort, in words that leave nothing to an engine's defaults; to those in `floats` a zero is added."""
     return ", ".join(
-        f"{quoted(key['field'])} {'DESC' if key.get('direction') == 'desc' else 'ASC'} NULLS {'FIRST' if key.get('nulls') == 'first' else 'LAST'}"
+        f"{quoted(key['field'])}{' + 0' if key['field'] in floats else ''} {'DESC' if key.get('direction') == 'desc' else 'ASC'} "
+        f"NULLS {'FIRST' if key.get('nulls') == 'first' else 'LAST'}"
         for key in by)

@@ -1,5 +1,6 @@
 """Asks DuckDB what a graph asks us: one statement a node, written from the nodes' definitions."""
 
+import rules
 from data import plain, quote
 from queries import order
 
@@ -18,22 +19,56 @@ CREATE OR REPLACE TEMP MACRO about(high, low, n) AS (CAST(high AS DOUBLE) * 1e19
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT")
 
 
+class TooLarge(Exception):
+    """A node makes more rows than are worth to be compared: joins multiply."""
+
+
 class Question:
     """The answer of each node, as a temporary table of DuckDB named as the node is. A sum that its type does not hold is
     an error; where `lenient`, it is null."""
 
-    def __init__(self, con, nodes, edges, reads, lenient=False):
-        self.con, self.nodes, self.edges, self.reads, self.lenient = con, nodes, edges, reads, lenient
+    def __init__(self, con, nodes, edges, reads, most, lenient=False):
+        self.con, self.nodes, self.edges, self.reads, self.most, self.lenient = con, nodes, edges, reads, most, lenient
+        # Rows of each node, and of each way on from a branch.
+        self.counts, self.ways = {}, {}
+        # Rejected rows: by node, as (rule or column, table that holds them).
+        self.rejected = {node["id"]: [] for node in nodes}
+        # Nodes that say that the run fails; rows that break rules which only warn, by node and rule.
+        self.fails, self.warned = set(), {}
         self.con.execute(EXACT)
 
     def ask(self):
-        """Answers the columns of the target as (name, DuckDB's type), and the rows of each node."""
-        counts = {}
+        """Answers all of it, and the columns of the target as (name, DuckDB's type)."""
         for node in self.nodes:
             sql = getattr(self, node["nodeType"])(node)
             self.con.execute(f"CREATE OR REPLACE TEMP TABLE {node['id']} AS {sql}")
-            counts[node["id"]] = self.con.execute(f"SELECT count(*) FROM {node['id']}").fetchone()[0]
-        return self.columns(self.nodes[-1]["id"]), counts
+            self.counts[node["id"]] = self.count(node["id"])
+            if self.counts[node["id"]] > self.most:
+                raise TooLarge(node["id"])
+            for edge in self.edges:
+                if edge["source"] == node["id"] and node["nodeType"] == "branch":
+                    way = f"{node['id']} WHERE __way = {quote(edge['label'])}"
+                    self.ways[node["id"], edge["label"]] = self.count(way)
+        return self.columns(self.nodes[-1]["id"])
+
+    def count(self, what):
+        return self.con.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
+
+    def given(self, node):
+        """The rows that come into a node."""
+        edges = self.inputs(node)
+        return sum(self.ways.get((edge["source"], edge.get("label")), self.counts[edge["source"]]) for edge in edges)
+
+    def reject(self, node, tag, rows, fails):
+        """Keeps the rows of a query as those that a node rejects, or says that they end the run."""
+        table = f"{node['id']}__rejected_{len(self.rejected[node['id']])}"
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {rows}")
+        if self.count(table) == 0:
+            return
+        if fails:
+            self.fails.add(node["id"])
+        else:
+            self.rejected[node["id"]].append((tag, table))
 
     def columns(self, table):
         return [(row[0], row[1]) for row in self.con.execute(f"DESCRIBE {table}").fetchall()]
@@ -60,16 +95,32 @@ class Question:
         return f"SELECT * FROM {self.before(node)} WHERE {node['config']['condition']}"
 
     def sort(self, node):
-        return f"SELECT * FROM {self.before(node)} ORDER BY {order(node['config']['by'])} LIMIT {node['config']['limit']}"
+        limit = f" LIMIT {node['config']['limit']}" if "limit" in node["config"] else ""
+        return f"SELECT * FROM {self.before(node)} ORDER BY {self.order(node, node['config']['by'])}{limit}"
 
     def deduplicate(self, node):
-        config, keys = node["config"], ", ".join(map(name, node["config"]["keys"]))
+        config = node["config"]
         by = config.get("orderBy", []) or [{"field": "id"}]
         if config["keep"] == "last":
             # The last row of an order is the first one of its opposite.
             by = [dict(key, direction="asc" if key.get("direction") == "desc" else "desc",
                        nulls="last" if key.get("nulls") == "first" else "first") for key in by]
-        return (f"SELECT * FROM {self.before(node)} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order(by)}) = 1")
+        return (f"SELECT * FROM {self.before(node)} QUALIFY row_number() OVER "
+                f"(PARTITION BY {self.apart(node, config['keys'])} ORDER BY {self.order(node, by)}) = 1")
+
+    def order(self, node, by):
+        """The keys of a sort."""
+        return order(by, self.floats(node))
+
+    def apart(self, node, keys):
+        """What makes the partitions of a window."""
+        floats = self.floats(node)
+        return ", ".join(name(key) + (" + 0" if key in floats else "") for key in keys)
+
+    def floats(self, node):
+        """The columns whose zeros would lose their signs where DuckDB sorts by them, were no zero added to them there."""
+        kinds = self.columns_of(f"SELECT * FROM {self.before(node)}")
+        return [field for field, kind in kinds if kind in ("DOUBLE", "FLOAT")]
 
     def aggregate(self, node):
         groups = [name(group) for group in node["config"]["groupBy"]]
@@ -145,8 +196,11 @@ class Question:
 
     def transform(self, node):
         sql, columns = f"SELECT * FROM {self.before(node)}", dict(self.columns_of(f"SELECT * FROM {self.before(node)}"))
-        for op in node["config"]["ops"]:
-            sql = Op(op, columns, sql, self.reads).sql()
+        for config in node["config"]["ops"]:
+            op = Op(config, columns, sql, self.reads)
+            sql = op.sql()
+            if op.rejects:
+                self.reject(node, config["field"], op.rejects, config.get("onError") == "fail")
             columns = dict(self.columns_of(sql))
         return sql
 
@@ -166,15 +220,47 @@ class Question:
         return f"SELECT * FROM (SELECT *, CASE {routes}ELSE {rest} END AS __way FROM {self.before(node)}) WHERE __way IS NOT NULL"
 
     def validate(self, node):
-        kept = []
-        for rule in node["config"]["rules"]:
-            field = name(rule["field"])
-            if rule["rule"] == "notNull":
-                kept.append(f"{field} IS NOT NULL")
+        before, judged, chosen = self.before(node), f"{node['id']}__judged", node["config"]["rules"]
+        kinds = dict(self.columns_of(f"SELECT * FROM {before}"))
+        of_rows = {at: rules.holds(rule, kinds) for at, rule in enumerate(chosen) if rule["rule"] not in ("unique", "rowCount")}
+        warns = [at for at, rule in enumerate(chosen) if rule.get("onFail") == "warn"]
+        broken = "".join(f" WHEN NOT ({holds}) THEN {at}" for at, holds in of_rows.items() if at not in warns)
+        verdict = f"CASE{broken} END" if broken else "CAST(NULL AS INTEGER)"
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {judged} AS SELECT *, {verdict} AS __verdict FROM {before}")
+        for at, rule in enumerate(chosen):
+            if rule["rule"] == "unique":
+                self.unique(node, at, rule, judged, at in warns)
+            elif rule["rule"] == "rowCount":
+                self.row_count(node, rule, self.count(before))
+        for at, rule in enumerate(chosen):
+            if at in warns and at in of_rows:
+                self.warn(node, rule, self.count(f"{judged} WHERE NOT ({of_rows[at]}) AND NOT coalesce(__verdict < {at}, false)"))
+            elif at not in warns:
+                rows = f"SELECT * EXCLUDE (__verdict) FROM {judged} WHERE __verdict = {at}"
+                self.reject(node, rule["id"], rows, rule.get("onFail") == "fail")
+        return f"SELECT * EXCLUDE (__verdict) FROM {judged} WHERE __verdict IS NULL"
+
+    def unique(self, node, at, rule, judged, warns):
+        """The first row of a value that no rule takes out holds it; those behind it break the rule."""
+        field = name(rule["field"])
+        holder = f"min(CASE WHEN __verdict IS NULL THEN id END) OVER (PARTITION BY {self.apart(node, [rule['field']])})"
+        broken = f"{field} IS NOT NULL AND NOT coalesce(__verdict < {at}, false) AND coalesce(id > {holder}, false)"
+        if warns:
+            self.warn(node, rule, self.count(f"(SELECT {broken} AS broken FROM {judged}) WHERE broken"))
+        else:
+            self.con.execute(f"CREATE OR REPLACE TEMP TABLE {judged} AS SELECT * REPLACE "
+                             f"(CASE WHEN {broken} THEN {at} ELSE __verdict END AS __verdict) FROM {judged}")
+
+    def row_count(self, node, rule, count):
+        if not rule["params"].get("min", 0) <= count <= rule["params"].get("max", count):
+            if rule["onFail"] == "warn":
+                self.warn(node, rule, 1)
             else:
-                low, high = rule["params"]["min"], rule["params"]["max"]
-                kept.append(f"({field} IS NULL OR {field} BETWEEN {low} AND {high})")
-        return f"SELECT * FROM {self.before(node)} WHERE {' AND '.join(kept)}"
+                self.fails.add(node["id"])
+
+    def warn(self, node, rule, rows):
+        if rows:
+            self.warned[node["id"], rule["id"]] = rows
 
 
 def name(column):
@@ -186,6 +272,8 @@ class Op:
 
     def __init__(self, op, columns, sql, reads):
         self.op, self.columns, self.before, self.reads = op, columns, sql, reads
+        # The rows that the op rejects.
+        self.rejects = None
 
     def sql(self):
         return getattr(self, self.op["op"])()
@@ -205,16 +293,28 @@ class Op:
         return f"CAST({name(column) if column else self.field} AS VARCHAR)"
 
     def cast(self):
-        value, field = self.cast_value(), self.op["field"]
+        value, field = self.cast_value(self.field, self.op["type"], self.columns[self.op["field"]]), self.op["field"]
         if self.op.get("onError") != "null":
-            self.before = f"SELECT * FROM ({self.before}) WHERE {self.field} IS NULL OR ({value}) IS NOT NULL"
+            self.keep(self.field, value)
         return self.put(**{field: value})
 
-    def cast_value(self):
+    def keep(self, old, value):
+        """Keeps the rows whose value there is, or was not before."""
+        self.rejects = f"SELECT * FROM ({self.before}) WHERE {old} IS NOT NULL AND ({value}) IS NULL"
+        self.before = f"SELECT * FROM ({self.before}) WHERE {old} IS NULL OR ({value}) IS NOT NULL"
+
+    def parse_json(self):
+        path = self.op["path"].removeprefix("$")
+        found = f"json_extract_string({self.field}, {quote('$' + ('' if path.startswith('[') else '.') + path.removeprefix('.'))})"
+        value = self.cast_value(f"({found})", self.op["type"], "VARCHAR")
+        self.keep(f"({found})", value)
+        return self.put(**{self.op["into"]: value})
+
+    def cast_value(self, field, to, kind):
         """The value, null where there is none: nothing is rounded, and texts are read by our rules."""
-        field, to, kind = self.field, self.op["type"], self.columns[self.op["field"]]
         sql = {"integer": "INTEGER", "bigint": "BIGINT", "smallint": "SMALLINT", "double": "DOUBLE", "decimal": "DECIMAL(38,10)",
-               "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP", "text": "VARCHAR"}[to]
+               "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMP", "text": "VARCHAR",
+               "real": "FLOAT", "timestamptz": "TIMESTAMPTZ"}[to]
         whole = sql in ("INTEGER", "BIGINT", "SMALLINT")
         if kind == "VARCHAR" and whole:
             digits = f"regexp_replace(trim({field}), '\\.0+$', '')"
@@ -230,7 +330,7 @@ class Op:
                     f"WHEN lower(trim({field})) IN ('false', 'f', 'no', 'n', '0') THEN false END")
         if kind == "VARCHAR" and to == "date":
             return f"CASE WHEN regexp_full_match(trim({field}), '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}') THEN TRY_CAST({field} AS DATE) END"
-        if kind == "DOUBLE" and whole:
+        if kind in ("DOUBLE", "FLOAT") and whole:
             return f"CASE WHEN {field} = trunc({field}) THEN TRY_CAST({field} AS {sql}) END"
         if kind.startswith("DECIMAL") and whole:
             return f"CASE WHEN {field} = trunc({field}) THEN TRY_CAST({field} AS {sql}) END"
@@ -250,7 +350,8 @@ class Op:
         return f"SELECT {', '.join(map(name, self.op['fields']))} FROM ({self.before})"
 
     def add_field(self):
-        sql = {"text": "VARCHAR", "integer": "INTEGER", "boolean": "BOOLEAN", "date": "DATE", "double": "DOUBLE"}[self.op["type"]]
+        sql = {"text": "VARCHAR", "integer": "INTEGER", "boolean": "BOOLEAN", "date": "DATE", "double": "DOUBLE", "smallint": "SMALLINT",
+               "real": "FLOAT", "timestamptz": "TIMESTAMPTZ", "uuid": "UUID"}[self.op["type"]]
         value = self.op["value"]
         text = "NULL" if value is None else quote(str(value).lower() if isinstance(value, bool) else value)
         return self.put(**{self.op["field"]: f"CAST({text} AS {sql})"})
@@ -264,6 +365,9 @@ class Op:
         if strategy == "partial":
             hidden = f"CASE WHEN length({text}) > 4 THEN length({text}) - 4 ELSE length({text}) END"
             value = f"repeat('*', {hidden}) || substr({text}, {hidden} + 1)"
+            local, domain = f"regexp_extract({text}, '(?s)^(.*)@', 1)", f"regexp_extract({text}, '(?s)^.*@(.*)$', 1)"
+            value = (f"CASE WHEN contains({text}, '@') AND contains({domain}, '.') AND {local} <> '' "
+                     f"THEN left({local}, 1) || repeat('*', greatest(length({local}) - 1, 1)) || '@' || {domain} ELSE {value} END")
         else:
             value = f"sha256({text})" if strategy == "hash" else f"CASE WHEN {text} IS NOT NULL THEN '***' END"
         return self.put(**{self.op["field"]: value})

@@ -1,4 +1,4 @@
-"""Speaks to the stack over HTTP, and reads what it wrote from the files of the Delta table."""
+"""Speaks to the stack over HTTP."""
 
 import http.client
 import json
@@ -37,35 +37,44 @@ class Stack:
             raise RuntimeError(f"{method} {path}: {answer.status} {said.decode()}")
         return json.loads(said) if said else None
 
-    def run(self, name, connector, fields, nodes, edges):
-        """Runs a graph; answers the run, its nodes by the client's ids, and the schema's id."""
+    def pipeline(self, name, connector, fields, nodes, edges, execution):
+        """Makes a schema and a pipeline."""
         schema = self.call("POST", "/schemas", {"name": name, "fields": fields})["id"]
-        body = {"name": name, "connectorId": connector, "schemaId": schema, "nodes": nodes, "edges": edges}
-        pipeline = self.call("POST", "/pipelines", body)
-        path = f"/pipelines/{pipeline['id']}"
-        run = self.call("POST", f"{path}/run", {})["id"]
-        end, wait = time.monotonic() + DEADLINE, 0.01
+        body = {"name": name, "connectorId": connector, "schemaId": schema, "nodes": nodes, "edges": edges, "executionConfig": execution}
+        return Pipeline(self, self.call("POST", "/pipelines", body), schema)
+
+
+class Pipeline:
+    def __init__(self, stack, made, schema):
+        self.stack, self.path = stack, f"/pipelines/{made['id']}"
+        # The client's ids of nodes by those that are stored.
+        self.ids = {node["id"]: node["clientId"] for node in made["nodes"]}
+        self.table = stack.lake / schema
+        self.rejected_table = stack.lake / f"{schema}_rejected"
+
+    def run(self):
+        """Runs it; answers the run with its log, its nodes by the client's ids, and the rejected rows that it lists."""
+        run = self.stack.call("POST", f"{self.path}/run", {})["id"]
+        path, end, wait = f"{self.path}/runs/{run}", time.monotonic() + DEADLINE, 0.01
         while True:
-            seen = self.call("GET", f"{path}/runs/{run}")
+            seen = self.stack.call("GET", path)
             if seen["status"] not in ("pending", "running"):
                 break
             if time.monotonic() > end:
                 raise RuntimeError(f"not finished in time: {seen}")
             time.sleep(wait)
             wait = min(wait * 1.5, 0.2)
-        progress = self.call("GET", f"{path}/runs/{run}/progress")
-        ids = {node["id"]: node["clientId"] for node in pipeline["nodes"]}
-        return seen, {ids[node["id"]]: node for node in progress["nodes"]}, schema
+        progress = self.stack.call("GET", f"{path}/progress")
+        nodes = {self.ids[node["id"]]: node for node in progress["nodes"]}
+        seen["log"] = " ".join(line["message"] for line in progress["log"])
+        return seen, nodes, self.all(f"{path}/errors") if seen["failedRows"] else []
 
-    def files(self, schema):
-        """The Parquet files that the log of the table lists."""
-        table = self.lake / schema
-        files = []
-        for commit in sorted((table / "_delta_log").glob("*.json")):
-            for line in commit.read_text().splitlines():
-                action = json.loads(line)
-                if "add" in action:
-                    files.append(urllib.parse.unquote(action["add"]["path"]))
-                if "remove" in action:
-                    files.remove(urllib.parse.unquote(action["remove"]["path"]))
-        return [str(table / file) for file in files]
+    def all(self, path):
+        """All items of a list, page by page."""
+        items, cursor = [], ""
+        while True:
+            page = self.stack.call("GET", f"{path}?limit=100{cursor}")
+            items += page["data"]
+            if not page["pagination"]["cursor"]:
+                return items
+            cursor = f"&cursor={page['pagination']['cursor']}"

@@ -2,7 +2,7 @@
 //! refused unless everything in them is on the list of what is allowed.
 
 use super::functions::{SCALAR, check_call, is_aggregate};
-use super::numbers::one_nan;
+use super::numbers::{one_nan, zeros_are_one};
 use super::parameters;
 use super::placeholders::{literal, parameter, with_placeholders};
 use super::queries::sql_config;
@@ -148,7 +148,8 @@ impl Expressions {
         columns.sort_by_key(|name| schema.index_of_column_by_name(None, name));
         let data_type = expr.get_type(schema).map_err(said)?;
         let expr = simplifier.simplify(expr).map_err(said)?;
-        let expr = expr.transform_up(|expr| one_nan(expr, schema)).map_err(said)?.data;
+        let plain = |expr| one_nan(expr, schema)?.transform_data(|expr| zeros_are_one(expr, schema));
+        let expr = expr.transform_up(plain).map_err(said)?.data;
         // Simplifying must not change what the columns after this one are planned for.
         let expr = if expr.get_type(schema).map_err(said)? == data_type {
             expr

@@ -1,10 +1,12 @@
-//! One NaN: processors give some with a sign, which would be the smallest number of all instead of the largest.
+//! One NaN and one zero. Processors give NaNs with a sign, which would be the smallest number of all instead of the
+//! largest; and the two zeros are equal, though DataFusion tells them apart where it sorts, and in long lists.
 
+use crate::nodes::columns::one_zero;
 use datafusion::arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{InList, ScalarFunction, Sort};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -24,12 +26,58 @@ pub fn one_nan(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::ScalarFunction(function) => function.name() != NAME,
         _ => false,
     };
-    let float = |of: DataType| matches!(of, DataType::Float32 | DataType::Float64);
-    if !calculated || !expr.get_type(schema).is_ok_and(float) {
+    if !calculated || !is_float(&expr, schema) {
         return Ok(Transformed::no(expr));
     }
     let function = Arc::new(ScalarUDF::from(OneNan { signature: Signature::any(1, Volatility::Immutable) }));
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![expr]))))
+}
+
+/// Makes `expr` take the two zeros for one: in a list, and in the partitions and the order of a window.
+///
+/// # Errors
+/// None; it fits the walk over an expression.
+pub fn zeros_are_one(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::InList(InList { expr, list, negated }) if is_float(&expr, schema) => {
+            let list = list.into_iter().map(|value| unsigned(value, schema)).collect();
+            Transformed::yes(Expr::InList(InList { expr: Box::new(unsigned(*expr, schema)), list, negated }))
+        }
+        Expr::WindowFunction(mut window) => {
+            let params = &mut window.params;
+            let signed = params.partition_by.iter().chain(params.order_by.iter().map(|key| &key.expr));
+            if !signed.into_iter().any(|key| is_float(key, schema)) {
+                return Ok(Transformed::no(Expr::WindowFunction(window)));
+            }
+            let keys = std::mem::take(&mut params.partition_by);
+            params.partition_by = keys.into_iter().map(|key| unsigned(key, schema)).collect();
+            params.order_by = unsigned_keys(std::mem::take(&mut params.order_by), schema);
+            Transformed::yes(Expr::WindowFunction(window))
+        }
+        other => Transformed::no(other),
+    })
+}
+
+/// The keys of a sort, in which the two zeros are one.
+pub fn unsigned_keys(keys: Vec<Sort>, schema: &DFSchema) -> Vec<Sort> {
+    keys.into_iter().map(|key| Sort { expr: unsigned(key.expr, schema), ..key }).collect()
+}
+
+fn unsigned(value: Expr, schema: &DFSchema) -> Expr {
+    match value {
+        // A list of plain values stays one.
+        Expr::Literal(ScalarValue::Float64(Some(v)), more) => Expr::Literal(ScalarValue::Float64(Some(v + 0.0)), more),
+        Expr::Literal(ScalarValue::Float32(Some(v)), more) => Expr::Literal(ScalarValue::Float32(Some(v + 0.0)), more),
+        value => match value.get_type(schema) {
+            Ok(of) => one_zero(value, &of),
+            Err(_) => value,
+        },
+    }
+}
+
+/// Whether the type of `expr` is known and one of floating point.
+pub fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|of| matches!(of, DataType::Float32 | DataType::Float64))
 }
 
 const NAME: &str = "one_nan";

@@ -2,7 +2,7 @@
 //! around: a wrong number is worse than none. Texts fail that are too long for the worker's memory.
 
 use super::exact::{fits, wide};
-use super::numbers::one_nan;
+use super::numbers::{is_float, one_nan, unsigned_keys, zeros_are_one};
 use super::texts::{MOST_BYTES_IN_QUERIES, bounded};
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::DataType;
@@ -13,7 +13,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, Window, WindowFunctionDefinition, cast, lit,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Sort, Volatility, Window, WindowFunctionDefinition, cast,
+    lit,
 };
 use std::sync::Arc;
 
@@ -27,8 +28,10 @@ pub fn checked(plan: LogicalPlan) -> Result<LogicalPlan> {
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             let name = names.save(&expr);
-            let changed =
-                expr.transform_up(|expr| operator(expr, &schema)?.transform_data(|expr| one_nan(expr, &schema)))?;
+            let changed = expr.transform_up(|expr| {
+                let checked = operator(expr, &schema)?.transform_data(|expr| one_nan(expr, &schema))?;
+                checked.transform_data(|expr| zeros_are_one(expr, &schema))
+            })?;
             let changed = changed
                 .transform_data(|expr| expr.transform_up(|expr| bounded(expr, &schema, MOST_BYTES_IN_QUERIES)))?;
             Ok(changed.update_data(|expr| name.restore(expr)))
@@ -39,6 +42,10 @@ pub fn checked(plan: LogicalPlan) -> Result<LogicalPlan> {
         .transform_up_with_subqueries(|plan| match &plan {
             LogicalPlan::Aggregate(aggregate) => sums(aggregate).map(|changed| or_same(changed, plan)),
             LogicalPlan::Window(window) => running_sums(window).map(|changed| or_same(changed, plan)),
+            LogicalPlan::Sort(sort) if sort.expr.iter().any(|key| is_float(&key.expr, sort.input.schema())) => {
+                let expr = unsigned_keys(sort.expr.clone(), sort.input.schema());
+                Ok(Transformed::yes(LogicalPlan::Sort(Sort { expr, ..sort.clone() })))
+            }
             _ => Ok(Transformed::no(plan)),
         })?
         .data)

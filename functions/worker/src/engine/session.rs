@@ -70,6 +70,8 @@ pub fn open(job: &Job, settings: &Settings, spilling_joins: bool, row_bytes: u64
         (settings.memory_bytes / (32 * parallelism)).clamp(64 * 1024, 10 * 1024 * 1024);
     options.optimizer.prefer_hash_join = !spilling_joins;
     options.optimizer.enable_round_robin_repartition = false;
+    // Inputs that are partitioned alike would be interleaved, and the plan would fail where a later rule divides one anew.
+    options.optimizer.prefer_existing_union = true;
     // These make operators leave out rows that would have been counted.
     options.optimizer.enable_dynamic_filter_pushdown = false;
     options.optimizer.enable_join_dynamic_filter_pushdown = false;

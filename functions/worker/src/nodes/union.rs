@@ -39,7 +39,10 @@ pub fn plan(
         let input = follow(input, Arc::new(Tap::new(Count::In, ledger.clone())));
         parts.push(Arc::new(LogicalPlanBuilder::from(input).project(output)?.build()?));
     }
-    let union = LogicalPlan::Union(Union::try_new_with_loose_types(parts)?);
+    let union = match <[_; 1]>::try_from(parts) {
+        Ok([only]) => Arc::unwrap_or_clone(only),
+        Err(parts) => LogicalPlan::Union(Union::try_new_with_loose_types(parts)?),
+    };
     let union = follow(union, Arc::new(Divide::AtMost(partitions)));
     let union = if distinct { LogicalPlanBuilder::from(union).distinct()?.build()? } else { union };
     Ok(follow(union, Arc::new(Tap::new(Count::Out, ledger))))

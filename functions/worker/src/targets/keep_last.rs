@@ -1,8 +1,10 @@
 //! Keeps the last row of each key, of rows that are sorted by key and then by where they came from.
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Float32Array, Float64Array, RecordBatch, Scalar};
 use datafusion::arrow::compute::kernels::cmp::distinct;
+use datafusion::arrow::compute::kernels::numeric::add;
 use datafusion::arrow::compute::{filter_record_batch, or};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 
 /// One stream's worth of state.
@@ -65,9 +67,21 @@ impl KeepLast {
     fn differ(&self, left: &RecordBatch, right: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let mut differ = BooleanArray::from(vec![false; left.num_rows()]);
         for key in &self.keys {
-            let (left, right): (&ArrayRef, &ArrayRef) = (left.column(*key), right.column(*key));
-            differ = or(&differ, &distinct(left, right)?)?;
+            let (left, right) = (one_zero(left.column(*key))?, one_zero(right.column(*key))?);
+            differ = or(&differ, &distinct(&left, &right)?)?;
         }
         Ok(differ)
+    }
+}
+
+/// Values of a key in which the two zeros of floating point are one.
+///
+/// # Errors
+/// None that Arrow gives for such values.
+pub fn one_zero(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match values.data_type() {
+        DataType::Float32 => add(values, &Scalar::new(Float32Array::from(vec![0.0]))),
+        DataType::Float64 => add(values, &Scalar::new(Float64Array::from(vec![0.0]))),
+        _ => Ok(ArrayRef::clone(values)),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::cast::{Caster, Needed};
 use super::columns;
-use super::keep_last::KeepLast;
+use super::keep_last::{KeepLast, one_zero};
 use super::keys::upsert_keys;
 use super::stage::Reporter;
 use super::unique::Uniques;
@@ -68,7 +68,8 @@ pub fn sample(
 fn last_of_each(rows: &RecordBatch, keys: &[String]) -> Result<(RecordBatch, u64), ArrowError> {
     let columns = keys.iter().map(|key| rows.schema().index_of(key)).collect::<Result<Vec<_>, _>>()?;
     let order = columns.iter().map(|column| rows.column(*column)).chain(rows.column_by_name(ROW_COLUMN));
-    let order: Vec<_> = order.map(|values| SortColumn { values: Arc::clone(values), options: None }).collect();
+    let order = order.map(|values| Ok(SortColumn { values: one_zero(values)?, options: None }));
+    let order: Vec<_> = order.collect::<Result<_, ArrowError>>()?;
     let sorted = take_record_batch(rows, &lexsort_to_indices(&order, None)?)?;
     let mut last = KeepLast::new(columns);
     let mut kept = last.push(&sorted)?;

@@ -8,6 +8,7 @@ use super::values;
 use super::watermark::Past;
 use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN};
 use crate::error::{Kind, RunError};
+use crate::nodes::columns::one_zero_key;
 use crate::nodes::ties::executed_rows_tie;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -355,20 +356,26 @@ fn streaming(caster: &Caster, partitions: Vec<Arc<dyn PartitionStream>>) -> Resu
 /// By key and then as the source has them; by all values where that does not tell all rows apart, so that the same rows
 /// always end the same.
 fn order(schema: &SchemaRef, keys: &[String], has_rows: bool, told_apart: bool) -> Result<LexOrdering, RunError> {
-    let mut names: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let mut sort = keys.iter().map(|key| key_column(key, schema, keys)).collect::<Result<Vec<_>, _>>()?;
     if has_rows {
-        names.push(ROW_COLUMN);
+        sort.push(column(ROW_COLUMN, schema, keys)?);
     }
     if !told_apart {
         let all = schema.fields().iter().map(|field| field.name().as_str());
-        names.extend(all.filter(|name| *name != ROW_COLUMN && keys.iter().all(|key| key != name)));
+        for name in all.filter(|name| *name != ROW_COLUMN && keys.iter().all(|key| key != name)) {
+            sort.push(column(name, schema, keys)?);
+        }
     }
-    let sort = names.into_iter().map(|name| Ok(PhysicalSortExpr::new_default(column(name, schema, keys)?)));
-    LexOrdering::new(sort.collect::<Result<Vec<_>, RunError>>()?).ok_or_else(|| no_key(keys))
+    LexOrdering::new(sort.into_iter().map(PhysicalSortExpr::new_default)).ok_or_else(|| no_key(keys))
 }
 
 fn column(name: &str, schema: &SchemaRef, keys: &[String]) -> Result<Arc<dyn PhysicalExpr>, RunError> {
     Ok(Arc::new(Column::new_with_schema(name, schema).map_err(|_| no_key(keys))?))
+}
+
+/// A column of the key, in which the two zeros of floating point are one.
+fn key_column(name: &str, schema: &SchemaRef, keys: &[String]) -> Result<Arc<dyn PhysicalExpr>, RunError> {
+    Ok(one_zero_key(column(name, schema, keys)?, schema)?)
 }
 
 /// All rows of a key in one partition.
@@ -378,7 +385,7 @@ fn by_hash(
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>, RunError> {
     let schema = input.schema();
-    let hashed = keys.iter().map(|key| column(key, &schema, keys)).collect::<Result<Vec<_>, _>>()?;
+    let hashed = keys.iter().map(|key| key_column(key, &schema, keys)).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(RepartitionExec::try_new(input, Partitioning::Hash(hashed, partitions))?))
 }
 
