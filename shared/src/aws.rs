@@ -75,21 +75,16 @@ impl Workers {
         Self { client: aws_sdk_ecs::Client::new(config), service }
     }
 
-    /// The most tasks that may run.
-    pub fn max(&self) -> i32 {
-        self.service.max
-    }
-
-    /// Lets `count` tasks run.
+    /// Lets as many tasks run as work this many messages at once.
     ///
     /// # Errors
     /// Where the service does not take it.
-    pub async fn set(&self, count: i32) -> Result<()> {
+    pub async fn follow(&self, messages: u32) -> Result<()> {
         self.client
             .update_service()
             .cluster(&self.service.cluster)
             .service(&self.service.service)
-            .desired_count(count.clamp(0, self.service.max))
+            .desired_count(self.service.wanted(messages))
             .send()
             .await
             .map_err(|e| Error::Unavailable { what: "the worker service", source: Box::new(Chain::new(e)) })?;

@@ -3,6 +3,32 @@
 use crate::hosts::AllowedHost;
 use std::env;
 
+/// The names of the variables that the command line takes too.
+pub mod names {
+    /// The folder where the local stack keeps everything.
+    pub const DATA_DIR: &str = "FLOWGATE_DATA_DIR";
+    /// Where the local stack's API listens.
+    pub const LISTEN: &str = "FLOWGATE_LISTEN";
+    /// Seconds that Ctrl-C gives to the local stack's running runs.
+    pub const GRACE: &str = "FLOWGATE_GRACE";
+    /// See [`WorkerConfig::files_root`](super::WorkerConfig::files_root).
+    pub const FILES_ROOT: &str = "FLOWGATE_FILES_ROOT";
+    /// See [`WorkerConfig::lake_url`](super::WorkerConfig::lake_url).
+    pub const LAKE_URL: &str = "FLOWGATE_LAKE_URL";
+    /// See [`WorkerConfig::http_allowed_hosts`](super::WorkerConfig::http_allowed_hosts).
+    pub const HTTP_ALLOWED_HOSTS: &str = "FLOWGATE_HTTP_ALLOWED_HOSTS";
+    /// See [`WorkerConfig::memory_bytes`](super::WorkerConfig::memory_bytes).
+    pub const MEMORY_MIB: &str = "FLOWGATE_MEMORY_MIB";
+    /// See [`WorkerConfig::concurrent_runs`](super::WorkerConfig::concurrent_runs).
+    pub const CONCURRENT_RUNS: &str = "FLOWGATE_CONCURRENT_RUNS";
+    /// See [`Config::lease_seconds`](super::Config::lease_seconds).
+    pub const LEASE_SECONDS: &str = "FLOWGATE_LEASE_SECONDS";
+    /// See [`TokenConfig::secret`](super::TokenConfig::secret).
+    pub const JWT_SECRET: &str = "FLOWGATE_JWT_SECRET";
+    /// See [`log_filter`](super::log_filter).
+    pub const LOG: &str = "FLOWGATE_LOG";
+}
+
 /// What is wrong with the environment.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -86,6 +112,15 @@ pub struct ScalingConfig {
     pub service: String,
     /// `FLOWGATE_WORKER_MAX`: the most tasks; 10.
     pub max: i32,
+    /// `FLOWGATE_CONCURRENT_RUNS`: runs that one task executes at once, as its own environment says; 2.
+    pub runs: u32,
+}
+
+impl ScalingConfig {
+    /// How many tasks work this many messages at once, of those that may run.
+    pub fn wanted(&self, messages: u32) -> i32 {
+        i32::try_from(messages.div_ceil(self.runs.max(1))).unwrap_or(i32::MAX).clamp(0, self.max)
+    }
 }
 
 /// What the worker needs beyond [`Config`].
@@ -95,7 +130,7 @@ pub struct WorkerConfig {
     pub lake_url: String,
     /// `FLOWGATE_FILES_ROOT`: the folder that `local_fs` may read; off where it is not set.
     pub files_root: Option<std::path::PathBuf>,
-    /// `FLOWGATE_MEMORY_BYTES`: for one run's operators; 1 GiB.
+    /// `FLOWGATE_MEMORY_MIB`: for one run's operators, in MiB there and in bytes here; 1 GiB.
     pub memory_bytes: usize,
     /// `FLOWGATE_SCRATCH`: where operators spill; a folder in the system's temporary folder.
     pub scratch: std::path::PathBuf,
@@ -145,7 +180,7 @@ impl Config {
                     .map(|a| a.trim().to_owned())
                     .filter(|a| !a.is_empty())
                     .collect(),
-                secret: optional("FLOWGATE_JWT_SECRET"),
+                secret: optional(names::JWT_SECRET),
                 jwks_url: optional("FLOWGATE_JWKS_URL"),
                 issuer: optional("FLOWGATE_JWT_ISSUER"),
                 audience: optional("FLOWGATE_JWT_AUDIENCE"),
@@ -159,12 +194,13 @@ impl Config {
             },
             scaling: match (optional("FLOWGATE_WORKER_CLUSTER"), optional("FLOWGATE_WORKER_SERVICE")) {
                 (Some(cluster), Some(service)) => {
-                    Some(ScalingConfig { cluster, service, max: number("FLOWGATE_WORKER_MAX", 10)? })
+                    let max = number("FLOWGATE_WORKER_MAX", 10)?;
+                    Some(ScalingConfig { cluster, service, max, runs: number(names::CONCURRENT_RUNS, DEFAULT_RUNS)? })
                 }
                 _ => None,
             },
             local_fs: optional("FLOWGATE_LOCAL_FS").is_some_and(|v| v == "true" || v == "1"),
-            lease_seconds: number("FLOWGATE_LEASE_SECONDS", DEFAULT_LEASE_SECONDS)?.clamp(2, 43_200),
+            lease_seconds: number(names::LEASE_SECONDS, DEFAULT_LEASE_SECONDS)?.clamp(2, 43_200),
         })
     }
 }
@@ -191,6 +227,12 @@ impl Config {
 /// fewer than before what is saved anew goes into the fewer ones, and the others are asked for nothing, a Query a minute each.
 pub const DEFAULT_SHARDS: u32 = 8;
 
+/// Runs that one worker executes at once, where the deployment does not say.
+pub const DEFAULT_RUNS: u32 = 2;
+
+/// MiB that one run may hold in memory, where the deployment does not say.
+pub const DEFAULT_MEMORY_MIB: u32 = 1024;
+
 /// Seconds that a worker holds a run without a heartbeat, where the deployment does not say.
 pub const DEFAULT_LEASE_SECONDS: u32 = 20;
 
@@ -211,12 +253,12 @@ impl WorkerConfig {
     /// Where a variable is missing or has a value that it cannot have.
     pub fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
-            lake_url: optional("FLOWGATE_LAKE_URL").ok_or(ConfigError::Missing("FLOWGATE_LAKE_URL"))?,
-            files_root: optional("FLOWGATE_FILES_ROOT").map(Into::into),
-            memory_bytes: number("FLOWGATE_MEMORY_BYTES", 1 << 30)?,
+            lake_url: optional(names::LAKE_URL).ok_or(ConfigError::Missing(names::LAKE_URL))?,
+            files_root: optional(names::FILES_ROOT).map(Into::into),
+            memory_bytes: number(names::MEMORY_MIB, DEFAULT_MEMORY_MIB)? as usize * 1024 * 1024,
             scratch: optional("FLOWGATE_SCRATCH").map_or_else(|| env::temp_dir().join("flowgate"), Into::into),
-            concurrent_runs: number("FLOWGATE_CONCURRENT_RUNS", 2)?,
-            http_allowed_hosts: hosts("FLOWGATE_HTTP_ALLOWED_HOSTS")?,
+            concurrent_runs: number(names::CONCURRENT_RUNS, DEFAULT_RUNS)? as usize,
+            http_allowed_hosts: hosts(names::HTTP_ALLOWED_HOSTS)?,
             ecs_agent_uri: optional("ECS_AGENT_URI"),
         })
     }
@@ -224,6 +266,21 @@ impl WorkerConfig {
 
 /// `FLOWGATE_LOG`: what is logged, such as `info` or `shared=debug,warn`; `default` where it is not set.
 pub fn log_filter(default: &str) -> tracing_subscriber::EnvFilter {
-    let text = optional("FLOWGATE_LOG").unwrap_or_else(|| default.to_owned());
+    let text = optional(names::LOG).unwrap_or_else(|| default.to_owned());
     tracing_subscriber::EnvFilter::try_new(&text).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_wanted_for_as_many_messages_as_it_has_runs() {
+        let wanted = |runs, messages| {
+            ScalingConfig { cluster: String::new(), service: String::new(), max: 4, runs }.wanted(messages)
+        };
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|messages| wanted(2, messages)), [0, 1, 1, 2, 2, 3]);
+        assert_eq!([1, 4, 5, 17, u32::MAX].map(|messages| wanted(4, messages)), [1, 1, 2, 4, 4]);
+        assert_eq!([1, 3, 9].map(|messages| wanted(1, messages)), [1, 3, 4]);
+    }
 }

@@ -61,9 +61,11 @@ pub struct Queue {
     ticks_url: String,
 }
 
-/// The end of a try to which no answer comes.
-fn within(time: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().operation_attempt_timeout(time).build()
+/// The end of a try to which no answer comes, and of all tries where that is given.
+fn within(time: Duration, longest: Option<Duration>) -> TimeoutConfig {
+    let mut timeouts = TimeoutConfig::builder().operation_attempt_timeout(time);
+    timeouts.set_operation_timeout(longest);
+    timeouts.build()
 }
 
 /// The end of all tries together.
@@ -78,8 +80,15 @@ fn away<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
 impl Queue {
     /// Queues at these addresses.
     pub fn new(client: Client, runs_url: impl Into<String>, ticks_url: impl Into<String>) -> Self {
-        let client = Client::from_conf(client.config().to_builder().timeout_config(within(PATIENCE)).build());
+        let client = Client::from_conf(client.config().to_builder().timeout_config(within(PATIENCE, None)).build());
         Self { client, runs_url: runs_url.into(), ticks_url: ticks_url.into() }
+    }
+
+    /// The same, whose calls end after `longest` with all their attempts, where it is given.
+    #[must_use]
+    pub fn within(self, longest: Option<Duration>) -> Self {
+        let config = self.client.config().to_builder().timeout_config(within(PATIENCE, longest));
+        Self { client: Client::from_conf(config.build()), ..self }
     }
 
     /// Sends a message to the workers, visible after `delay` (15 minutes at most).
@@ -162,7 +171,7 @@ impl Queue {
             .visibility_timeout(seconds(visibility))
             .message_system_attribute_names(Name::ApproximateReceiveCount)
             .customize()
-            .config_override(Config::builder().timeout_config(within(wait + PATIENCE)))
+            .config_override(Config::builder().timeout_config(within(wait + PATIENCE, None)))
             .send()
             .await
             .map_err(away)?;

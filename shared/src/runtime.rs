@@ -7,6 +7,7 @@ use lambda_http::Error;
 use serde_json::Value;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs `main` to its end on one thread, which is all that a small function has.
 pub fn start<F: Future<Output = Result<(), Error>>>(main: F) -> ExitCode {
@@ -42,18 +43,21 @@ pub fn start_with<F: Future<Output = Result<(), Error>>>(mut threads: tokio::run
     }
 }
 
-/// What the environment describes.
+/// What the environment describes. A call to the table or to a queue ends after `longest_call` with all its attempts, where
+/// that is given.
 ///
 /// # Errors
 /// Where the environment lacks something that all need.
-pub async fn services() -> Result<Arc<Services>, Error> {
+pub async fn services(longest_call: Option<Duration>) -> Result<Arc<Services>, Error> {
     let config = Config::from_env()?;
     let sdk = aws::config().await?;
     Ok(Arc::new(Services {
         clock: clock()?,
         store: Store::new(aws_sdk_dynamodb::Client::new(&sdk), &config.table, config.shards)
-            .with_lease(config.lease_seconds),
-        queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), &config.runs_queue_url, &config.ticks_queue_url),
+            .with_lease(config.lease_seconds)
+            .within(longest_call),
+        queue: Queue::new(aws_sdk_sqs::Client::new(&sdk), &config.runs_queue_url, &config.ticks_queue_url)
+            .within(longest_call),
         verifier: Verifier::from_config(&config.tokens)?,
         cursors: Cursors::new(config.cursor_key.as_bytes()),
         sealer: match &config.secrets {
@@ -108,7 +112,7 @@ impl Trigger {
     /// Serves a trigger until the runtime ends the process.
     pub fn main(trigger: fn() -> Self) -> ExitCode {
         start(async move {
-            let services = services().await?;
+            let services = services(None).await?;
             let trigger = trigger();
             lambda_runtime::run(lambda_runtime::service_fn(move |event: lambda_runtime::LambdaEvent<Value>| {
                 let (trigger, services) = (trigger.clone(), Arc::clone(&services));

@@ -2,6 +2,7 @@
 
 pub mod binaries;
 pub mod named;
+pub mod recorded;
 pub mod s3;
 pub mod servers;
 pub mod stalled;

@@ -10,7 +10,6 @@ use python::Tools;
 use serde_yaml_ng::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 fn folders() -> BTreeSet<String> {
     fs::read_dir(root().join("functions"))
@@ -134,10 +133,9 @@ fn every_function_has_a_log_that_is_forgotten_in_time() {
 
 #[test]
 fn nobody_may_more_than_it_needs() {
-    let worker = template("infra/worker.yaml")["Resources"]["TaskRole"]["Properties"]["Policies"].clone();
-    let all = lambdas().into_iter().map(|f| (f.resource, statements(&f.properties["Policies"])));
-    for (who, statements) in all.chain([("the worker's task".to_owned(), statements(&worker))]) {
-        for (actions, resources) in statements {
+    for function in functions() {
+        let who = &function.resource;
+        for (actions, resources) in statements(&function.policies) {
             assert!(!actions.is_empty() && !resources.is_empty(), "{who} has an empty statement");
             for action in actions {
                 assert!(!action.contains('*') && action != "dynamodb:Scan", "{who} may {action}");
@@ -166,32 +164,101 @@ fn only_the_worker_opens_secrets_and_only_connectors_seal_them() {
 }
 
 #[test]
-fn who_sends_messages_may_send_them() {
+fn nobody_has_what_sam_would_add_for_queues_and_networks() {
+    let template = template("template.yaml");
     for function in lambdas() {
-        let folder = root().join("functions").join(&function.folder).join("src");
-        if function.folder == "worker" {
+        let polls = entries(&function.properties["Events"]).iter().any(|(_, event)| event["Type"] == "SQS");
+        if !polls && function.properties["VpcConfig"].is_null() {
             continue;
         }
-        let code: String = sources(&folder).iter().map(|p| fs::read_to_string(p).expect("readable")).collect();
-        let code = code.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-        let sends = ["queue.send", "launch::launch(", "launch::send(", "outbox.put("];
-        if sends.iter().any(|call| code.contains(call)) {
-            assert!(actions(&function).contains("sqs:SendMessage"), "{} sends", function.binary);
+        // Without a role of its own it gets AWS's policies, which hold for every queue and network of the account.
+        let role = function.properties["Role"].as_str().and_then(|role| role.strip_suffix(".Arn"));
+        let role = role.unwrap_or_else(|| panic!("{} has no role of its own", function.resource));
+        let managed = texts(&template["Resources"][role]["Properties"]["ManagedPolicyArns"]).join(" ");
+        assert!(managed.contains("AWSLambdaBasicExecutionRole"), "{role} may not log: {managed}");
+        assert!(!managed.contains("SQS"), "{role}: {managed}");
+    }
+}
+
+#[test]
+fn what_answers_no_caller_gets_no_secret_of_callers() {
+    for function in lambdas() {
+        let variables = &function.properties["Environment"]["Variables"];
+        let routed = entries(&function.properties["Events"]).iter().any(|(_, event)| event["Type"] == "HttpApi");
+        for name in ["FLOWGATE_JWT_SECRET", "FLOWGATE_JWT_ALGORITHMS", "FLOWGATE_CURSOR_KEY"] {
+            // Globals set them, and a function that does without says so.
+            let expected = if routed { &Value::Null } else { &Value::from("") };
+            assert_eq!(&variables[name], expected, "{}: {name}", function.resource);
         }
     }
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = vec![];
-    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
-        }
+/// The environment of the worker's task.
+fn task_environment() -> BTreeMap<String, Value> {
+    let worker = template("infra/worker.yaml");
+    let container = &worker["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0];
+    let set = container["Environment"].as_sequence().cloned().unwrap_or_default();
+    set.into_iter().filter_map(|v| Some((v["Name"].as_str()?.to_owned(), v["Value"].clone()))).collect()
+}
+
+/// The variables of a function, its own and those of all.
+fn environment(function: &deployed::Function) -> BTreeSet<String> {
+    if function.properties.is_null() {
+        return task_environment().into_keys().collect();
     }
-    found
+    let all = template("template.yaml")["Globals"]["Function"].clone();
+    let both = [&all, &function.properties].map(|of| entries(&of["Environment"]["Variables"]));
+    both.into_iter().flatten().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn every_variable_that_is_read_is_set_where_it_is_needed() {
+    // What the local stack and its command line have for themselves, and what is right as it is where nothing is set.
+    let others = [
+        "FLOWGATE_DATA_DIR",
+        "FLOWGATE_LISTEN",
+        "FLOWGATE_GRACE",
+        "FLOWGATE_LOCAL_FS",
+        "FLOWGATE_FILES_ROOT",
+        "FLOWGATE_SECRETS_KEY_FILE",
+        "FLOWGATE_SCRATCH",
+        "FLOWGATE_LEASE_SECONDS",
+        "FLOWGATE_CLOCK_OFFSET_SECONDS",
+        "FLOWGATE_LOG",
+    ];
+    let config = read("shared/src/config.rs");
+    let read: BTreeSet<&str> = config.split('"').filter(|text| text.starts_with("FLOWGATE_")).collect();
+    let set: BTreeSet<String> = functions().iter().flat_map(environment).collect();
+    for name in &read {
+        assert_ne!(set.contains(*name), others.contains(name), "{name} is read; is it set in template.yaml?");
+    }
+    let every = ["FLOWGATE_TABLE", "FLOWGATE_RUNS_QUEUE_URL", "FLOWGATE_SHARDS"];
+    let engine = ["FLOWGATE_LAKE_URL", "FLOWGATE_KMS_KEY_ID", "FLOWGATE_HTTP_ALLOWED_HOSTS"];
+    for function in functions() {
+        let mut needed = every.to_vec();
+        match function.binary.as_str() {
+            "worker" => {
+                needed.extend(engine);
+                needed.extend(["FLOWGATE_CONCURRENT_RUNS", "FLOWGATE_MEMORY_MIB"]);
+            }
+            "on_schedule" => needed.extend([
+                "FLOWGATE_TICKS_QUEUE_URL",
+                "FLOWGATE_WORKER_CLUSTER",
+                "FLOWGATE_WORKER_SERVICE",
+                "FLOWGATE_WORKER_MAX",
+                "FLOWGATE_CONCURRENT_RUNS",
+            ]),
+            "on_dead_letter" => {}
+            other => {
+                needed.extend(config.split('"').filter(|text| text.starts_with("FLOWGATE_JW")));
+                needed.extend(["FLOWGATE_CURSOR_KEY", "FLOWGATE_TENANT_CLAIM", "FLOWGATE_ROLE_CLAIM"]);
+                needed.extend(engine.into_iter().filter(|_| other == "worker_http"));
+            }
+        }
+        let has = environment(&function);
+        let missing: Vec<_> = needed.into_iter().filter(|name| !has.contains(*name)).collect();
+        assert!(missing.is_empty(), "{} reads {missing:?}, which nobody sets for it", function.resource);
+    }
 }
 
 #[test]
@@ -203,10 +270,7 @@ fn every_variable_that_is_set_is_one_that_is_read() {
     for function in lambdas() {
         set.extend(entries(&function.properties["Environment"]["Variables"]).into_iter().map(|(name, _)| name));
     }
-    let worker = template("infra/worker.yaml");
-    let container = &worker["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0];
-    let task = container["Environment"].as_sequence().cloned().unwrap_or_default();
-    set.extend(task.iter().filter_map(|v| Some(v["Name"].as_str()?.to_owned())));
+    set.extend(task_environment().into_keys());
     assert!(set.contains("FLOWGATE_TABLE") && set.contains("FLOWGATE_LAKE_URL"), "{set:?}");
     for name in &set {
         assert!(config.contains(&format!("\"{name}\"")), "{name} is set, but shared/src/config.rs does not read it");
@@ -270,12 +334,135 @@ fn all_count_the_same_shards_and_all_shards_are_worked_at_once() {
     let own = &template["Globals"]["Function"]["Environment"]["Variables"]["FLOWGATE_SHARDS"];
     assert_eq!(texts(own), ["Shards"]);
     assert_eq!(template["Parameters"]["Shards"]["Default"].as_u64(), Some(shared::config::DEFAULT_SHARDS.into()));
-    let worker = self::template("infra/worker.yaml");
-    let task = &worker["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]["Environment"];
-    let shards = task.as_sequence().into_iter().flatten().find(|v| v["Name"] == "FLOWGATE_SHARDS");
-    assert_eq!(shards.map(|v| texts(&v["Value"])), Some(vec!["Shards".to_owned()]));
+    assert_eq!(texts(&task_environment()["FLOWGATE_SHARDS"]), ["Shards"]);
     let shard = &template["Resources"]["OnSchedule"]["Properties"]["Events"]["Shard"]["Properties"];
     assert_eq!(texts(&shard["ScalingConfig"]["MaximumConcurrency"]), ["Shards"]);
+}
+
+#[test]
+fn workers_come_from_none_and_go_without_harm() {
+    let (main, worker) = (template("template.yaml"), template("infra/worker.yaml"));
+    let resources = &worker["Resources"];
+    assert_eq!(resources["Service"]["Properties"]["DesiredCount"], 0);
+    let stop = resources["Task"]["Properties"]["ContainerDefinitions"][0]["StopTimeout"].as_u64().expect("seconds");
+    // ECS takes 120 s at most.
+    assert!((worker::start::GRACE.as_secs() + 1..=120).contains(&stop), "a task is killed after {stop} s");
+    let may = functions().into_iter().map(|f| (f.binary.clone(), actions(&f))).collect::<BTreeMap<_, _>>();
+    assert!(may["worker"].contains("ecs:UpdateTaskProtection"), "a task with a run in it must be able to say so");
+    for action in ["ecs:UpdateService", "sqs:GetQueueAttributes"] {
+        assert!(may["on_schedule"].contains(action), "what scales the service may not {action}");
+    }
+    // Both count the same runs a task.
+    let scaled = &main["Resources"]["OnSchedule"]["Properties"]["Environment"]["Variables"]["FLOWGATE_CONCURRENT_RUNS"];
+    let parameters = &main["Resources"]["Worker"]["Properties"]["Parameters"];
+    assert_eq!((scaled, &parameters["Runs"]), (&Value::from("WorkerRuns"), &Value::from("WorkerRuns")));
+    assert_eq!(task_environment()["FLOWGATE_CONCURRENT_RUNS"], "Runs");
+}
+
+#[test]
+fn a_worker_reaches_any_port_and_nobody_reaches_it() {
+    let worker = template("infra/worker.yaml");
+    let group = &worker["Resources"]["SecurityGroup"]["Properties"];
+    assert!(group["SecurityGroupIngress"].is_null());
+    let out = &group["SecurityGroupEgress"];
+    assert_eq!(out.as_sequence().map(Vec::len), Some(1));
+    // PostgreSQL, MySQL, and buckets and APIs where they are.
+    let ports = [&out[0]["FromPort"], &out[0]["ToPort"]].map(Value::as_u64);
+    assert_eq!((out[0]["IpProtocol"].as_str(), ports), (Some("tcp"), [Some(0), Some(65_535)]));
+    let service = &worker["Resources"]["Service"]["Properties"]["NetworkConfiguration"]["AwsvpcConfiguration"];
+    assert_eq!(
+        texts(&service["SecurityGroups"]),
+        ["HasMoreSecurityGroups", ",", "${SecurityGroup},${MoreSecurityGroupIds}", "SecurityGroup"]
+    );
+}
+
+#[test]
+fn what_tests_a_connector_stands_where_runs_reach_it() {
+    let main = template("template.yaml");
+    assert_eq!(texts(&main["Conditions"]["WorkersArePrivate"]), ["AssignPublicIp", "DISABLED"]);
+    let network = &main["Resources"]["WorkerHttp"]["Properties"]["VpcConfig"];
+    assert_eq!((&network[0], &network[2]), (&Value::from("WorkersArePrivate"), &Value::from("AWS::NoValue")));
+    assert_eq!(network[1]["SubnetIds"], "SubnetIds");
+    assert_eq!(texts(&network[1]["SecurityGroupIds"]), [",", "Worker.Outputs.SecurityGroupIds"]);
+    let managed = &main["Resources"]["WorkerHttpRole"]["Properties"]["ManagedPolicyArns"][0];
+    assert_eq!(managed[0], "WorkersArePrivate");
+    assert!(managed[1].as_str().is_some_and(|arn| arn.ends_with("/AWSLambdaVPCAccessExecutionRole")), "{managed:?}");
+}
+
+/// The GiB that Fargate gives beside so many CPU units.
+fn fargate(cpu: u64) -> Vec<u64> {
+    match cpu {
+        1024 => (2..=8).collect(),
+        2048 => (4..=16).collect(),
+        4096 => (8..=30).collect(),
+        8192 => (16..=60).step_by(4).collect(),
+        16_384 => (32..=120).step_by(8).collect(),
+        _ => vec![],
+    }
+}
+
+#[test]
+fn a_deployment_is_refused_before_it_begins_where_fargate_would_refuse_it() {
+    let main = template("template.yaml");
+    let numbers = |value: &Value| -> Vec<u64> {
+        let items = value.as_sequence().into_iter().flatten();
+        items.filter_map(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok())).collect()
+    };
+    let parameters = &main["Parameters"];
+    let allowed = numbers(&parameters["WorkerMemory"]["AllowedValues"]);
+    let mut taken = BTreeSet::new();
+    for cpu in numbers(&parameters["WorkerCpu"]["AllowedValues"]) {
+        let rules = entries(&main["Rules"]);
+        let rule = rules.iter().find(|(_, rule)| {
+            texts(&rule["RuleCondition"]) == ["WorkerCpu"] && numbers(&rule["RuleCondition"]) == [cpu]
+        });
+        let (_, rule) = rule.unwrap_or_else(|| panic!("no rule says what memory goes with {cpu} CPU units"));
+        let assertion = &rule["Assertions"][0]["Assert"];
+        assert_eq!(assertion[1], "WorkerMemory");
+        let memories = numbers(&assertion[0]);
+        let fit: Vec<u64> = allowed.iter().copied().filter(|memory| fargate(cpu).contains(&(memory / 1024))).collect();
+        assert_eq!(memories, fit, "WorkerMemory with a WorkerCpu of {cpu}");
+        taken.extend(memories);
+    }
+    assert!(taken.iter().eq(&allowed), "{allowed:?} can be chosen, {taken:?} has a WorkerCpu");
+    let default = |name: &str| parameters[name]["Default"].as_u64().expect("a number");
+    assert!(fargate(default("WorkerCpu")).contains(&(default("WorkerMemory") / 1024)));
+}
+
+#[test]
+fn the_runs_of_a_task_share_half_of_its_memory() {
+    let main = template("template.yaml");
+    let runs = main["Parameters"]["WorkerRuns"]["AllowedValues"].as_sequence().cloned().unwrap_or_default();
+    let memories = main["Parameters"]["WorkerMemory"]["AllowedValues"].as_sequence().cloned().unwrap_or_default();
+    for memory in memories.iter().filter_map(Value::as_u64) {
+        for runs in runs.iter().filter_map(Value::as_u64) {
+            let share = &main["Mappings"]["RunMemory"][memory.to_string().as_str()][runs.to_string().as_str()];
+            assert_eq!(share.as_u64(), Some(memory / 2 / runs), "{runs} runs in {memory} MiB");
+        }
+    }
+    let given = &main["Resources"]["Worker"]["Properties"]["Parameters"]["RunMemory"];
+    assert_eq!(texts(given), ["RunMemory", "WorkerMemory", "WorkerRuns"]);
+    assert_eq!(task_environment()["FLOWGATE_MEMORY_MIB"], "RunMemory");
+}
+
+#[test]
+fn a_function_lives_to_say_that_the_table_does_not_answer() {
+    let longest = shared::http::lambda::LONGEST_CALL.as_secs();
+    for function in lambdas().into_iter().filter(|f| f.folder != "worker") {
+        let timeout = function.properties["Timeout"].as_u64().unwrap_or_default();
+        if actions(&function).iter().any(|action| action.starts_with("dynamodb:")) {
+            assert!(timeout > longest + 1, "{} is ended after {timeout} s, a call after {longest} s", function.binary);
+        }
+    }
+}
+
+#[test]
+fn sam_builds_the_image_with_what_its_dockerfile_needs() {
+    let mounts = read("functions/worker/Dockerfile").contains("RUN --mount=");
+    let settings = read("samconfig.toml");
+    let build = settings.split("[default.build.parameters]").nth(1).expect("settings of the build");
+    let build = build.split("\n[").next().unwrap_or_default();
+    assert!(!mounts || build.contains("use_buildkit = true"), "Docker's classic builder knows no --mount: {build}");
 }
 
 #[test]

@@ -49,7 +49,13 @@ async fn handle(services: Arc<Services>, event: Value) -> Result<Value> {
 
 async fn tick(services: &Services) -> Result<Value> {
     let shards = services.store.all_shards().await?;
-    let mut handed_out = Ok(());
+    // Runs that wait want workers also where the shards cannot be handed out.
+    let (handed_out, scaled) = (hand_out(services, shards).await, scale(services).await);
+    handed_out.and(scaled)?;
+    Ok(json!({ "shards": shards }))
+}
+
+async fn hand_out(services: &Services, shards: u32) -> Result<()> {
     if services.config.ticks_queue_url.is_empty() {
         // What one shard meets keeps no other one waiting.
         for done in futures::future::join_all((0..shards).map(|shard| work(services, shard, LONGEST))).await {
@@ -57,11 +63,9 @@ async fn tick(services: &Services) -> Result<Value> {
         }
     } else {
         let bodies: Vec<String> = (0..shards).map(|shard| json!({ "shard": shard }).to_string()).collect();
-        handed_out = services.queue.send_ticks(&bodies).await;
+        services.queue.send_ticks(&bodies).await?;
     }
-    let scaled = scale(services).await;
-    handed_out.and(scaled)?;
-    Ok(json!({ "shards": shards }))
+    Ok(())
 }
 
 /// Works on one shard, and takes up nothing more of it after `longest`: what one pipeline or run meets is logged and never
@@ -131,10 +135,9 @@ fn is_too_late(until: Instant, shard: u32, what: &str) -> bool {
     late
 }
 
-/// As many workers as the queue has messages, waiting or being worked on.
+/// Lets the worker service follow the queue: its messages that wait or are being worked on.
 async fn scale(services: &Services) -> Result<()> {
     let Some(workers) = &services.workers else { return Ok(()) };
     let depth = services.queue.depth().await?;
-    let wanted = i32::try_from(depth.visible + depth.in_flight).unwrap_or(i32::MAX).min(workers.max());
-    workers.set(wanted).await
+    workers.follow(depth.visible.saturating_add(depth.in_flight)).await
 }

@@ -143,7 +143,7 @@ impl From<DataFusionError> for RunError {
         let kind = match error.find_root() {
             DataFusionError::ResourcesExhausted(why) => {
                 let message = format!(
-                    "the plan needs more memory than the worker may use: {why}; give it more (FLOWGATE_MEMORY_BYTES, or flowgate serve --memory), or let a run hold less at once (batchSize and parallelism in executionConfig)"
+                    "the plan needs more memory than the worker may use: {why}; give it more (FLOWGATE_MEMORY_MIB, or flowgate serve --memory), or let a run hold less at once (batchSize and parallelism in executionConfig)"
                 );
                 return Self::new(Kind::Resources, message);
             }

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// How long runs may go on after SIGTERM: the task definition gives 120 s, of which the last are kept for the end.
+pub const GRACE: Duration = Duration::from_secs(110);
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A worker as its environment describes it. Its scratch folder is emptied.
@@ -71,7 +74,7 @@ pub fn start<F: Future<Output = Result<(), BoxError>>>(main: F) -> ExitCode {
 /// # Errors
 /// Where the worker does not start.
 pub async fn poll() -> Result<(), BoxError> {
-    let services = shared::runtime::services().await?;
+    let services = shared::runtime::services(None).await?;
     let (worker, config) = from_env(services).await?;
     let shutdown = worker.shutdown.clone();
     tokio::spawn(async move {
@@ -86,7 +89,6 @@ pub async fn poll() -> Result<(), BoxError> {
         tracing::info!("asked to stop: no new runs are taken");
         shutdown.cancel();
     });
-    // The task definition gives 120 s, of which the last are kept for the end.
-    worker.poll(config.concurrent_runs, Duration::from_secs(110)).await;
+    worker.poll(config.concurrent_runs, GRACE).await;
     Ok(())
 }

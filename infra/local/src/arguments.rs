@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::config::{DEFAULT_LEASE_SECONDS, DEFAULT_MEMORY_MIB, DEFAULT_RUNS, names};
 use shared::hosts::AllowedHost;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct DataDir {
     /// The folder where everything is kept
-    #[arg(long, value_name = "DIR", env = "FLOWGATE_DATA_DIR", default_value = "flowgate-data")]
+    #[arg(long, value_name = "DIR", env = names::DATA_DIR, default_value = "flowgate-data")]
     pub data_dir: PathBuf,
 }
 
@@ -42,30 +43,30 @@ pub struct DataDir {
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// Where the API listens; port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS", env = "FLOWGATE_LISTEN", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDRESS", env = names::LISTEN, default_value = "127.0.0.1:3000")]
     pub listen: SocketAddr,
     #[command(flatten)]
     pub data: DataDir,
     /// The folder that local_fs connectors may read; the data folder where it is left out
-    #[arg(long, value_name = "DIR", env = "FLOWGATE_FILES_ROOT")]
+    #[arg(long, value_name = "DIR", env = names::FILES_ROOT)]
     pub files_root: Option<PathBuf>,
     /// Where the tables lie, such as s3://bucket/prefix, with the usual AWS variables; the data folder where it is left out
-    #[arg(long, value_name = "URL", env = "FLOWGATE_LAKE_URL")]
+    #[arg(long, value_name = "URL", env = names::LAKE_URL)]
     pub lake: Option<String>,
     /// A host, or host:port, that rest_api connectors may reach although its address is private, such as localhost:8080
-    #[arg(long, value_name = "HOST", env = "FLOWGATE_HTTP_ALLOWED_HOSTS", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", env = names::HTTP_ALLOWED_HOSTS, value_delimiter = ',')]
     pub allow_host: Vec<AllowedHost>,
     /// What one run may hold in memory before it spills to disk, in MiB
-    #[arg(long, value_name = "MIB", env = "FLOWGATE_MEMORY_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..))]
+    #[arg(long, value_name = "MIB", env = names::MEMORY_MIB, default_value_t = DEFAULT_MEMORY_MIB, value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: u32,
     /// How many runs are executed at once; 0 leaves them to workers of their own, and says how these are started
-    #[arg(long, value_name = "N", env = "FLOWGATE_CONCURRENT_RUNS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=64))]
+    #[arg(long, value_name = "N", env = names::CONCURRENT_RUNS, default_value_t = DEFAULT_RUNS, value_parser = clap::value_parser!(u32).range(0..=64))]
     pub concurrent_runs: u32,
     /// Seconds after which a run goes on elsewhere whose worker has died
-    #[arg(long, value_name = "SECONDS", env = "FLOWGATE_LEASE_SECONDS", default_value_t = shared::config::DEFAULT_LEASE_SECONDS, value_parser = clap::value_parser!(u32).range(2..=43_200))]
+    #[arg(long, value_name = "SECONDS", env = names::LEASE_SECONDS, default_value_t = DEFAULT_LEASE_SECONDS, value_parser = clap::value_parser!(u32).range(2..=43_200))]
     pub lease: u32,
     /// Seconds that Ctrl-C gives to running runs; one that is not finished then goes on after the next start
-    #[arg(long, value_name = "SECONDS", env = "FLOWGATE_GRACE", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", env = names::GRACE, default_value_t = 10)]
     pub grace: u64,
     #[command(flatten)]
     pub log: Log,
@@ -75,7 +76,7 @@ pub struct Serve {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Log {
     /// What is logged to standard error, such as info or worker=debug,warn
-    #[arg(long, value_name = "FILTER", env = "FLOWGATE_LOG")]
+    #[arg(long, value_name = "FILTER", env = names::LOG)]
     pub log: Option<String>,
 }
 
@@ -94,6 +95,9 @@ pub struct Token {
     /// Who it is for, which runs record as triggeredBy; the role's name where it is left out
     #[arg(long, value_name = "NAME")]
     pub sub: Option<String>,
+    /// The secret that a deployment signs with; that of the stack with this data folder where it is left out
+    #[arg(long, value_name = "SECRET", env = names::JWT_SECRET, hide_env_values = true)]
+    pub secret: Option<String>,
     #[command(flatten)]
     pub data: DataDir,
 }
@@ -102,7 +106,7 @@ pub struct Token {
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Keeps everything in this folder; a temporary one is used where it is left out
-    #[arg(long, value_name = "DIR", env = "FLOWGATE_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = names::DATA_DIR)]
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub log: Log,

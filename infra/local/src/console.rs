@@ -14,6 +14,11 @@ pub fn warn(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// How this program was called, for the commands that it tells people to type.
+pub fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "flowgate".to_owned())
+}
+
 /// Rows as a table with aligned columns; those whose values are all numbers stand to the right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let cell = |row: &[String], column: usize| row.get(column).cloned().unwrap_or_default();

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
@@ -124,7 +124,7 @@ async fn handle(
     // costs this one answer.
     let call = tokio::spawn(async move {
         let (key, function, params) = gateway.route(parts.method.as_str(), parts.uri.path());
-        let event = event(&parts, &body, peer, key, params);
+        let event = event(&parts, &body, peer, key, params, gateway.services.clock.now());
         match lambda_http::request::from_str(&event.to_string()) {
             Ok(event) => Ok(shared::http::lambda::serve(function, &gateway.services, event).await),
             Err(error) => Err(error),
@@ -174,8 +174,14 @@ fn message(status: StatusCode, text: &str) -> Response {
 }
 
 /// The event of an HTTP API, payload format 2.0.
-fn event(parts: &Parts, body: &Bytes, peer: SocketAddr, key: &str, params: Map<String, Value>) -> Value {
-    let now = Utc::now();
+fn event(
+    parts: &Parts,
+    body: &Bytes,
+    peer: SocketAddr,
+    key: &str,
+    params: Map<String, Value>,
+    now: DateTime<Utc>,
+) -> Value {
     let path = parts.uri.path();
     let host = host(parts);
     let mut event = json!({
@@ -278,8 +284,10 @@ mod tests {
         request.body(Body::empty()).unwrap().into_parts().0
     }
 
-    fn peer() -> SocketAddr {
-        "127.0.0.1:5000".parse().unwrap()
+    /// The event of a request that came at nine.
+    fn event(parts: &Parts, body: &[u8], key: &str, params: Map<String, Value>) -> Value {
+        let peer = "127.0.0.1:5000".parse().unwrap();
+        super::event(parts, &Bytes::copy_from_slice(body), peer, key, params, "2026-01-15T09:00:00Z".parse().unwrap())
     }
 
     #[test]
@@ -296,19 +304,20 @@ mod tests {
             ],
         );
         let params = json!({ "id": "a/b" }).as_object().cloned().unwrap();
-        let event = event(&parts, &Bytes::from_static(b"{}"), peer(), "POST /api/v1/pipelines/{id}/run", params);
+        let event = event(&parts, b"{}", "POST /api/v1/pipelines/{id}/run", params);
         assert_eq!(event["rawQueryString"], "x=1&x=2");
         assert_eq!(event["headers"]["x-a"], "1,2");
         assert_eq!(event["cookies"], json!(["a=1", "b=2"]));
         assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("{}"), &json!(false)));
         assert_eq!(event["requestContext"]["http"]["protocol"], "HTTP/1.1");
+        assert_eq!(event["requestContext"]["time"], "15/Jan/2026:09:00:00 +0000");
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
         assert_eq!(request.method(), "POST");
     }
 
     #[test]
     fn without_cookies_and_body_an_event_has_neither() {
-        let event = event(&parts("GET", "/", &[]), &Bytes::new(), peer(), "$default", Map::new());
+        let event = event(&parts("GET", "/", &[]), b"", "$default", Map::new());
         for absent in ["cookies", "body", "pathParameters"] {
             assert!(event.get(absent).is_none(), "{absent}");
         }
@@ -318,7 +327,7 @@ mod tests {
     #[test]
     fn a_host_that_is_none_does_no_harm() {
         for wrong in ["", "a b", "[::1", "h:port"] {
-            let event = event(&parts("GET", "/x", &[("Host", wrong)]), &Bytes::new(), peer(), "$default", Map::new());
+            let event = event(&parts("GET", "/x", &[("Host", wrong)]), b"", "$default", Map::new());
             assert_eq!(event["headers"]["host"], "localhost", "{wrong}");
             assert!(lambda_http::request::from_str(&event.to_string()).is_ok());
         }
@@ -326,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_text_is_encoded() {
-        let event = event(&parts("POST", "/", &[]), &Bytes::from_static(&[0xff]), peer(), "$default", Map::new());
+        let event = event(&parts("POST", "/", &[]), &[0xff], "$default", Map::new());
         assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("/w=="), &json!(true)));
     }
 

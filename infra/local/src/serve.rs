@@ -1,7 +1,7 @@
 //! `flowgate serve`: the stack until Ctrl-C.
 
 use crate::arguments::Serve;
-use crate::console::{say, warn};
+use crate::console::{program, say, warn};
 use crate::stack::{Options, Stack};
 use shared::error::BoxError;
 use shared::roles::Role;
@@ -18,6 +18,7 @@ const TENANT: &str = "default";
 /// Where it does not start.
 pub async fn run(arguments: Serve) -> Result<(), BoxError> {
     let started = Instant::now();
+    let stop = asked_to_stop()?;
     let listen = arguments.listen;
     let stack = Stack::start(Options {
         listen,
@@ -42,13 +43,15 @@ pub async fn run(arguments: Serve) -> Result<(), BoxError> {
     if arguments.concurrent_runs == 0 {
         show_workers(&stack);
     }
-    asked_to_stop().await?;
+    stop.await;
     say("\nStopping: no new requests are taken, running runs may finish. Ctrl-C again ends at once.");
-    tokio::spawn(async {
-        // Whatever happens to the second signal, the shutdown goes on.
-        let _ = asked_to_stop().await;
-        std::process::exit(130);
-    });
+    // Where nobody can listen for it, the shutdown goes on.
+    if let Ok(again) = asked_to_stop() {
+        tokio::spawn(async {
+            again.await;
+            std::process::exit(130);
+        });
+    }
     stack.shutdown().await;
     Ok(())
 }
@@ -64,7 +67,7 @@ Flowgate is ready after {} ms.
   data     {}
   files    {} (what local_fs connectors may read)
   tables   {}
-  token    editor of tenant {TENANT}, for 12 hours; `flowgate token --help` makes others
+  token    editor of tenant {TENANT}, for 12 hours; `{} token --help` says how to get others
 
 Type this next, in another terminal:
 
@@ -76,6 +79,7 @@ Ctrl-C stops it.",
         stack.folder().root().display(),
         stack.files_root().display(),
         tables(stack),
+        program(),
     ));
     Ok(())
 }
@@ -99,18 +103,24 @@ fn tables(stack: &Stack) -> String {
     folder.map_or_else(|| stack.lake().to_owned(), |path| path.display().to_string())
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn asked_to_stop() -> Result<(), BoxError> {
+/// Listens from now on for Ctrl-C and SIGTERM, and waits for one of them when it is awaited.
+///
+/// # Errors
+/// Where the system does not let it listen.
+pub(crate) fn asked_to_stop() -> Result<impl Future<Output = ()>, BoxError> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut term = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-            _ = term.recv() => {}
-        }
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }

@@ -16,7 +16,7 @@ use error::part;
 use serde_json::Value;
 use shared::aws::local_config;
 use shared::clock::Clock;
-use shared::config::{Config, DEFAULT_LEASE_SECONDS, DEFAULT_SHARDS, SecretsConfig, TokenConfig};
+use shared::config::{Config, DEFAULT_LEASE_SECONDS, SecretsConfig, TokenConfig};
 use shared::context::Services;
 use shared::error::BoxError;
 use shared::hosts::AllowedHost;
@@ -37,6 +37,8 @@ use worker::engine::job::{Lake, Settings};
 /// How a stack is started.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What is started; the `template.yaml` that this was built with where it is left out.
+    pub template: Option<Template>,
     /// Where the API listens; port 0 takes any free one.
     pub listen: SocketAddr,
     /// Where everything is kept.
@@ -67,6 +69,7 @@ impl Options {
     /// The defaults: any free port of this machine, schedules kept, 1 GiB a run.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
+            template: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: data_dir.into(),
             files_root: None,
@@ -115,7 +118,7 @@ impl Stack {
     /// # Errors
     /// Where the data folder is in use, the address is taken, or a part does not start.
     pub async fn start(options: Options) -> Result<Self, StackError> {
-        let template = Template::embedded()?;
+        let template = options.template.clone().map_or_else(Template::embedded, Ok)?;
         let folder = DataFolder::open(&options.data_dir)?;
         let lock = lock(&folder).await?;
         // The address comes first: whoever has it taken wants to know before anything else is written.
@@ -205,7 +208,8 @@ impl Stack {
 
     /// What a worker that is a process of its own must find in its environment to take runs of this stack.
     pub fn worker_environment(&self) -> Vec<(&'static str, String)> {
-        let config = &self.services.config;
+        let (config, settings) = (&self.services.config, &self.worker.settings);
+        let hosts: Vec<String> = settings.http_allowed_hosts.iter().map(ToString::to_string).collect();
         vec![
             ("AWS_REGION", "local".to_owned()),
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),
@@ -218,6 +222,9 @@ impl Stack {
             ("FLOWGATE_LAKE_URL", self.lake().to_owned()),
             ("FLOWGATE_FILES_ROOT", self.files_root.display().to_string()),
             ("FLOWGATE_LEASE_SECONDS", config.lease_seconds.to_string()),
+            ("FLOWGATE_SHARDS", config.shards.to_string()),
+            ("FLOWGATE_MEMORY_MIB", (settings.memory_bytes / (1024 * 1024)).max(1).to_string()),
+            ("FLOWGATE_HTTP_ALLOWED_HOSTS", hosts.join(",")),
         ]
     }
 
@@ -243,7 +250,8 @@ impl Stack {
     /// # Errors
     /// Where it cannot be signed, which is a defect.
     pub fn token(&self, role: Role, tenant: &str) -> Result<String, BoxError> {
-        let now = chrono::Utc::now().max(self.services.clock.now());
+        // A clock that stands in the past may be moved on, past the end of a token of its time.
+        let now = Clock::default().now().max(self.services.clock.now());
         let ttl = TimeDelta::hours(12);
         Ok(shared::token::issue(self.jwt_secret.as_bytes(), role.name(), tenant, role.name(), ttl, now)?)
     }
@@ -348,7 +356,7 @@ fn services(
         table: template.table.name.clone(),
         runs_queue_url: sqs.queue_url(&runs),
         ticks_queue_url: sqs.queue_url(&ticks),
-        shards: DEFAULT_SHARDS,
+        shards: template.shards,
         cursor_key: folder.cursor_key()?,
         tokens: TokenConfig {
             algorithms: vec!["HS256".to_owned()],

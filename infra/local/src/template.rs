@@ -3,10 +3,11 @@
 use crate::sqs::{QueueAttributes, SqsError};
 use serde_json::{Map, Value, json};
 use serde_yaml_ng as yaml;
+use shared::config::DEFAULT_SHARDS;
 use std::time::Duration;
 
-/// The template that is deployed, as it was when this was built.
-const TEMPLATE: &str = include_str!("../../../template.yaml");
+/// The text of the template that is deployed, as it was when this was built.
+pub const TEMPLATE: &str = include_str!("../../../template.yaml");
 
 /// Why the template cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub struct Template {
     pub table: Table,
     /// All queues.
     pub queues: Vec<Queue>,
+    /// Shards of the index of what is due, as `FLOWGATE_SHARDS` says.
+    pub shards: u32,
     /// Environment variables that name a resource, such as `FLOWGATE_TICKS_QUEUE_URL` and `TicksQueue`.
     variables: Vec<(String, String)>,
 }
@@ -108,9 +111,17 @@ impl Template {
     /// Where it is not YAML, or a resource lacks what is needed.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let document = plain(yaml::from_str(text)?);
-        let mut template =
-            Self { routes: vec![], triggers: vec![], table: Table::none(), queues: vec![], variables: vec![] };
-        template.read_variables(&document["Globals"]["Function"]);
+        let globals = &document["Globals"]["Function"];
+        let shards = number(&globals["Environment"]["Variables"]["FLOWGATE_SHARDS"], &document["Parameters"]);
+        let mut template = Self {
+            routes: vec![],
+            triggers: vec![],
+            table: Table::none(),
+            queues: vec![],
+            shards: shards.and_then(|shards| shards.try_into().ok()).unwrap_or(DEFAULT_SHARDS),
+            variables: vec![],
+        };
+        template.read_variables(globals);
         for (id, resource) in document["Resources"].as_object().into_iter().flatten() {
             let properties = &resource["Properties"];
             let read = match resource["Type"].as_str() {

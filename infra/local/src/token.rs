@@ -1,10 +1,9 @@
-//! `flowgate token`: a token for the API of the stack that has this data folder.
+//! `flowgate token`: a token for the API of the stack that has this data folder, or for a deployment.
 
 use crate::arguments::Token;
 use crate::console::{say, warn};
 use crate::data_folder::DataFolder;
-use chrono::Utc;
-use shared::clock::rfc3339;
+use shared::clock::{Clock, rfc3339};
 use shared::error::BoxError;
 use shared::roles::Role;
 
@@ -13,11 +12,13 @@ use shared::roles::Role;
 /// # Errors
 /// Where the data folder cannot be used.
 pub fn run(arguments: &Token) -> Result<(), BoxError> {
-    let folder = DataFolder::open(&arguments.data.data_dir)?;
-    let (role, now) = (Role::from(arguments.role).name(), Utc::now());
+    let secret = match arguments.secret.as_ref().filter(|secret| !secret.is_empty()) {
+        Some(secret) => secret.clone(),
+        None => DataFolder::open(&arguments.data.data_dir)?.jwt_secret()?,
+    };
+    let (role, now) = (Role::from(arguments.role).name(), Clock::default().now());
     let sub = arguments.sub.as_deref().unwrap_or(role);
-    let token =
-        shared::token::issue(folder.jwt_secret()?.as_bytes(), sub, &arguments.tenant, role, arguments.ttl, now)?;
+    let token = shared::token::issue(secret.as_bytes(), sub, &arguments.tenant, role, arguments.ttl, now)?;
     warn(format_args!("{role} of tenant {}, until {}:", arguments.tenant, rfc3339(now + arguments.ttl)));
     say(token);
     Ok(())

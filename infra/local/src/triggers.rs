@@ -101,13 +101,13 @@ impl Triggers {
     /// Calls a function at each multiple of `every`, and once at the start for what was due while nothing ran.
     async fn keep_time(self, every: Duration, trigger: Trigger) {
         loop {
-            let at = Utc::now();
+            let at = self.services.clock.now();
             if let Err(error) = trigger.call(&self.services, scheduled_event(trigger.name, at)).await {
                 tracing::error!(function = trigger.name, %error, "a scheduled call failed; the next one makes up for it");
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(until_next(every, Utc::now())) => {}
+                () = tokio::time::sleep(until_next(every, self.services.clock.now())) => {}
             }
         }
     }

@@ -7,11 +7,16 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, RequestExt};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a call to the table or to a queue may take in a function that answers requests: less than the 10 s after which
+/// the function is ended, and its caller told by API Gateway instead.
+pub const LONGEST_CALL: Duration = Duration::from_secs(8);
 
 /// Serves one function until the runtime ends the process.
 pub fn main(function: fn() -> Function) -> ExitCode {
     crate::runtime::start(async move {
-        let services = crate::runtime::services().await?;
+        let services = crate::runtime::services(Some(LONGEST_CALL)).await?;
         serve_runtime(function(), services).await
     })
 }

@@ -17,6 +17,7 @@
 //! | create_connector, create_schema | whether a name is free | condition on `T#<tenant>#NAME#<kind>`, `<name>` |
 //! | create_pipeline, update_pipeline | the schemas that targets name | BatchGetItem `T#<tenant>#NAME#SCHEMA`, `<name>` |
 //! | update_pipeline, delete_pipeline | what an earlier change has still to leave | GetItem `T#<tenant>#P#<pipeline>`, `REST` |
+//! | create_pipeline, update_pipeline, validate, preview | which names there are, where a target names none of them | Query `T#<tenant>#NAME#SCHEMA` |
 //! | delete_connector, delete_schema | who uses it | condition on its `users`; Query `T#<tenant>#USES#<id>` for the message |
 //! | every create | an answer that was given before | GetItem `T#<tenant>#IDEM#<caller>#<route>#<key>` |
 //! | on_schedule | how many shards the index has ever had | GetItem `SHARDS`, `SHARDS` |

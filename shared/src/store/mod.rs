@@ -138,6 +138,15 @@ impl Store {
         Self { client, table: table.into(), shards: shards.max(1), lease_seconds, due_page: tick::DUE_PAGE }
     }
 
+    /// The same, whose calls end after `longest` with all their attempts, where it is given.
+    #[must_use]
+    pub fn within(self, longest: Option<Duration>) -> Self {
+        let mut timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE);
+        timeouts.set_operation_timeout(longest);
+        let client = Client::from_conf(self.client.config().to_builder().timeout_config(timeouts.build()).build());
+        Self { client, ..self }
+    }
+
     /// The same, whose workers hold runs for `seconds` without a heartbeat.
     #[must_use]
     pub fn with_lease(self, seconds: u32) -> Self {
@@ -397,6 +406,7 @@ mod tests {
     use super::*;
     use aws_sdk_dynamodb::error::ErrorMetadata;
     use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+    use std::time::Instant;
 
     fn answered(code: &str, message: &str) -> Error {
         let said = ErrorMetadata::builder().code(code).message(message).build();
@@ -413,5 +423,18 @@ mod tests {
         assert!(matches!(answered("ValidationException", defect), Error::Internal(_)));
         assert!(matches!(answered("ThrottlingException", "Item size"), Error::Throttled));
         assert!(matches!(answered("InternalServerError", ""), Error::Unavailable { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_silent_table_is_given_up_in_time_to_say_so() {
+        // It takes connections, and says nothing ever.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
+        let store = Store::new(Client::new(&crate::aws::local_config(&endpoint)), "Table", 1);
+        let asked = Instant::now();
+        let key = Key { pk: "a".to_owned(), sk: "b".to_owned() };
+        let answer = store.within(Some(Duration::from_millis(200))).get::<serde_json::Value>(&key).await;
+        assert!(matches!(answer, Err(Error::Unavailable { .. })), "{answer:?}");
+        assert!(asked.elapsed() < PATIENCE, "it took {:?}, an attempt's time at least", asked.elapsed());
     }
 }

@@ -36,6 +36,8 @@ pub struct Function {
     pub binary: String,
     pub metadata: Value,
     pub properties: Value,
+    /// What it may do: its own policies, or those of the role that it names.
+    pub policies: Value,
 }
 
 pub fn functions() -> Vec<Function> {
@@ -50,6 +52,12 @@ pub fn functions() -> Vec<Function> {
             assert!(!is_function, "{name} does not say what it is built from");
             continue;
         };
+        let role = resource["Properties"]["Role"].as_str().and_then(|role| role.strip_suffix(".Arn"));
+        let holder = role.map_or(resource, |role| &template["Resources"][role]);
+        let policies = match is_function {
+            true => holder["Properties"]["Policies"].clone(),
+            false => self::template("infra/worker.yaml")["Resources"]["TaskRole"]["Properties"]["Policies"].clone(),
+        };
         let metadata = resource["Metadata"].clone();
         let binary = metadata["BuildProperties"]["Binary"].as_str().or(metadata["Binary"].as_str());
         found.push(Function {
@@ -61,6 +69,7 @@ pub fn functions() -> Vec<Function> {
             binary: binary.unwrap_or_else(|| panic!("{name} does not name its binary")).to_owned(),
             metadata,
             properties: if is_function { resource["Properties"].clone() } else { Value::Null },
+            policies,
         });
     }
     assert!(found.len() > 30, "only {} functions were found", found.len());
@@ -96,5 +105,5 @@ pub fn statements(policies: &Value) -> Vec<(Vec<String>, Vec<String>)> {
 }
 
 pub fn actions(function: &Function) -> BTreeSet<String> {
-    statements(&function.properties["Policies"]).into_iter().flat_map(|(actions, _)| actions).collect()
+    statements(&function.policies).into_iter().flat_map(|(actions, _)| actions).collect()
 }

@@ -1,17 +1,13 @@
 //! A function's real binary under AWS's Runtime Interface Emulator, with a note of all that it asks of AWS.
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tests::recorded::Recorder;
 use tokio::net::{TcpListener, TcpStream};
 
 /// How long the emulator may take to listen, and to end.
@@ -28,11 +24,8 @@ pub struct Function {
     url: String,
     emulator: Child,
     log: PathBuf,
-    asked: Vec<Asked>,
+    asked: Arc<Vec<Recorder>>,
 }
-
-/// What a function asked of one AWS service.
-type Asked = Arc<Mutex<BTreeSet<String>>>;
 
 impl Function {
     /// Starts `binary` with this environment; `services` are the endpoints of `DYNAMODB` and `SQS`.
@@ -46,10 +39,11 @@ impl Function {
         let name = binary.file_stem().and_then(|n| n.to_str()).expect("a binary has a name").to_owned();
         let (mut asked, mut endpoints) = (vec![], vec![]);
         for (service, endpoint) in services {
-            let notes = Asked::default();
-            endpoints.push((format!("AWS_ENDPOINT_URL_{service}"), record(endpoint.clone(), Arc::clone(&notes)).await));
-            asked.push(notes);
+            let recorder = Recorder::start(endpoint.clone()).await;
+            endpoints.push((format!("AWS_ENDPOINT_URL_{service}"), recorder.url().to_owned()));
+            asked.push(recorder);
         }
+        let asked = Arc::new(asked);
         let log = folder.join(format!("{name}.log"));
         // Another process may take a port between the look and the use.
         for _ in 0..5 {
@@ -70,7 +64,7 @@ impl Function {
                 .expect("the emulator starts");
             let url = format!("http://{outer}/2015-03-31/functions/function/invocations");
             let mut function =
-                Self { name: name.clone(), url, emulator: child, log: log.clone(), asked: asked.clone() };
+                Self { name: name.clone(), url, emulator: child, log: log.clone(), asked: Arc::clone(&asked) };
             if function.listens(outer).await {
                 return function;
             }
@@ -108,7 +102,7 @@ impl Function {
 
     /// The IAM actions that its calls so far needed.
     pub fn used(&self) -> BTreeSet<String> {
-        self.asked.iter().flat_map(|notes| notes.lock().expect("not poisoned").clone()).collect()
+        self.asked.iter().flat_map(Recorder::actions).collect()
     }
 }
 
@@ -131,63 +125,4 @@ impl Drop for Function {
 async fn free_port() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     listener.local_addr().expect("an address")
-}
-
-/// A server that hands all on to `endpoint` and notes the IAM actions; answers its own address.
-async fn record(endpoint: String, notes: Asked) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let state = Arc::new((endpoint, notes, reqwest::Client::new()));
-    let router = Router::new().fallback(hand_on).with_state(state);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}")
-}
-
-type Recorder = Arc<(String, Asked, reqwest::Client)>;
-
-async fn hand_on(State(recorder): State<Recorder>, headers: HeaderMap, body: Bytes) -> Response {
-    let (endpoint, notes, client) = &*recorder;
-    let target = headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
-    notes.lock().expect("not poisoned").extend(needed(&target, &body));
-    let mut request = client.post(endpoint).body(body);
-    for (name, value) in headers.iter().filter(|(name, _)| *name != "host" && *name != "content-length") {
-        request = request.header(name, value);
-    }
-    match request.send().await {
-        Ok(answer) => {
-            let status = answer.status();
-            let headers = answer.headers().clone();
-            let mut response = (status, answer.bytes().await.unwrap_or_default()).into_response();
-            for (name, value) in
-                headers.iter().filter(|(name, _)| *name != "content-length" && *name != "transfer-encoding")
-            {
-                response.headers_mut().insert(name, value.clone());
-            }
-            response
-        }
-        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
-    }
-}
-
-/// The IAM actions that a call needs; a transaction needs those of its parts.
-fn needed(target: &str, body: &[u8]) -> Vec<String> {
-    let (service, call) = target.split_once('.').unwrap_or(("", target));
-    let prefix = if service.starts_with("DynamoDB") { "dynamodb" } else { "sqs" };
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let parts = |list: &str| -> Vec<String> {
-        let items = body[list].as_array().into_iter().flatten();
-        items.filter_map(Value::as_object).flat_map(|item| item.keys().cloned().collect::<Vec<_>>()).collect()
-    };
-    match call {
-        "TransactWriteItems" => parts("TransactItems")
-            .into_iter()
-            .map(|part| match part.as_str() {
-                "ConditionCheck" => "dynamodb:ConditionCheckItem".to_owned(),
-                write => format!("dynamodb:{write}Item"),
-            })
-            .collect(),
-        "TransactGetItems" => vec!["dynamodb:GetItem".to_owned()],
-        "SendMessageBatch" => vec!["sqs:SendMessage".to_owned()],
-        other => vec![format!("{prefix}:{other}")],
-    }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy)]
 pub struct Often {
     pub truncates: usize,
+    pub refusals: usize,
     pub increments: usize,
     pub widenings: usize,
     pub retries: usize,
@@ -35,6 +36,7 @@ pub async fn play(storm: &Arc<Storm>, often: Often) -> Vec<String> {
     let mut tasks = tokio::task::JoinSet::new();
     let episode = |name: &'static str| Episode { storm: Arc::clone(storm), name, wrong: Vec::new() };
     tasks.spawn(counted(Arc::clone(storm), episode("truncate").truncates(often.truncates)));
+    tasks.spawn(counted(Arc::clone(storm), episode("refused").is_refused(often.refusals)));
     tasks.spawn(counted(Arc::clone(storm), episode("incremental").increments(often.increments)));
     tasks.spawn(counted(Arc::clone(storm), episode("widening").widens(often.widenings)));
     tasks.spawn(counted(Arc::clone(storm), episode("retry").retries(often.retries)));
@@ -75,7 +77,7 @@ fn is_weather(run: &Run) -> bool {
     let error = run.error.as_ref().map(|error| (error.0.code.as_str(), error.0.retryable));
     match error {
         Some(("TARGET_UNAVAILABLE" | "SOURCE_UNAVAILABLE" | "INTERNAL", true)) => run.failures + 1 == run.max_attempts,
-        Some(("DELIVERED_TOO_OFTEN", false)) => run.lost_attempts() > MOST_LOST,
+        Some(("DELIVERED_TOO_OFTEN", false)) => run.lost_attempts() >= MOST_LOST,
         _ => false,
     }
 }
@@ -194,6 +196,70 @@ impl Episode {
             self.has(&schema, &holds, &format!("after {id}")).await;
         }
         self
+    }
+
+    /// Another tool lets a table only grow, which a run that replaces it learns at its commit: it has to be settled. Every
+    /// other one writes a table before, which keeps its rows.
+    async fn is_refused(mut self, steps: usize) -> Self {
+        let kept = json!({"execution": {"errorHandling": {"onError": "deadLetter"}}});
+        let truncate = json!({"loadMode": "truncate"});
+        let (refusing, alone) = self.define("only_grows", "${part}.csv", truncate, kept.clone()).await;
+        let both = json!({
+            "nodes": [
+                {"id": "s", "nodeType": "source", "config": {"path": "${part}.csv"}},
+                {"id": "t", "nodeType": "target", "config": {}},
+                {"id": "u", "nodeType": "target", "config": {"table": "only_grows", "loadMode": "truncate"}},
+            ],
+            "edges": [{"source": "s", "target": "t"}, {"source": "s", "target": "u"}],
+            "execution": kept["execution"],
+        });
+        let (taking, beside) = self.define("grows", "${part}.csv", json!({}), both).await;
+        let text = |number| source(number, 0, 5) + &format!("{number},five,does not fit\n");
+        let (mut taken, mut holds) = (Vec::new(), Vec::new());
+        while holds.is_empty() {
+            let number = self.source(text);
+            let id = self.start(&alone, number, "").await;
+            let Some(run) = self.end(&alone, &id).await else { return self };
+            if self.came_through(&run) {
+                holds = (0..5).map(|n| (number, n)).collect();
+            }
+        }
+        self.only_grows(&refusing);
+        for step in 0..steps {
+            let (number, is_beside) = (self.source(text), step % 2 == 1);
+            let pipeline = if is_beside { &beside } else { &alone };
+            let id = self.start(pipeline, number, "").await;
+            let Some(run) = self.end(pipeline, &id).await else { break };
+            let said = run.error.as_ref().map(|error| (error.0.code.as_str(), error.0.message.as_str()));
+            let (code, message) = said.unwrap_or_default();
+            let partly = message.contains("are in the table of \"grows\" and not in that of \"only_grows\"");
+            if run.status != RunStatus::Failed || (code == "TARGET_ERROR" && partly != is_beside) {
+                self.wrong.push(format!("{id}, which is refused, is {:?}: {said:?}", run.status));
+            }
+            if partly {
+                taken.extend((0..5).map(|n| (number, n)));
+            }
+            if run.committing {
+                self.note("runs that were settled");
+            }
+            self.has(&refusing, &holds, &format!("after {id}, which is refused")).await;
+            self.has(&taking, &taken, &format!("after {id}, which is refused at another table")).await;
+        }
+        self
+    }
+
+    /// Another tool says so in the log of a table.
+    fn only_grows(&self, schema: &str) {
+        let log = format!("lake/tables/acme/{schema}/_delta_log/");
+        let mut entries = self.storm.around.buckets.below(&log);
+        entries.retain(|(key, _)| key.ends_with(".json"));
+        let lines = entries.iter().flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
+        let actions = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        let mut table = actions.filter(|action| action["metaData"].is_object()).last().unwrap();
+        table["metaData"]["configuration"]["delta.appendOnly"] = json!("true");
+        let next = entries.len();
+        let entry = format!("{}\n{table}\n", json!({"commitInfo": {"operation": "SET TBLPROPERTIES"}}));
+        self.storm.around.buckets.put(&format!("{log}{next:020}.json"), entry);
     }
 
     /// Two runs at once read what has come since the last one.

@@ -35,7 +35,15 @@ fn form() -> (Form, u64) {
             at_once: 24,
             wanted: Wanted { kills: 22, stack_kills: 20, pauses: 20, others: 6, rare: 2, left_out: 0.0, one_in: 16 },
             patience: Duration::from_secs(300),
-            often: Often { truncates: 20, increments: 12, widenings: 60, retries: 10, timeouts: 12, deletions: 16 },
+            often: Often {
+                truncates: 20,
+                refusals: 40,
+                increments: 12,
+                widenings: 60,
+                retries: 10,
+                timeouts: 12,
+                deletions: 16,
+            },
             kills: (20, 20),
         }
     } else {
@@ -46,7 +54,15 @@ fn form() -> (Form, u64) {
             at_once: 12,
             wanted: Wanted { kills: 1, stack_kills: 1, pauses: 1, others: 1, rare: 1, left_out: 0.5, one_in: 3 },
             patience: Duration::from_secs(90),
-            often: Often { truncates: 2, increments: 2, widenings: 2, retries: 1, timeouts: 1, deletions: 2 },
+            often: Often {
+                truncates: 2,
+                refusals: 4,
+                increments: 2,
+                widenings: 2,
+                retries: 1,
+                timeouts: 1,
+                deletions: 2,
+            },
             kills: (1, 0),
         }
     };

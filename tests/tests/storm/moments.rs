@@ -296,8 +296,8 @@ impl Call {
 
 /// The first run that a text names.
 pub fn named(text: &str) -> Option<String> {
-    let id = text.get(text.find("run_")?..)?.get(..36)?;
-    id[4..].chars().all(|c| c.is_ascii_hexdigit()).then(|| id.to_owned())
+    let ids = text.match_indices("run_").filter_map(|(at, _)| text.get(at..at + 36));
+    ids.map(str::to_owned).find(|id| id[4..].chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 /// The run whose transaction an entry of a table's log carries, and its version.

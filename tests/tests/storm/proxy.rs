@@ -5,7 +5,7 @@ use crate::faults::{Fault, Faults};
 use crate::moments::{Call, Moment, Service, contains, named};
 use crate::processes::{LEASE, Stack, Worker, signal};
 use crate::room::Disk;
-use crate::verdict::{Doom, EPISODES, POISON};
+use crate::verdict::{EPISODES, POISON, is_doomed};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -56,8 +56,6 @@ pub struct Around {
     token: OnceLock<String>,
     /// The reports of ends that were sent.
     pub ends: Mutex<Vec<Ending>>,
-    /// The schemas of second targets.
-    pub seconds: OnceLock<HashSet<String>>,
     /// Sources whose rows never come.
     pub stalled: Mutex<HashSet<u64>>,
     /// A function dies here whose request it was.
@@ -106,7 +104,6 @@ impl Around {
             uploads: Mutex::default(),
             token: OnceLock::new(),
             ends: Mutex::default(),
-            seconds: OnceLock::new(),
             stalled: Mutex::default(),
             deaths: Notify::new(),
             client: reqwest::Client::new(),
@@ -144,26 +141,9 @@ impl Around {
 
     /// Whether this run is one whose commit to a database never comes through.
     pub fn dooms(&self, run: &str) -> bool {
-        let doomed = self.number(run).is_some_and(|number| Doom::of(number) == Some(Doom::First));
+        let doomed = self.number(run).is_some_and(is_doomed);
         if doomed {
-            self.faults.note(REFUSED);
-        }
-        doomed
-    }
-
-    /// Whether a request is the commit of such a run to a table of the lake.
-    fn is_doomed(&self, call: &Call) -> bool {
-        let doom = (call.before() == Some(Moment::Publishing)).then_some(()).and(call.run.as_deref());
-        let doomed = match doom.and_then(|run| self.number(run)).and_then(Doom::of) {
-            None => false,
-            Some(doom) => {
-                let is_second =
-                    call.key.split('/').any(|part| self.seconds.get().is_some_and(|all| all.contains(part)));
-                is_second == (doom == Doom::Second)
-            }
-        };
-        if doomed {
-            self.faults.note(REFUSED);
+            self.faults.note(CUT_OFF);
         }
         doomed
     }
@@ -400,9 +380,6 @@ impl Around {
         let Request { method, uri, headers, body } = &request;
         let call = Call::read(method, uri, headers, body);
         let sender = self.start_of(who);
-        if self.is_doomed(&call) {
-            return Some(of(bucket::error(StatusCode::FORBIDDEN, "AccessDenied")));
-        }
         match self.meets(who, &call, call.before()).await {
             Some(Next::Drop) => return None,
             Some(Next::Answer(answer)) => return Some(answer),
@@ -487,9 +464,9 @@ struct Taken {
     pipeline: String,
 }
 
-/// What is noted of functions that die before a message is sent, and of commits that never come through.
+/// What is noted of functions that die before a message is sent, and of commits to databases that never come through.
 pub const DIED: &str = "functions killed between a transaction and its message";
-pub const REFUSED: &str = "commits refused of runs that none may have";
+pub const CUT_OFF: &str = "commits to the database that were cut off each time";
 
 /// The end that a request reports.
 fn ending(call: &Call) -> Option<Ending> {

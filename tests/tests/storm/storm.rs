@@ -117,8 +117,6 @@ impl Storm {
         };
         let of = database.as_ref().map(|database| (database, port));
         let Defined { connector, tables, pipelines } = define(&api, form.tables, &source, of).await;
-        let seconds = tables.iter().filter_map(|table| table.second.clone()).collect();
-        assert!(around.seconds.set(seconds).is_ok());
         let (library, scratch) = (clock::library(&folder), folder.join("disk"));
         let mut workers = Vec::new();
         for index in 0..form.workers {

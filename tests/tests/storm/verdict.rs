@@ -1,7 +1,7 @@
 //! What must be so after a storm.
 
 use crate::moments::Moment;
-use crate::proxy::{DIED, Ending, REFUSED};
+use crate::proxy::{CUT_OFF, DIED, Ending};
 use crate::receipts;
 use crate::storm::{Storm, Table};
 use serde_json::Value;
@@ -59,27 +59,10 @@ impl Expected {
     }
 }
 
-/// The table that never takes a run's commit, whatever it tries: what it may have committed is settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doom {
-    First,
-    /// The second one; a run that has none is not doomed.
-    Second,
-}
-
-impl Doom {
-    pub fn of(number: u64) -> Option<Self> {
-        let fits = matches!(Expected::of(number), Expected::Rows { .. } | Expected::OneRejected { .. });
-        (fits && number < EPISODES && number % 29 == 2).then_some(if number.is_multiple_of(2) {
-            Self::First
-        } else {
-            Self::Second
-        })
-    }
-
-    fn of_run(number: u64, table: &Table) -> Option<Self> {
-        Self::of(number).filter(|doom| *doom == Self::First || table.second.is_some())
-    }
+/// Whether the database is cut off from this run whenever it commits: what it may have committed is settled in the end.
+pub fn is_doomed(number: u64) -> bool {
+    let fits = matches!(Expected::of(number), Expected::Rows { .. } | Expected::OneRejected { .. });
+    fits && number < EPISODES && number % 29 == 2
 }
 
 /// Of a hundred runs that nothing but the weather keeps from it, as many are done at least.
@@ -104,8 +87,9 @@ pub async fn judge(storm: &Arc<Storm>) -> Vec<String> {
     let mut wrong: Vec<String> = left.iter().map(|left| format!("a queue is not empty: {left}")).collect();
     wrong.extend(storm.wrong.lock().unwrap().drain(..));
     wrong.extend(storm.around.faults.shortfalls(storm.form.kills));
-    for what in [DIED, REFUSED] {
-        if storm.around.faults.noted(what) == 0 {
+    for what in [DIED, CUT_OFF] {
+        let needed = storm.database.is_some() || what != CUT_OFF;
+        if needed && storm.around.faults.noted(what) == 0 {
             wrong.push(format!("none of these happened: {what}"));
         }
     }
@@ -137,17 +121,17 @@ pub async fn judge(storm: &Arc<Storm>) -> Vec<String> {
             let now = storm.again(seen).await;
             // Whoever was told that it is final already may have made it so by a request whose answer was lost on its way.
             let cancelled = seen.cancelled.is_some() || storm.around.cancelled.lock().unwrap().contains(&seen.id);
-            let doom = Doom::of_run(*number, table);
+            let doomed = table.in_database && is_doomed(*number);
             if !cancelled
-                && doom.is_none()
+                && !doomed
                 && matches!(Expected::of(*number), Expected::Rows { .. } | Expected::OneRejected { .. })
             {
                 free += 1;
                 done += usize::from(is_done(&now));
             }
-            let faults = of_run(*number, seen, &now, cancelled, doom)
+            let faults = of_run(*number, seen, &now, cancelled, doomed)
                 .into_iter()
-                .chain(of_any(&now))
+                .chain(Some(&now).filter(|now| now.status.is_final()).into_iter().flat_map(of_any))
                 .chain(of_rows(*number, &now, table, &first, second.as_ref()))
                 .chain(match table.in_database {
                     true => None,
@@ -238,7 +222,7 @@ async fn rejected(storm: &Storm, schema: &str, wrong: &mut Vec<String>) -> HashM
     found
 }
 
-fn of_run(number: u64, seen: &Seen, now: &Run, cancelled: bool, doom: Option<Doom>) -> Vec<String> {
+fn of_run(number: u64, seen: &Seen, now: &Run, cancelled: bool, doomed: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let Some(last) = &seen.last else {
         return vec![format!("is not final: {:?}, attempt {}, {:?}", now.status, now.attempt, now.error)];
@@ -248,9 +232,9 @@ fn of_run(number: u64, seen: &Seen, now: &Run, cancelled: bool, doom: Option<Doo
     let counted = now.rows.unwrap_or_default();
     match (now.status, Expected::of(number)) {
         (RunStatus::Completed, Expected::Rows { rows })
-            if doom.is_none() && counted.failed == 0 && counted.rows_in == rows => {}
+            if !doomed && counted.failed == 0 && counted.rows_in == rows => {}
         (RunStatus::CompletedWithErrors, Expected::OneRejected { rows })
-            if doom.is_none() && counted.failed == 1 && counted.rows_in == rows + 1 => {}
+            if !doomed && counted.failed == 1 && counted.rows_in == rows + 1 => {}
         (RunStatus::Cancelled, _) if cancelled => {}
         (RunStatus::Failed, Expected::NoSource) if error == Some(("SOURCE_ERROR", false)) => {}
         (RunStatus::Failed, Expected::Poison) if error == Some(("DELIVERED_TOO_OFTEN", false)) => {}
@@ -369,10 +353,13 @@ fn ends(storm: &Storm, runs: &[Run], wrong: &mut Vec<String>) {
     println!("{by_stack} runs were ended by the stack itself");
 }
 
-/// The log of a table names each run once, and every file beside it.
+/// The log of a table names each run once, and every file beside it. Rejected rows are those of the attempt that is in: a later
+/// one puts its own in the place of those that an earlier one has left, whose files may be removed.
 fn log(storm: &Storm, schema: &str, wrong: &mut Vec<String>) {
     let prefix = format!("lake/tables/acme/{schema}/");
-    let (mut named, mut committed) = (HashSet::new(), HashMap::<String, usize>::new());
+    let is_rejected = schema.ends_with("_rejected");
+    let (mut named, mut needed) = (HashSet::new(), HashSet::new());
+    let mut committed = HashMap::<String, usize>::new();
     let all = storm.around.buckets.below(&prefix);
     for (key, bytes) in all.iter().filter(|(key, _)| key.contains("/_delta_log/") && key.ends_with(".json")) {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -382,13 +369,17 @@ fn log(storm: &Storm, schema: &str, wrong: &mut Vec<String>) {
             };
             if let Some(path) = action["add"]["path"].as_str() {
                 named.insert(path.to_owned());
+                needed.insert(path.to_owned());
+            }
+            if let Some(path) = action["remove"]["path"].as_str().filter(|_| is_rejected) {
+                needed.remove(path);
             }
             if action["txn"]["version"] == 1 {
                 *committed.entry(action["txn"]["appId"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
             }
         }
     }
-    for (run, count) in committed.iter().filter(|(_, count)| **count > 1) {
+    for (run, count) in committed.iter().filter(|(_, count)| **count > 1 && !is_rejected) {
         wrong.push(format!("{run} is in the log of {schema} {count} times"));
     }
     let there: HashSet<&str> = all
@@ -401,7 +392,7 @@ fn log(storm: &Storm, schema: &str, wrong: &mut Vec<String>) {
     for left in left {
         wrong.push(format!("{schema}: nobody took {left}"));
     }
-    for missing in named.iter().filter(|path| !there.contains(path.as_str())) {
+    for missing in needed.iter().filter(|path| !there.contains(path.as_str())) {
         wrong.push(format!("{schema}: {missing} is gone although the log names it"));
     }
 }

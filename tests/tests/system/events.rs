@@ -1,5 +1,6 @@
 //! Every event of tests/events/ through the function that it is for, as `sam local invoke` would send it.
 
+use crate::watched::Watched;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::models::run::RunStatus;
@@ -71,6 +72,19 @@ async fn keep(world: &World, event: &str, tenant: &str) {
     if ["retry_run", "get_run_receipt"].contains(&event) {
         let now = Clock::default().now().into();
         assert!(store.end_run(&run, Ender::WhilePending, &End::cancelled(), now).await.unwrap());
+    }
+}
+
+/// Sends all of them, for what they ask of table and queues.
+pub(crate) async fn all(world: &World, watched: &mut Watched) {
+    for (name, expected) in EXPECTED {
+        keep(world, name, name).await;
+        let answer = watched.call(name, event(world, name, name)).await;
+        assert_eq!(answer["statusCode"], expected, "{name}: {answer:#}");
+    }
+    keep(world, "on_dead_letter", "acme").await;
+    for name in ["on_schedule", "on_dead_letter"] {
+        watched.call(name, event(world, name, "acme")).await;
     }
 }
 

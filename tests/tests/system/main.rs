@@ -5,8 +5,11 @@ mod api_source;
 mod attempts;
 mod connectors;
 mod databases;
+#[path = "../deployed/mod.rs"]
+mod deployed;
 mod events;
 mod fires;
+mod follows;
 mod growth;
 mod lake;
 mod lists;
@@ -19,17 +22,21 @@ mod processes;
 #[path = "../python/mod.rs"]
 mod python;
 mod readers;
+mod readme;
 mod receipts;
 mod references;
+mod rights;
 mod roles;
 mod runs;
 mod s3;
+mod scaling;
 mod schedules;
 mod stops;
 mod targets;
 mod ticks;
 mod types;
 mod validate;
+mod watched;
 
 use std::time::{Duration, Instant};
 use tests::DEADLINE;

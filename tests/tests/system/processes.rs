@@ -18,6 +18,8 @@ pub(crate) fn program() -> PathBuf {
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) url: String,
+    /// What it printed until it was ready.
+    pub(crate) said: Vec<String>,
 }
 
 impl Process {
@@ -36,17 +38,15 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = loop {
-            let line = lines.next().expect("the program says where it listens").unwrap();
-            if let Some(at) = line.find("http://127.0.0.1:") {
-                let rest = &line[at..];
-                break rest.split(|c: char| c.is_whitespace()).next().unwrap().to_owned();
-            }
-        };
+        let mut said = vec![];
+        while said.last().is_none_or(|line| line != "Ctrl-C stops it.") {
+            said.push(lines.next().expect("the program says where it listens").unwrap());
+        }
+        let url = said.iter().find_map(|line| line.trim().strip_prefix("API ")).unwrap();
+        let url = url.trim().trim_end_matches("/api/v1").to_owned();
         // What it prints later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let url = url.split("/api").next().unwrap().trim_end_matches('/').to_owned();
-        Self { child, url }
+        Self { child, url, said }
     }
 
     /// What Ctrl-C does, and what the process answers to it.
@@ -179,11 +179,13 @@ async fn what_is_kept_survives_and_a_second_stack_is_refused() {
 }
 
 #[test]
-fn the_demo_ends_well_and_shows_what_it_did() {
+fn a_demo_in_a_folder_stays_there_and_says_how_to_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(program()).args(["demo", "--data-dir"]).arg(folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{errors}");
-    assert!(said.contains("completed"), "{said}");
+    let lake = said.split("The Delta table lies in ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(Path::new(lake).join("_delta_log").is_dir(), "{said}");
+    assert!(said.contains(&format!("{} serve --data-dir", program().display())), "{said}");
 }

@@ -6,6 +6,7 @@ mod report;
 
 use crate::arguments::Demo;
 use crate::console::say;
+use crate::serve::asked_to_stop;
 use crate::stack::{Options, Stack};
 use api::Api;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,6 +21,9 @@ const TENANT: &str = "default";
 
 /// How long the run may take; it is done in a second or two.
 const LONGEST_RUN: Duration = Duration::from_secs(180);
+
+/// How long a run may go on after Ctrl-C; nobody will look at what it writes.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often the progress is asked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,6 +50,8 @@ struct Story {
 /// # Errors
 /// Where the stack does not start, or a step is not answered as it should be.
 pub async fn run(arguments: Demo) -> Result<(), BoxError> {
+    // Whoever ends it early should not find its folder in /tmp.
+    let stop = asked_to_stop()?;
     let temporary = match &arguments.data_dir {
         None => Some(tempfile::Builder::new().prefix("flowgate-demo-").tempdir()?),
         Some(_) => None,
@@ -56,9 +62,13 @@ pub async fn run(arguments: Demo) -> Result<(), BoxError> {
         (None, None) => return Err("there is no folder to work in".into()),
     };
     let started = Instant::now();
-    let stack = Stack::start(Options { scheduled: false, ..Options::new(&folder) }).await?;
+    let options = Options { scheduled: false, grace: GRACE, ..Options::new(&folder) };
+    let stack = Stack::start(options).await?;
     say(format_args!("Flowgate is ready after {} ms at {}.\n", started.elapsed().as_millis(), stack.url()));
-    let told = tell(&stack).await;
+    let told = tokio::select! {
+        told = tell(&stack) => told,
+        () = stop => Err("the demo was stopped before its end".into()),
+    };
     let result = told.map(|story| report::farewell(&story, stack.folder(), TENANT, temporary.is_none()));
     stack.shutdown().await;
     result

@@ -3,7 +3,7 @@
 use super::api::Api;
 use super::definitions::schema;
 use super::{Story, text};
-use crate::console::{count, say, table};
+use crate::console::{count, program, say, table};
 use crate::data_folder::DataFolder;
 use serde_json::Value;
 use shared::error::BoxError;
@@ -91,7 +91,7 @@ async fn result(api: &Api, id: &str) -> Result<(), BoxError> {
 pub fn farewell(story: &Story, folder: &DataFolder, tenant: &str, is_kept: bool) {
     let schema = text(&story.schema["id"]);
     let lake = folder.lake().join(tenant).join(schema);
-    let program = std::env::args().next().unwrap_or_else(|| "flowgate".to_owned());
+    let program = program();
     if !is_kept {
         say(format_args!("\nThe Delta table lay in {}, a temporary folder that is removed now.", lake.display()));
         say("To keep it, and to go on with it:\n");

@@ -1,0 +1,97 @@
+//! What is asked of an AWS service: a server that hands all on to it, and notes the IAM actions that it takes.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+
+/// A server before DynamoDB or SQS.
+pub struct Recorder {
+    url: String,
+    notes: Notes,
+}
+
+type Notes = Arc<Mutex<BTreeSet<String>>>;
+
+impl Recorder {
+    /// Stands before the service at `endpoint`.
+    pub async fn start(endpoint: String) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let notes = Notes::default();
+        let state = Arc::new((endpoint, Arc::clone(&notes), reqwest::Client::new()));
+        let router = Router::new().fallback(hand_on).with_state(state);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, notes }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The actions that the calls so far needed.
+    pub fn actions(&self) -> BTreeSet<String> {
+        self.notes.lock().expect("not poisoned").clone()
+    }
+
+    /// The same since they were last taken.
+    pub fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.notes.lock().expect("not poisoned"))
+    }
+}
+
+type Shared = Arc<(String, Notes, reqwest::Client)>;
+
+async fn hand_on(State(state): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let (endpoint, notes, client) = &*state;
+    let target = headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
+    notes.lock().expect("not poisoned").extend(needed(&target, &body));
+    let mut request = client.post(endpoint).body(body);
+    for (name, value) in headers.iter().filter(|(name, _)| *name != "host" && *name != "content-length") {
+        request = request.header(name, value);
+    }
+    match request.send().await {
+        Ok(answer) => {
+            let status = answer.status();
+            let headers = answer.headers().clone();
+            let mut response = (status, answer.bytes().await.unwrap_or_default()).into_response();
+            for (name, value) in
+                headers.iter().filter(|(name, _)| *name != "content-length" && *name != "transfer-encoding")
+            {
+                response.headers_mut().insert(name, value.clone());
+            }
+            response
+        }
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+/// The IAM actions that a call needs; a transaction needs those of its parts.
+fn needed(target: &str, body: &[u8]) -> Vec<String> {
+    let (service, call) = target.split_once('.').unwrap_or(("", target));
+    let prefix = if service.starts_with("DynamoDB") { "dynamodb" } else { "sqs" };
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let parts = |list: &str| -> Vec<String> {
+        let items = body[list].as_array().into_iter().flatten();
+        items.filter_map(Value::as_object).flat_map(|item| item.keys().cloned().collect::<Vec<_>>()).collect()
+    };
+    match call {
+        "TransactWriteItems" => parts("TransactItems")
+            .into_iter()
+            .map(|part| match part.as_str() {
+                "ConditionCheck" => "dynamodb:ConditionCheckItem".to_owned(),
+                write => format!("dynamodb:{write}Item"),
+            })
+            .collect(),
+        "TransactGetItems" => vec!["dynamodb:GetItem".to_owned()],
+        "SendMessageBatch" => vec!["sqs:SendMessage".to_owned()],
+        other => vec![format!("{prefix}:{other}")],
+    }
+}
