@@ -124,7 +124,7 @@ impl Server {
                 let sql: String = ["%", "localhost"]
                     .map(|host| {
                         format!(
-                            "CREATE USER `{name}`@`{host}` IDENTIFIED BY '{word}';\nGRANT ALL ON *.* TO `{name}`@`{host}`;\n"
+                            "CREATE USER `{name}`@`{host}` IDENTIFIED BY '{word}';\nGRANT ALL ON *.* TO `{name}`@`{host}` WITH GRANT OPTION;\n"
                         )
                     })
                     .concat();

@@ -57,7 +57,7 @@ async fn change(context: &Context, id: &str, input: &Input) -> Result<Option<Con
             return Err(missing);
         }
     };
-    let stored = Stored { kind: old.r#type, auth_method: old.auth_method };
+    let stored = Stored { kind: old.r#type, auth_method: old.auth_method, config: &old.config.0 };
     let (patch, mut faults) = check::connector::update(&input.body, stored);
     if patch.as_ref().is_some_and(|p| p.kind == Some(ConnectorType::LocalFs)) && !context.config.local_fs {
         faults.push(Fault::new("/type", "not_available", "local_fs is off in this deployment; use aws_s3"));

@@ -2,7 +2,7 @@
 
 use super::pipeline::field;
 use super::shape::{self, Mode};
-use super::{Body, api, files, pointer};
+use super::{Body, api, destination, files, pointer};
 use crate::Fault;
 use crate::models::connector::{
     AccessKey, AccountKey, ApiKey, AuthMethod, AwsS3Config, AzureBlobConfig, Bearer, ConnectorType, DatabaseConfig,
@@ -48,10 +48,11 @@ pub struct ConnectorPatch {
 }
 
 /// What is stored of the connector that is to be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stored<'a> {
     pub kind: ConnectorType,
     pub auth_method: AuthMethod,
+    pub config: &'a Map<String, Value>,
 }
 
 /// The shape of the bodies; `config` and `authConfig` are checked by type and method.
@@ -117,7 +118,7 @@ pub fn standalone_faults(body: &Body) -> Vec<Fault> {
 }
 
 /// Checks a change of the connector that is `stored`.
-pub fn update(body: &Body, stored: Stored) -> (Option<ConnectorPatch>, Vec<Fault>) {
+pub fn update(body: &Body, stored: Stored<'_>) -> (Option<ConnectorPatch>, Vec<Fault>) {
     let mut faults = body.faults();
     let value = &shape::without(body.value(), READ_ONLY);
     shape::check::<ConnectorBody>(value, "", Mode { partial: true, secret: false }, &mut faults);
@@ -135,6 +136,9 @@ pub fn update(body: &Body, stored: Stored) -> (Option<ConnectorPatch>, Vec<Fault
         _ => {}
     }
     let auth = check_auth(value, kind, method, Some(stored.auth_method), &mut faults);
+    if faults.is_empty() {
+        check_destination(value, kind, method, stored, &mut faults);
+    }
     if !faults.is_empty() {
         return (None, faults);
     }
@@ -147,6 +151,28 @@ pub fn update(body: &Body, stored: Stored) -> (Option<ConnectorPatch>, Vec<Fault
         auth,
     };
     (faults.is_empty().then_some(patch), faults)
+}
+
+/// A secret that is stored is sent where it was meant to go: a change that leads it elsewhere must bring it along.
+fn check_destination(
+    value: &Value,
+    kind: Option<ConnectorType>,
+    method: Option<AuthMethod>,
+    stored: Stored<'_>,
+    faults: &mut Vec<Fault>,
+) {
+    let brought = value.get("authConfig").is_some_and(|auth| !auth.is_null());
+    if brought || stored.auth_method == AuthMethod::None || method != Some(stored.auth_method) {
+        return;
+    }
+    let config = value.get("config").and_then(Value::as_object).unwrap_or(stored.config);
+    let moved = destination::moved((stored.kind, stored.config), (kind.unwrap_or(stored.kind), config));
+    if let Some(what) = moved {
+        let detail = format!(
+            "{what} changes, and with it where the stored secret would be sent or who could read it; give authConfig again"
+        );
+        faults.push(Fault::new("/authConfig", "required", detail));
+    }
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(value: &Value, key: &str) -> Option<T> {

@@ -10,6 +10,7 @@ pub mod connected;
 pub mod connector;
 mod cycle;
 mod defaults;
+mod destination;
 mod expression;
 mod files;
 mod formats;

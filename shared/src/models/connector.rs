@@ -71,7 +71,7 @@ pub struct AwsS3Config {
     #[schemars(length(max = 1024))]
     pub prefix: Option<String>,
     /// Such as `eu-central-1`; the worker's own where it is left out.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(regex(pattern = r"^[A-Za-z]{2}[A-Za-z0-9-]{1,30}$"))]
     pub region: Option<String>,
     /// For servers that speak S3, such as `http://127.0.0.1:9000`.
     #[schemars(length(min = 1, max = 2048), extend("format" = "http-url"))]
@@ -79,6 +79,17 @@ pub struct AwsS3Config {
     /// Guessed from the keys where it is left out.
     pub format: Option<FileFormat>,
     pub options: Option<FileOptions>,
+}
+
+impl AwsS3Config {
+    /// Whether the region is one, as far as its letters tell: it becomes a part of the host that requests go to.
+    pub fn has_plain_region(&self) -> bool {
+        self.region.as_deref().is_none_or(|region| {
+            (3..=32).contains(&region.len())
+                && region.bytes().take(2).all(|b| b.is_ascii_alphabetic())
+                && region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+    }
 }
 
 /// `config` of a `gcs` connector.
@@ -199,7 +210,8 @@ pub enum Pagination {
     /// One request answers all.
     #[default]
     None,
-    /// Pages are numbered; an empty one is the last.
+    /// Pages are numbered; an empty one is the last, or one that the API does not have (404) where it still has the page
+    /// before.
     #[serde(rename_all = "camelCase")]
     Page {
         /// The query parameter of the number; `page`.
@@ -208,19 +220,22 @@ pub enum Pagination {
         first_page: Option<u64>,
         /// The query parameter of the records a page; `per_page`, sent where `pageSize` is given.
         size_param: Option<String>,
-        /// Records a page; a page with fewer is the last.
+        /// Records a page. Behind a page with as many, one with fewer is the last; an API that never gives as many, since it
+        /// has a limit of its own, is asked until a page is empty.
         #[schemars(range(min = 1, max = 100_000))]
         page_size: Option<u64>,
     },
-    /// Pages begin at the number of a record; an empty one is the last.
+    /// Pages begin at the number of a record; an empty one is the last, or one that the API does not have (404) where it
+    /// still has the page before.
     #[serde(rename_all = "camelCase")]
     Offset {
         /// `offset`.
         offset_param: Option<String>,
         /// `limit`.
         limit_param: Option<String>,
-        /// Records a page. A page with fewer is the last; where it is left out, 100 are asked for, and only an empty page
-        /// is the last.
+        /// Records a page. Behind a page with as many, one with fewer is the last; an API that never gives as many, since it
+        /// has a limit of its own, is asked until a page is empty. Where it is left out, 100 are asked for, and only an empty
+        /// page is the last.
         #[schemars(range(min = 1, max = 100_000))]
         page_size: Option<u64>,
     },

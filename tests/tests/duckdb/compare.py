@@ -44,8 +44,8 @@ class Case:
         self.world, self.name, self.graph, self.sources = world, name, graph, sources or graph.sources
         self.nodes, self.edges, self.load = graph.nodes, graph.edges, graph.load
         self.last = self.load.stream
-        # What was seen, for the report.
-        self.seen = collections.Counter()
+        # What was seen, for the report, and how long it took.
+        self.seen, self.seconds = collections.Counter(), 0
 
     def play(self):
         """What is wrong: an empty text where nothing is."""
@@ -362,6 +362,7 @@ class World:
 
 
 def play(case):
+    begun = time.monotonic()
     try:
         return case.play()
     except question.TooLarge:
@@ -369,6 +370,8 @@ def play(case):
         return ""
     except Exception:
         return traceback.format_exc()
+    finally:
+        case.seconds = time.monotonic() - begun
 
 
 def word(fault):
@@ -465,6 +468,8 @@ def tell(cases, wrong, seconds):
           f"{seconds:.1f} s")
     print(f"{seen['runs']:,} runs ({seen['failed']} had to fail, {seen['spilling']} joined on disk), {seen['rows']:,} rows given by nodes, {seen['compared']:,} rows in tables and "
           f"{seen['kept']:,} kept rejected ones compared")
+    slow = sorted(cases, key=lambda case: -case.seconds)[:3]
+    print(f"the slowest: {', '.join(f'{case.name} {case.seconds:.1f} s' for case in slow)}")
     print(f"nodes: {listing(nodes)}\nops and rules: {listing(ops)}\nload modes: {listing(modes)}")
 
 

@@ -122,3 +122,21 @@ async fn a_test_of_a_connector_says_what_is_wrong_and_no_secret() {
     let answer = test("inner", connector("", &other, "s3cret-token")).await;
     assert!(answer.text.contains("may not reach it"), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn a_stored_token_is_not_sent_to_another_host() {
+    let (host, _) = server().await;
+    let (other, _) = server().await;
+    let allowed: Vec<AllowedHost> = AllowedHost::list(&format!("{host},{other}")).unwrap();
+    let world = World::with(|options| options.allowed_hosts = allowed).await;
+    let id = world.api.create("/connectors", &connector("orders", &host, "s3cret-token")).await;
+    let path = format!("/connectors/{id}");
+    let elsewhere = json!({"config": connector("orders", &other, "")["config"]});
+    let answer = world.api.put(&path, &elsewhere).await.expect(400);
+    assert_eq!(answer.pointers(), ["/authConfig"]);
+    assert!(answer.text.contains("url changes"), "{}", answer.text);
+    let kept = world.api.get(&path).await.expect(200).json();
+    assert_eq!(kept["config"]["url"], format!("http://{host}/v2"));
+    let along = json!({"config": elsewhere["config"], "authConfig": {"token": "another"}});
+    world.api.put(&path, &along).await.expect(200);
+}

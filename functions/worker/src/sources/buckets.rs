@@ -32,7 +32,7 @@ pub async fn google(
 ) -> Result<GoogleCloudStorage, RunError> {
     let name = format!("connector {:?}", connector.name);
     let endpoint = config.endpoint.as_deref().map_or(GOOGLE, |endpoint| endpoint.trim_end_matches('/'));
-    let (url, http) = client(&name, endpoint, settings).await?;
+    let (url, http) = client(&name, endpoint, config.endpoint.is_some(), settings).await?;
     let builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(&config.bucket)
         // Given always, since a key may name an address of its own.
@@ -84,7 +84,7 @@ pub async fn azure(
     let name = format!("connector {:?}", connector.name);
     let own = format!("https://{}.blob.core.windows.net", config.account);
     let endpoint = config.endpoint.as_deref().map_or(own.as_str(), |endpoint| endpoint.trim_end_matches('/'));
-    let (url, http) = client(&name, endpoint, settings).await?;
+    let (url, http) = client(&name, endpoint, config.endpoint.is_some(), settings).await?;
     let builder = MicrosoftAzureBuilder::new()
         .with_account(&config.account)
         .with_container_name(&config.container)
@@ -144,17 +144,24 @@ fn auth<T: serde::de::DeserializeOwned>(
     read.map(Some).map_err(|_| fault(format!("{name}: authConfig is not {wanted}")))
 }
 
-/// The address of a tenant's store, and the client for it, which looks at each address that it connects to.
+/// The address of a store, and the client for it, which looks at each address that it connects to. A `named` one is a
+/// tenant's choice; others are the provider's own.
 ///
 /// # Errors
 /// `Kind::Source` where the address is none, or must not be reached.
 pub async fn client(
     name: &str,
     endpoint: &str,
+    named: bool,
     settings: &Settings,
 ) -> Result<(Url, http::store::Connector), RunError> {
     let url = Url::parse(endpoint).map_err(|e| fault(format!("{name}: the endpoint is not a URL: {e}")))?;
-    let reach = Reach::Stores { deployed: settings.files_root.is_none() };
+    // The local stack is somebody's own machine.
+    let reach = match (named, settings.files_root.is_some()) {
+        (true, false) => Reach::Public,
+        (true, true) => Reach::Local,
+        (false, _) => Reach::Provider,
+    };
     let client = Client::new(reach, &settings.http_allowed_hosts, SILENCE)?;
     client.check(&url).await.map_err(|failure| fault(format!("{name}: the endpoint cannot be used: {failure}")))?;
     Ok((url, http::store::Connector(client)))

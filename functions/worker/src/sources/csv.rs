@@ -82,6 +82,8 @@ pub struct CsvFile {
     row: u64,
     /// Whether the file ends inside quotes; known at its end.
     unclosed: Option<bool>,
+    /// Whether the last record ended with a carriage return, of whose line break a line feed may be the rest.
+    after_return: bool,
 }
 
 impl CsvFile {
@@ -110,6 +112,7 @@ impl CsvFile {
             is_empty: false,
             row: 0,
             unclosed: None,
+            after_return: false,
         };
         let mut bytes = vec![0; 4096];
         let Some((fields, used)) = this.record(&mut bytes, 0)? else {
@@ -188,6 +191,12 @@ impl CsvFile {
             self.take(chunk, 0, fields);
         }
         while !chunk.is_full(used, most_rows) {
+            if self.names.len() == 1 && self.blank()? {
+                self.row += 1;
+                self.ends.splice(..1, [0]);
+                self.take(chunk, used, 1);
+                continue;
+            }
             let Some((fields, length)) = self.record(&mut bytes, used)? else {
                 more = false;
                 break;
@@ -204,6 +213,24 @@ impl CsvFile {
         bytes.truncate(used);
         chunk.bytes = bytes;
         Ok(more)
+    }
+
+    /// Whether the next line is empty, which is taken then. Where there is one column, it is a row whose field is empty, as
+    /// databases write null; where there are several, it is none.
+    fn blank(&mut self) -> Result<bool, RunError> {
+        loop {
+            let input = self.input.reader.fill_buf();
+            let next = input.map_err(|e| input::read_error(&self.place, &self.file, e))?.first().copied();
+            let after_return = std::mem::replace(&mut self.after_return, next == Some(b'\r'));
+            match next {
+                Some(b'\n') if after_return => self.input.reader.consume(1),
+                Some(b'\n' | b'\r') => {
+                    self.input.reader.consume(1);
+                    return Ok(true);
+                }
+                _ => return Ok(false),
+            }
+        }
     }
 
     fn take(&self, chunk: &mut Chunk, base: usize, fields: usize) {
@@ -273,6 +300,7 @@ impl CsvFile {
             let room = out.get_mut(from + used..).unwrap_or_default();
             let ends = self.ends.get_mut(fields..).unwrap_or_default();
             let (result, taken, written, ended) = self.core.read_record(input, room, ends);
+            self.after_return = taken.checked_sub(1).and_then(|last| input.get(last)) == Some(&b'\r');
             match at_end {
                 false => self.input.reader.consume(taken),
                 true if taken == 1 => self.unclosed = Some(written == 1),

@@ -6,7 +6,7 @@ use super::place::{Place, fault};
 use crate::error::{Kind, RunError};
 use bytes::{Buf, Bytes};
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use object_store::{GetOptions, GetResultPayload};
 use shared::models::node::Encoding;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -73,7 +73,7 @@ pub fn bytes(place: &Place, file: &InputFile, runtime: &Handle) -> Result<FileBy
     let raw = BufReader::with_capacity(BUFFER, Read::chain(Cursor::new(start), raw));
     let plain: Box<dyn Read + Send> = match compression {
         Compression::None => Box::new(raw),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(raw)),
+        Compression::Gzip => Box::new(Members { current: Some(GzDecoder::new(raw)) }),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(raw)),
         Compression::Zstd => {
             Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(|e| read_error(place, file, e))?)
@@ -158,6 +158,40 @@ fn check_text(place: &Place, file: &InputFile, start: &[u8]) -> Result<(), RunEr
         _ => return Ok(()),
     };
     Err(fault(format!("{}: {:?} is {what}", place.name, file.path)))
+}
+
+/// The members of a gzip file, one after the other. Zeros behind one are padding, as tapes and some archives leave it.
+struct Members<R> {
+    current: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(current) = &mut self.current else { return Ok(0) };
+            let read = current.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(mut raw) = self.current.take().map(GzDecoder::into_inner) else { return Ok(0) };
+            if skip_zeros(&mut raw)? {
+                self.current = Some(GzDecoder::new(raw));
+            }
+        }
+    }
+}
+
+/// Leaves out zeros; false at the end.
+fn skip_zeros(reader: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let input = reader.fill_buf()?;
+        let zeros = input.iter().take_while(|byte| **byte == 0).count();
+        let (is_end, goes_on) = (input.is_empty(), zeros < input.len());
+        reader.consume(zeros);
+        if is_end || goes_on {
+            return Ok(goes_on);
+        }
+    }
 }
 
 struct Counted<R> {

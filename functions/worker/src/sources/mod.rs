@@ -10,6 +10,7 @@ mod decode;
 mod digits;
 mod fields;
 mod files;
+mod fit;
 mod guess;
 mod http;
 mod input;
@@ -210,6 +211,9 @@ async fn open_database(request: &SourceRequest<'_>) -> Result<Opened, RunError> 
         config: request.config,
         expected: request.expected,
         partitioning: request.partitioning,
+        past: request.past.as_ref(),
+        parallelism: request.parallelism,
+        whole: request.most_rows.is_none(),
     })
     .await?;
     let (files, fields, rows): (Arc<[InputFile]>, _, _) = (database.files().into(), database.fields(), database.rows);

@@ -1,16 +1,19 @@
 //! Reads Parquet files: row groups in parallel, each row with its number in its file.
 
 use super::InputFile;
+use super::chunk::Reject;
 use super::decode::Wanted;
+use super::fit::{Misfits, fit, judge, may_misfit, plain, widest};
 use super::input;
 use super::place::{Place, fault};
 use super::tally::Tally;
 use crate::engine::progress::{ROW_COLUMN, RowId};
 use crate::error::{Kind, RunError};
 use bytes::Bytes;
-use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use datafusion::parquet::arrow::async_reader::{
@@ -20,6 +23,7 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt, stream};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,8 +38,11 @@ const FOOTER_BYTES: usize = 64 << 10;
 pub struct ParquetSource {
     place: Place,
     files: Arc<[InputFile]>,
-    /// The columns of the first file, with plain types.
+    /// The columns of the first file, in the plain types that hold what all files have.
     columns: SchemaRef,
+    /// Columns of which some file may have values that do not fit, which reject their rows. They are always read: which
+    /// rows are rejected must not depend on who reads them.
+    fallible: Arc<[usize]>,
     groups: Arc<[Group]>,
     /// All rows.
     pub rows: u64,
@@ -57,7 +64,7 @@ impl ParquetSource {
     /// read of the others.
     ///
     /// # Errors
-    /// `Kind::Source` where a file is no Parquet or lacks a column; as the store says.
+    /// `Kind::Source` where a file is no Parquet, or lacks a column, or has it as another kind of type; as the store says.
     pub async fn plan(place: Place, files: Arc<[InputFile]>, most_rows: Option<usize>) -> Result<Self, RunError> {
         let footers = stream::iter(files.iter().cloned()).map(|file| {
             let place = place.clone();
@@ -66,12 +73,19 @@ impl ParquetSource {
         let mut footers = footers.buffered(FOOTERS).enumerate();
         let (mut groups, mut rows, mut bytes) = (Vec::new(), 0, 0);
         let mut columns: Option<SchemaRef> = None;
+        let mut stored: Vec<HashSet<DataType>> = Vec::new();
         while let Some((index, footer)) = footers.next().await {
             let (file, metadata) = footer?;
-            match &columns {
-                None => columns = Some(plain_schema(&place, &file, metadata.schema())?),
-                Some(columns) => check_columns(&place, &file, columns, metadata.schema())?,
+            let own = metadata.schema();
+            let widened = match &columns {
+                None => plain_schema(&place, &file, own)?,
+                Some(columns) => widened(&place, &file, columns, own)?,
+            };
+            stored.resize_with(widened.fields().len(), HashSet::new);
+            for (stored, column) in stored.iter_mut().zip(widened.fields()) {
+                stored.extend(own.field_with_name(column.name()).ok().map(|field| field.data_type().clone()));
             }
+            columns = Some(widened);
             let mut before = 0;
             for (group, meta) in metadata.metadata().row_groups().iter().enumerate() {
                 groups.push(Group { file: index, index: group, before });
@@ -85,7 +99,12 @@ impl ParquetSource {
         }
         drop(footers);
         let columns = columns.ok_or_else(|| RunError::new(Kind::Internal, "a source has no files"))?;
-        Ok(Self { place, files, columns, groups: groups.into(), rows, bytes })
+        let misfits = |(column, stored): (&Arc<Field>, &HashSet<DataType>)| {
+            stored.iter().any(|stored| may_misfit(stored, column.data_type()))
+        };
+        let fallible = columns.fields().iter().zip(&stored).enumerate();
+        let fallible = fallible.filter_map(|(index, column)| misfits(column).then_some(index)).collect();
+        Ok(Self { place, files, columns, fallible, groups: groups.into(), rows, bytes })
     }
 
     /// The columns, with plain types.
@@ -111,6 +130,7 @@ impl ParquetSource {
             files: Arc::clone(&self.files),
             groups: Arc::clone(&self.groups),
             columns: Arc::clone(&self.columns),
+            fallible: Arc::clone(&self.fallible),
             footer: None,
             current: None,
             tally,
@@ -130,6 +150,7 @@ struct Partition {
     files: Arc<[InputFile]>,
     groups: Arc<[Group]>,
     columns: SchemaRef,
+    fallible: Arc<[usize]>,
     /// The footer of the file at hand.
     footer: Option<(usize, ParquetFile, ArrowReaderMetadata)>,
     /// The row group at hand, and the number of its next row.
@@ -155,8 +176,8 @@ impl Partition {
                     continue;
                 };
                 *row += batch.num_rows() as u64;
-                let batch = self.shape(group.file, first, &batch)?;
-                self.tally.count(group.file, batch.num_rows(), Vec::new())?;
+                let (batch, rejects) = self.shape(group.file, first, &batch)?;
+                self.tally.count(group.file, batch.num_rows(), rejects)?;
                 return Ok(Some(batch));
             }
             let Some(&group) = self.groups.get(self.next.fetch_add(1, Ordering::AcqRel)) else { return Ok(None) };
@@ -179,7 +200,7 @@ impl Partition {
                 (reader, metadata)
             }
         };
-        let names = self.wanted.columns.iter().filter_map(|&c| self.columns.fields().get(c)).map(|f| f.name());
+        let names = self.read().filter_map(|c| self.columns.fields().get(c)).map(|f| f.name());
         let roots: Vec<usize> = names.filter_map(|name| metadata.schema().index_of(name).ok()).collect();
         let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
@@ -198,25 +219,42 @@ impl Partition {
         }
     }
 
-    /// The columns that are wanted, in their order and with plain types, and the row ids.
-    fn shape(&self, file: usize, first: u64, batch: &RecordBatch) -> Result<RecordBatch, RunError> {
+    /// The columns that are read: those that are wanted, then the other fallible ones.
+    fn read(&self) -> impl Iterator<Item = usize> {
+        let others = self.fallible.iter().filter(|column| !self.wanted.columns.contains(column));
+        self.wanted.columns.iter().chain(others).copied()
+    }
+
+    /// The columns that are wanted, in their order and in the types of the source, and the row ids; and the rows that do
+    /// not fit.
+    fn shape(&self, file: usize, first: u64, batch: &RecordBatch) -> Result<(RecordBatch, Vec<Reject>), RunError> {
         let rows = batch.num_rows();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.wanted.columns.len());
-        for &column in &self.wanted.columns {
+        let mut misfits = Vec::new();
+        for column in self.read() {
             let Some(field) = self.columns.fields().get(column) else {
                 let ids = (0..rows as u64).map(|i| RowId::new(self.wanted.source, file, first + i).0);
                 columns.push(Arc::new(Int64Array::from_iter_values(ids)));
                 continue;
             };
             let path = self.files.get(file).map(|f| f.path.as_str()).unwrap_or_default();
-            let array = batch.column_by_name(field.name()).ok_or_else(|| {
+            let index = batch.schema().index_of(field.name()).map_err(|_| {
                 fault(format!("{}: {path:?} lacks the column {:?}, which it had before", self.place.name, field.name()))
             })?;
-            columns.push(fitted(&self.place, path, field, array)?);
+            let (array, bad) =
+                fit(batch.column(index), field.data_type()).map_err(|e| misfit(&self.place, path, field, &e))?;
+            let data_type = field.data_type().clone();
+            misfits.extend(bad.map(|rows| Misfits { column: index, data_type, rows }));
+            columns.push(array);
         }
+        let failed = |e: ArrowError| RunError::new(Kind::Internal, format!("a batch of a source cannot be made: {e}"));
+        columns.truncate(self.wanted.columns.len());
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.wanted.schema), columns, &options)
-            .map_err(|e| RunError::new(Kind::Internal, format!("a batch of a source cannot be made: {e}")))
+        let shaped = RecordBatch::try_new_with_options(Arc::clone(&self.wanted.schema), columns, &options);
+        let shaped = shaped.map_err(failed)?;
+        let (good, rejects) = judge(batch, &misfits, first);
+        let Some(good) = good else { return Ok((shaped, rejects)) };
+        Ok((compute::filter_record_batch(&shaped, &good).map_err(failed)?, rejects))
     }
 }
 
@@ -293,63 +331,60 @@ fn plain_schema(place: &Place, file: &InputFile, schema: &Schema) -> Result<Sche
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// A column in the type that it has in the first file.
-///
-/// # Errors
-/// `Kind::Source` where a value does not fit it.
-pub fn fitted(place: &Place, path: &str, field: &Field, array: &ArrayRef) -> Result<ArrayRef, RunError> {
-    if array.data_type() == field.data_type() {
-        return Ok(Arc::clone(array));
-    }
-    let exact = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, field.data_type(), &exact).map_err(|e| {
-        fault(format!(
-            "{}: {path:?}, column {:?} does not fit the type that it has in the first file: {e}",
-            place.name,
-            field.name()
-        ))
-    })
+/// What Arrow says of a column that it cannot bring into the type of the source.
+pub fn misfit(place: &Place, path: &str, field: &Field, error: &ArrowError) -> RunError {
+    fault(format!(
+        "{}: {path:?}, column {:?} does not fit the type that it has in the first file: {error}",
+        place.name,
+        field.name()
+    ))
 }
 
-/// The plain type of a dictionary, a view or a run-end encoded column.
-pub fn plain(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Dictionary(_, values) => plain(values),
-        DataType::RunEndEncoded(_, values) => plain(values.data_type()),
-        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
-        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        other => other.clone(),
-    }
-}
-
-/// Checks that a later file has the first one's columns, in types that fit.
+/// The columns, in types that hold what a later file has too.
 ///
 /// # Errors
-/// `Kind::Source` where one is missing or has another type.
+/// `Kind::Source` where one is missing or has another kind of type.
+fn widened(place: &Place, file: &InputFile, columns: &Schema, schema: &Schema) -> Result<SchemaRef, RunError> {
+    let mut fields = Vec::with_capacity(columns.fields().len());
+    for column in columns.fields() {
+        let from = found(place, file, column, schema)?;
+        let to = widest(column.data_type(), &from).ok_or_else(|| other_kind(place, file, column, &from))?;
+        fields.push(Field::new(column.name(), to, true));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Checks that a later file has the first one's columns, in types of which some values at least fit.
+///
+/// # Errors
+/// `Kind::Source` where one is missing or has another kind of type.
 pub fn check_columns(place: &Place, file: &InputFile, columns: &Schema, schema: &Schema) -> Result<(), RunError> {
     for column in columns.fields() {
-        let Ok(field) = schema.field_with_name(column.name()) else {
-            return Err(fault(format!(
-                "{}: {:?} lacks the column {:?}, which the first file has",
-                place.name,
-                file.path,
-                column.name()
-            )));
-        };
-        let (from, to) = (plain(field.data_type()), column.data_type());
-        let fits = from == *to
-            || from.is_integer() && to.is_integer()
-            || matches!((&from, to), (DataType::Float32, DataType::Float64) | (DataType::Date32, DataType::Date64))
-            || matches!((&from, to), (DataType::Timestamp(_, a), DataType::Timestamp(_, b)) if a == b)
-            || matches!((&from, to), (DataType::Decimal128(_, a), DataType::Decimal128(_, b)) if a <= b);
+        let from = found(place, file, column, schema)?;
+        let fits = widest(column.data_type(), &from).is_some_and(|both| match (&both, column.data_type()) {
+            // Fewer digits behind the point would be rounded.
+            (DataType::Decimal128(_, both), DataType::Decimal128(_, own)) => both == own,
+            (both, own) => both == own || both.is_integer() && own.is_integer(),
+        });
         if !fits {
-            return Err(fault(format!(
-                "{}: {:?} has the column {:?} as {from}, but the first file has it as {to}",
-                place.name,
-                file.path,
-                column.name()
-            )));
+            return Err(other_kind(place, file, column, &from));
         }
     }
     Ok(())
+}
+
+fn found(place: &Place, file: &InputFile, column: &Field, schema: &Schema) -> Result<DataType, RunError> {
+    match schema.field_with_name(column.name()) {
+        Ok(field) => Ok(plain(field.data_type())),
+        Err(_) => {
+            let what = format!("lacks the column {:?}, which the first file has", column.name());
+            Err(fault(format!("{}: {:?} {what}", place.name, file.path)))
+        }
+    }
+}
+
+fn other_kind(place: &Place, file: &InputFile, column: &Field, from: &DataType) -> RunError {
+    let (name, to) = (column.name(), column.data_type());
+    let what = format!("has the column {name:?} as {from}, but the first file has it as {to}");
+    fault(format!("{}: {:?} {what}", place.name, file.path))
 }

@@ -63,7 +63,7 @@ pub fn read_avro(
         tally.rows(index, 0);
         let mut file = avro.open(index, batch_size, runtime)?;
         while let (wanted @ 1.., Some(mut batch)) = (left.load(Ordering::Acquire), file.next(index)?) {
-            batch.rows = batch.rows.slice(0, batch.rows.num_rows().min(wanted));
+            batch.truncate(wanted);
             take(left, batch.rows.num_rows());
             tally.add_piece(index);
             if !queue.push(Piece::Batch(batch)) {

@@ -7,14 +7,35 @@ use crate::error::RunError;
 use object_store::ClientOptions;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use shared::models::connector::{AccessKey, AwsS3Config};
-use std::time::Duration;
+use std::sync::Arc;
+
+/// What AWS's own tools take where nobody says.
+const DEFAULT_REGION: &str = "us-east-1";
 
 /// The bucket, by the connector's access key or else by the role of the environment.
 ///
 /// # Errors
 /// `Kind::Source` where the config cannot be used.
 pub async fn open(connector: &Connector, config: &AwsS3Config, settings: &Settings) -> Result<AmazonS3, RunError> {
+    // The standard variables of AWS, as the SDKs read them.
+    open_in(connector, config, settings, AmazonS3Builder::from_env()).await
+}
+
+/// The bucket, with what the environment says of AWS.
+///
+/// # Errors
+/// As [`open`].
+pub(super) async fn open_in(
+    connector: &Connector,
+    config: &AwsS3Config,
+    settings: &Settings,
+    environment: AmazonS3Builder,
+) -> Result<AmazonS3, RunError> {
     let name = format!("connector {:?}", connector.name);
+    if !config.has_plain_region() {
+        let region = config.region.as_deref().unwrap_or_default();
+        return Err(fault(format!("{name}: {region:?} is no region, such as eu-central-1")));
+    }
     let key: Option<AccessKey> = match &connector.auth {
         None => None,
         Some(auth) if auth.is_empty() => None,
@@ -23,10 +44,13 @@ pub async fn open(connector: &Connector, config: &AwsS3Config, settings: &Settin
             fault(format!("{name}: authConfig is not {{accessKeyId, secretAccessKey, sessionToken?}}"))
         })?),
     };
-    // The standard variables of AWS, as the SDKs read them.
-    let environment = AmazonS3Builder::from_env();
-    let region = config.region.clone().or_else(|| environment.get_config_value(&AmazonS3ConfigKey::Region));
-    let mut builder = match key {
+    let set = |key| environment.get_config_value(&key);
+    let region = config.region.clone().or_else(|| set(AmazonS3ConfigKey::Region));
+    let region = region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    // What the deployment has set for itself is for its own role only.
+    let own = set(AmazonS3ConfigKey::S3Endpoint).or_else(|| set(AmazonS3ConfigKey::Endpoint));
+    let own = own.filter(|_| key.is_none() && config.endpoint.is_none());
+    let builder = match key {
         Some(key) => {
             let builder = AmazonS3Builder::new()
                 .with_access_key_id(key.access_key_id)
@@ -41,25 +65,30 @@ pub async fn open(connector: &Connector, config: &AwsS3Config, settings: &Settin
         None if settings.lake.url.strip_prefix("s3://").and_then(|l| l.split('/').next()) == Some(&config.bucket) => {
             return Err(fault(format!("{name}: the tables' own bucket is no source; give an access key for it")));
         }
-        None => environment,
+        None => by_role(&name, config, environment, &region)?,
     };
-    if let Some(region) = region {
-        builder = builder.with_region(region);
-    }
-    let mut client =
-        ClientOptions::new().with_timeout(Duration::from_secs(60)).with_connect_timeout(Duration::from_secs(5));
-    if let Some(endpoint) = &config.endpoint {
-        let (url, http) = buckets::client(&name, endpoint, settings).await?;
-        client = client.with_allow_http(url.scheme() == "http");
+    let mut builder = builder.with_region(&region).with_bucket_name(&config.bucket).with_retry(buckets::retries());
+    if own.is_none() {
+        let amazon = format!("https://s3.{region}.amazonaws.com");
+        let endpoint = config.endpoint.as_deref().map_or(amazon.as_str(), |given| given.trim_end_matches('/'));
+        let (url, http) = buckets::client(&name, endpoint, config.endpoint.is_some(), settings).await?;
         builder = builder
-            .with_endpoint(endpoint.trim_end_matches('/'))
+            .with_client_options(ClientOptions::new().with_allow_http(url.scheme() == "http"))
+            .with_endpoint(endpoint)
             .with_virtual_hosted_style_request(false)
             .with_http_connector(http);
     }
-    builder
-        .with_bucket_name(&config.bucket)
-        .with_client_options(client)
-        .with_retry(buckets::retries())
-        .build()
-        .map_err(|e| fault(format!("{name}: the bucket {:?} cannot be opened: {e}", config.bucket)))
+    builder.build().map_err(|e| fault(format!("{name}: the bucket {:?} cannot be opened: {e}", config.bucket)))
+}
+
+/// The environment with the credentials of its role, which come from where no connector's requests may go.
+fn by_role(
+    name: &str,
+    config: &AwsS3Config,
+    environment: AmazonS3Builder,
+    region: &str,
+) -> Result<AmazonS3Builder, RunError> {
+    let failed = |e| fault(format!("{name}: the credentials of the worker's own role cannot be used: {e}"));
+    let store = environment.clone().with_bucket_name(&config.bucket).with_region(region).build().map_err(failed)?;
+    Ok(environment.with_credentials(Arc::clone(store.credentials())))
 }

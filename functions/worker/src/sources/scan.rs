@@ -2,6 +2,7 @@
 
 use super::avro::Batch;
 use super::chunk::Chunk;
+use super::database::Share;
 use super::decode::{self, Layout, Wanted};
 use super::queue::{Queue, ReaderGuard};
 use super::readers::{read_avro, read_pages};
@@ -57,8 +58,10 @@ impl TableProvider for SourceTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        if let Reader::Rest(api) = &self.inner.reader {
-            api.add_scan();
+        match &self.inner.reader {
+            Reader::Rest(api) => api.add_scan(),
+            Reader::Database(database) => database.add_scan(),
+            Reader::Text(_) | Reader::Parquet(_) | Reader::Avro(_) => {}
         }
         let all = || (0..self.inner.schema.fields().len()).collect();
         let columns: Vec<usize> = projection.cloned().unwrap_or_else(all);
@@ -115,6 +118,14 @@ impl SourceExec {
     }
 }
 
+impl Drop for SourceExec {
+    fn drop(&mut self) {
+        if let Reader::Database(database) = &self.inner.reader {
+            database.end_scan();
+        }
+    }
+}
+
 impl DisplayAs for SourceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SourceExec: node={}, files={}", self.inner.node, self.inner.files.len())
@@ -153,7 +164,8 @@ impl ExecutionPlan for SourceExec {
         let (tally, next) = (Arc::clone(&round.tally), Arc::clone(&round.next));
         let (wanted, batch_size) = (Arc::clone(&self.wanted), self.inner.batch_size);
         if let Reader::Database(database) = &self.inner.reader {
-            let stream = database.stream(tally, next, wanted, batch_size);
+            let progress = Arc::clone(&self.progress);
+            let stream = database.stream(tally, Arc::clone(&round.share), (wanted, progress), batch_size);
             let stream = StreamExt::map(stream, move |batch| batch.map_err(&at));
             return Ok(match self.inner.most_rows.map(|_| Arc::clone(&round.left)) {
                 Some(left) => Box::pin(RecordBatchStreamAdapter::new(schema, first_rows(stream, left))),
@@ -219,6 +231,8 @@ struct Round {
     queue: Arc<Queue<Piece>>,
     /// The next piece that nobody has begun.
     next: Arc<AtomicUsize>,
+    /// What the partitions share where the source is a database.
+    share: Arc<Share>,
     /// Records that are still to be read.
     left: Arc<AtomicUsize>,
     started: AtomicBool,
@@ -245,6 +259,7 @@ impl Round {
             tally: Arc::new(tally),
             queue: Arc::new(Queue::new(inner.parallelism + readers, readers)),
             next: Arc::default(),
+            share: Arc::default(),
             left: Arc::new(AtomicUsize::new(inner.most_rows.unwrap_or(usize::MAX))),
             started: AtomicBool::new(false),
             active: AtomicUsize::new(0),
@@ -353,7 +368,7 @@ impl TextPartition {
         loop {
             let parsed = match ready!(round.queue.poll_next(cx)) {
                 Some(Ok(Piece::Chunk(chunk))) => parse(round, &self.wanted, chunk),
-                Some(Ok(Piece::Batch(batch))) => take(round, &self.wanted, &batch),
+                Some(Ok(Piece::Batch(batch))) => take(round, &self.wanted, batch),
                 Some(Err(e)) => Err(e),
                 None => {
                     self.ended = true;
@@ -372,10 +387,11 @@ impl TextPartition {
     }
 }
 
-fn take(round: &Round, wanted: &Wanted, batch: &Batch) -> Result<RecordBatch, RunError> {
-    let shaped = batch.shape(wanted)?;
-    round.tally.count(batch.file, shaped.num_rows(), Vec::new())?;
-    round.tally.finish_piece(batch.file);
+fn take(round: &Round, wanted: &Wanted, batch: Batch) -> Result<RecordBatch, RunError> {
+    let file = batch.file;
+    let (shaped, rejects) = batch.shape(wanted)?;
+    round.tally.count(file, shaped.num_rows(), rejects)?;
+    round.tally.finish_piece(file);
     Ok(shaped)
 }
 

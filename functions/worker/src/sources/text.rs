@@ -12,11 +12,18 @@ use crate::error::{Kind, RunError};
 use shared::models::node::{FileFormat, FileOptions};
 use shared::models::schema::Field;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Files that are opened for the first rows of a source, where the first ones have few.
-const SAMPLE_FILES: usize = 20;
+/// The most files that are opened for the first rows of a source, where the first ones have few.
+const SAMPLE_FILES: usize = 2_000;
+/// Files that are opened for them however large they are.
+const SAMPLE_FILES_AT_LEAST: usize = 20;
+/// Bytes, as stored, after which no more files are opened for them.
+const SAMPLE_BYTES: u64 = 64 << 20;
+/// Files that are opened for them at once, behind the first.
+const AT_ONCE: usize = 16;
 
 /// A source of text.
 #[derive(Debug)]
@@ -168,6 +175,36 @@ impl TextSource {
         Ok(sample)
     }
 
+    /// The first `most` records of each of these files, which are opened at once, and the bytes that they took.
+    fn heads(
+        &self,
+        files: Range<usize>,
+        columns: &[&str],
+        most: usize,
+        runtime: &Handle,
+    ) -> Vec<Result<(Vec<Chunk>, u64), RunError>> {
+        let head = |index| {
+            let mut file = self.open_for(index, columns.iter().copied(), runtime)?;
+            let (mut chunks, mut rows, mut more) = (Vec::new(), 0, true);
+            while more && rows < most {
+                let mut chunk = file.chunk(index);
+                more = file.fill(&mut chunk, most - rows)?;
+                rows += chunk.records();
+                chunks.push(chunk);
+            }
+            Ok((chunks, file.taken()))
+        };
+        if files.len() == 1 {
+            return files.map(head).collect();
+        }
+        let head = &head;
+        let gone = |_| Err(RunError::new(Kind::Internal, "a thread that looked at a file ended unexpectedly"));
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = files.map(|index| scope.spawn(move || head(index))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect()
+        })
+    }
+
     /// Shows the first rows of the source; answers how many there may be in all.
     fn first_rows<'a>(
         &self,
@@ -175,21 +212,24 @@ impl TextSource {
         columns: impl Iterator<Item = &'a str> + Clone,
         mut see: impl FnMut(&Chunk, usize) -> Result<(), RunError>,
     ) -> Result<u64, RunError> {
-        let (mut rows, mut taken) = (0_usize, 0_u64);
-        for index in 0..self.files.len().min(SAMPLE_FILES) {
-            let mut file = self.open_for(index, columns.clone(), runtime)?;
-            let mut more = true;
-            while more && rows < SAMPLE_ROWS {
-                let mut chunk = file.chunk(index);
-                more = file.fill(&mut chunk, SAMPLE_ROWS - rows)?;
-                rows += chunk.records();
-                for record in 0..chunk.rows.len() {
-                    see(&chunk, record)?;
+        let columns: Vec<&str> = columns.collect();
+        let (mut rows, mut taken, mut next) = (0_usize, 0_u64, 0_usize);
+        let most = self.files.len().min(SAMPLE_FILES);
+        while next < most && rows < SAMPLE_ROWS && (next < SAMPLE_FILES_AT_LEAST || taken < SAMPLE_BYTES) {
+            let files = next..(next + if next == 0 { 1 } else { AT_ONCE }).min(most);
+            next = files.end;
+            for head in self.heads(files, &columns, SAMPLE_ROWS - rows, runtime) {
+                let (chunks, bytes) = head?;
+                if rows >= SAMPLE_ROWS {
+                    break;
                 }
-            }
-            taken += file.taken();
-            if rows >= SAMPLE_ROWS {
-                break;
+                taken += bytes;
+                for chunk in chunks {
+                    rows += chunk.records();
+                    for record in 0..chunk.rows.len() {
+                        see(&chunk, record)?;
+                    }
+                }
             }
         }
         let size: u64 = self.files.iter().map(|f| f.size).sum();

@@ -3,9 +3,14 @@
 use super::*;
 use crate::check::connector::{ConnectorInput, Stored, create, update};
 use crate::models::connector::{AuthMethod, ConnectorType};
+use serde_json::Map;
+use std::sync::LazyLock;
 
-const FILES: Stored = Stored { kind: ConnectorType::LocalFs, auth_method: AuthMethod::None };
-const KEYS: Stored = Stored { kind: ConnectorType::AwsS3, auth_method: AuthMethod::AccessKey };
+static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+static FILES: LazyLock<Stored<'_>> =
+    LazyLock::new(|| Stored { kind: ConnectorType::LocalFs, auth_method: AuthMethod::None, config: &EMPTY });
+static KEYS: LazyLock<Stored<'_>> =
+    LazyLock::new(|| Stored { kind: ConnectorType::AwsS3, auth_method: AuthMethod::AccessKey, config: &EMPTY });
 
 fn s3(auth_method: &str, auth: Value) -> Value {
     json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data"}, "authMethod": auth_method, "authConfig": auth})
@@ -67,7 +72,7 @@ fn all_faults_of_a_connector_come_in_one_answer() {
             "/config/options/encoding unknown",
             "/config/options/skipRows range",
             "/config/prefx unknown_field",
-            "/config/region length",
+            "/config/region pattern",
             "/descripton unknown_field",
             "/name format",
         ]
@@ -143,7 +148,7 @@ fn no_fault_shows_a_secret() {
             let shown = format!("{faults:?}");
             assert!(!shown.contains("HUSH") && !shown.contains("4711"), "{shown}");
         }
-        let (_, faults) = update(&body(json!({ "authConfig": secret })), KEYS);
+        let (_, faults) = update(&body(json!({ "authConfig": secret })), *KEYS);
         assert!(!format!("{faults:?}").contains("HUSH"));
     }
 }
@@ -151,35 +156,125 @@ fn no_fault_shows_a_secret() {
 #[test]
 fn a_change_is_checked_against_what_is_stored() {
     let (patch, faults) =
-        update(&body(json!({"config": {"path": "b"}, "id": "conn_1", "status": "ok", "lastError": null})), FILES);
+        update(&body(json!({"config": {"path": "b"}, "id": "conn_1", "status": "ok", "lastError": null})), *FILES);
     assert_eq!(faults, []);
     let patch = patch.unwrap();
     assert!(patch.config.is_some() && patch.kind.is_none() && patch.name.is_none() && patch.auth.is_none());
 
-    let of = |value: Value, stored: Stored| lines(update(&body(value), stored).1);
-    assert_eq!(of(json!({"config": {"path": "b"}}), KEYS), ["/config/bucket required", "/config/path unknown_field"]);
-    assert_eq!(of(json!({"type": "aws_s3"}), FILES), ["/config required"]);
-    assert_eq!(of(json!({"type": "local_fs", "config": {"path": "a"}}), KEYS), ["/authMethod contradiction"]);
+    let of = |value: Value, stored: Stored<'_>| lines(update(&body(value), stored).1);
+    assert_eq!(of(json!({"config": {"path": "b"}}), *KEYS), ["/config/bucket required", "/config/path unknown_field"]);
+    assert_eq!(of(json!({"type": "aws_s3"}), *FILES), ["/config required"]);
+    assert_eq!(of(json!({"type": "local_fs", "config": {"path": "a"}}), *KEYS), ["/authMethod contradiction"]);
     assert_eq!(
-        of(json!({"authMethod": "access_key"}), Stored { auth_method: AuthMethod::None, ..KEYS }),
+        of(json!({"authMethod": "access_key"}), Stored { auth_method: AuthMethod::None, ..*KEYS }),
         ["/authConfig required"]
     );
-    assert_eq!(of(json!({"authConfig": null}), KEYS), ["/authConfig required"]);
+    assert_eq!(of(json!({"authConfig": null}), *KEYS), ["/authConfig required"]);
     assert_eq!(
-        of(json!({"name": null, "type": null, "config": null}), FILES),
+        of(json!({"name": null, "type": null, "config": null}), *FILES),
         ["/config type", "/name type", "/type type"]
     );
-    assert!(of(json!({"authMethod": "access_key", "name": "x"}), KEYS).is_empty());
+    assert!(of(json!({"authMethod": "access_key", "name": "x"}), *KEYS).is_empty());
 }
 
 #[test]
 fn another_method_forgets_the_secret() {
-    let (patch, faults) = update(&body(json!({"authMethod": "none"})), KEYS);
+    let (patch, faults) = update(&body(json!({"authMethod": "none"})), *KEYS);
     assert_eq!(faults, []);
     let patch = patch.unwrap();
     assert!(patch.auth_method == Some(AuthMethod::None) && patch.auth == Some(None));
-    let (patch, _) = update(&body(json!({"authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}})), KEYS);
+    let (patch, _) = update(&body(json!({"authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}})), *KEYS);
     assert!(patch.unwrap().auth.flatten().is_some());
+}
+
+#[test]
+fn a_region_is_a_word_since_it_becomes_a_part_of_the_host() {
+    let of = |region: &str| {
+        lines(create(&body(json!({"name": "n", "type": "aws_s3", "config": {"bucket": "data", "region": region}}))).1)
+    };
+    for region in ["eu-central-1", "us-gov-west-1", "auto", "RegionOne"] {
+        assert!(of(region).is_empty(), "{region}");
+    }
+    for region in ["evil.example/", "a", "eu_1", "x@y.example", "eu-1\n", "eu#", "-eu-1"] {
+        assert_eq!(of(region), ["/config/region pattern"], "{region}");
+        let config = crate::models::connector::AwsS3Config { region: Some(region.to_owned()), ..Default::default() };
+        assert!(!config.has_plain_region(), "{region}");
+    }
+}
+
+/// The faults of a PUT with this config and no secret, for a connector that has the other one and a secret.
+fn moved(kind: ConnectorType, method: AuthMethod, before: Value, after: Value) -> Vec<String> {
+    let config = before.as_object().unwrap();
+    let (patch, faults) = update(&body(json!({ "config": after })), Stored { kind, auth_method: method, config });
+    assert_eq!(patch.is_some(), faults.is_empty());
+    if let Some(fault) = faults.first() {
+        assert!(fault.detail.contains("give authConfig again"), "{faults:?}");
+    }
+    lines(faults)
+}
+
+#[test]
+fn a_stored_secret_is_not_led_elsewhere() {
+    let again = ["/authConfig required"];
+    let api = |url: &str| {
+        moved(ConnectorType::RestApi, AuthMethod::Bearer, json!({"url": "https://a.example/v1"}), json!({"url": url}))
+    };
+    for url in
+        ["https://b.example/v1", "http://a.example/v1", "https://a.example:8443/v1", "https://a.example.b.example/"]
+    {
+        assert_eq!(api(url), again, "{url}");
+    }
+    assert!(api("https://A.example:443/v2").is_empty());
+
+    let of = |more: Value| {
+        let mut config = json!({"host": "db.example", "database": "shop", "sslMode": "require"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        config
+    };
+    let database =
+        |before: Value, after: Value| moved(ConnectorType::Postgresql, AuthMethod::Password, of(before), of(after));
+    for more in
+        [json!({"host": "b.example"}), json!({"port": 5433}), json!({"sslMode": "prefer"}), json!({"sslMode": null})]
+    {
+        assert_eq!(database(json!({}), more.clone()), again, "{more}");
+    }
+    assert!(database(json!({}), json!({"sslMode": "verify-full", "database": "b", "table": "t"})).is_empty());
+    let pem =
+        |text: &str| json!({"sslMode": "verify-full", "sslRootCert": format!("-----BEGIN CERTIFICATE-----{text}")});
+    assert_eq!(database(pem("a"), pem("b")), again);
+    assert!(database(json!({}), pem("b")).is_empty());
+
+    let s3 = |more: Value| {
+        let mut config = json!({"bucket": "data"});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        moved(ConnectorType::AwsS3, AuthMethod::AccessKey, json!({"bucket": "data", "region": "eu-central-1"}), config)
+    };
+    assert_eq!(s3(json!({})), again);
+    assert_eq!(s3(json!({"region": "eu-central-1", "endpoint": "https://b.example"})), again);
+    assert!(s3(json!({"region": "eu-central-1", "bucket": "other", "prefix": "a/"})).is_empty());
+    let azure = json!({"account": "one", "container": "data"});
+    let other = json!({"account": "two", "container": "data"});
+    assert_eq!(moved(ConnectorType::AzureBlob, AuthMethod::SasToken, azure, other), again);
+    let gcs = json!({"bucket": "data", "endpoint": "https://b.example"});
+    assert_eq!(moved(ConnectorType::Gcs, AuthMethod::ServiceAccount, json!({"bucket": "data"}), gcs), again);
+}
+
+#[test]
+fn a_secret_that_comes_along_may_go_anywhere_and_another_type_asks_for_it() {
+    let config = json!({"host": "db.example", "database": "shop"});
+    let stored =
+        Stored { kind: ConnectorType::Mysql, auth_method: AuthMethod::Password, config: config.as_object().unwrap() };
+    let to = |more: Value| {
+        let mut whole = json!({"type": "rest_api", "config": {"url": "https://b.example"}});
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        lines(update(&body(whole), stored).1)
+    };
+    assert_eq!(to(json!({})), ["/authConfig required"]);
+    assert!(to(json!({"authConfig": {"username": "a", "password": "b"}})).is_empty());
+    assert!(to(json!({"authMethod": "none"})).is_empty());
+    let host = json!({"config": {"host": "b.example", "database": "shop"}});
+    assert!(update(&body(host.clone()), Stored { auth_method: AuthMethod::None, ..stored }).1.is_empty());
+    assert_eq!(lines(update(&body(host), stored).1), ["/authConfig required"]);
 }
 
 fn api(config: Value) -> Vec<Fault> {

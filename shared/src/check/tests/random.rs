@@ -81,7 +81,9 @@ proptest! {
         let (input, faults) = connector::create(&body);
         prop_assert_eq!(input.is_some(), faults.is_empty());
         for kind in [ConnectorType::LocalFs, ConnectorType::AwsS3] {
-            let (patch, faults) = connector::update(&body, connector::Stored { kind, auth_method: AuthMethod::AccessKey });
+            let config = serde_json::Map::new();
+            let stored = connector::Stored { kind, auth_method: AuthMethod::AccessKey, config: &config };
+            let (patch, faults) = connector::update(&body, stored);
             prop_assert_eq!(patch.is_some(), faults.is_empty());
         }
         let (input, faults) = run::create(&body);

@@ -1,6 +1,8 @@
 //! Databases as sources and targets, against real servers that the tests start.
 
+mod holds;
 mod increments;
+mod moments;
 mod mysql;
 mod postgres;
 mod races;

@@ -4,7 +4,9 @@ mod framing;
 
 use self::framing::{Framed, Verdict};
 use super::InputFile;
+use super::chunk::Reject;
 use super::decode::Wanted;
+use super::fit::{self, Misfits};
 use super::input;
 use super::parquet;
 use super::place::{Place, fault};
@@ -12,8 +14,9 @@ use crate::engine::progress::{ROW_COLUMN, RowId};
 use crate::error::{Kind, RunError};
 use arrow_avro::reader::{Reader, ReaderBuilder};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, UnionArray,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray, UnionArray,
 };
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::array_value_to_string;
@@ -57,6 +60,9 @@ pub struct Batch {
     pub first: u64,
     /// The source's columns.
     pub rows: RecordBatch,
+    /// Which of the rows fit; all where it is none.
+    good: Option<BooleanArray>,
+    rejects: Vec<Reject>,
 }
 
 impl AvroSource {
@@ -105,30 +111,52 @@ impl AvroFile {
         };
         let schema = batch.schema();
         let mut columns = Vec::with_capacity(self.columns.fields().len());
-        for field in self.columns.fields() {
+        let mut plain = Vec::with_capacity(columns.capacity());
+        let mut misfits = Vec::new();
+        for (index, field) in self.columns.fields().iter().enumerate() {
             let own = schema.field_with_name(field.name()).ok().zip(batch.column_by_name(field.name()));
             let own = own.map(|(own, array)| plain_array(own, array));
             let array = own.ok_or_else(|| {
                 fault(format!("{}: {:?} lacks the column {:?}", self.place.name, self.file.path, field.name()))
             })?;
             let array = array.map_err(|e| failed(&self.place, &self.file, &self.verdict, e, ""))?;
-            columns.push(parquet::fitted(&self.place, &self.file.path, field, &array)?);
+            let (fitted, bad) = fit::fit(&array, field.data_type())
+                .map_err(|e| parquet::misfit(&self.place, &self.file.path, field, &e))?;
+            let data_type = field.data_type().clone();
+            misfits.extend(bad.map(|rows| Misfits { column: index, data_type, rows }));
+            columns.push(fitted);
+            plain.push((field.name().as_str(), array, true));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.columns), columns, &options)
             .map_err(|e| failed(&self.place, &self.file, &self.verdict, e, ""))?;
         let first = self.row + 1;
         self.row += rows.num_rows() as u64;
-        Ok(Some(Batch { file: index, first, rows }))
+        let (mut good, mut rejects) = (None, Vec::new());
+        if !misfits.is_empty() {
+            let read = RecordBatch::try_from_iter_with_nullable(plain)
+                .map_err(|e| failed(&self.place, &self.file, &self.verdict, e, ""))?;
+            (good, rejects) = fit::judge(&read, &misfits, first);
+        }
+        Ok(Some(Batch { file: index, first, rows, good, rejects }))
     }
 }
 
 impl Batch {
-    /// The columns that are wanted, and the row ids.
+    /// Cuts off what is more than `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
+        if rows < self.rows.num_rows() {
+            self.rows = self.rows.slice(0, rows);
+            self.good = self.good.take().map(|good| good.slice(0, rows));
+            self.rejects.retain(|reject| reject.row < self.first + rows as u64);
+        }
+    }
+
+    /// The columns that are wanted, and the row ids; and the rows that do not fit.
     ///
     /// # Errors
     /// `Kind::Internal` where the batch cannot be made.
-    pub fn shape(&self, wanted: &Wanted) -> Result<RecordBatch, RunError> {
+    pub fn shape(self, wanted: &Wanted) -> Result<(RecordBatch, Vec<Reject>), RunError> {
         let rows = self.rows.num_rows();
         let ids = || -> ArrayRef {
             let id = |i| RowId::new(wanted.source, self.file, self.first + i).0;
@@ -138,9 +166,12 @@ impl Batch {
             Some(column) => Arc::clone(column),
             None => ids(),
         });
+        let failed = |e: ArrowError| RunError::new(Kind::Internal, format!("a batch of a source cannot be made: {e}"));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&wanted.schema), columns.collect(), &options)
-            .map_err(|e| RunError::new(Kind::Internal, format!("a batch of a source cannot be made: {e}")))
+        let shaped = RecordBatch::try_new_with_options(Arc::clone(&wanted.schema), columns.collect(), &options);
+        let shaped = shaped.map_err(failed)?;
+        let Some(good) = &self.good else { return Ok((shaped, self.rejects)) };
+        Ok((filter_record_batch(&shaped, good).map_err(failed)?, self.rejects))
     }
 }
 
@@ -191,7 +222,7 @@ fn plain(field: &Field) -> DataType {
     match field.data_type() {
         DataType::Union(..) | DataType::Null => DataType::Utf8,
         _ if is_uuid(field) => DataType::Utf8,
-        other => parquet::plain(other),
+        other => fit::plain(other),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Reads databases: tells the columns of a table or a query, and streams its rows over one connection a piece.
 
 mod mysql;
+mod past;
 mod pieces;
 mod postgres;
 mod rows;
 
-use super::InputFile;
 use super::decode::Wanted;
 use super::tally::Tally;
+use super::{InputFile, Past};
 use crate::databases::{self, Dialect, Server};
 use crate::engine::job::Connector;
-use crate::engine::progress::ROW_COLUMN;
+use crate::engine::progress::{Progress, ROW_COLUMN};
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField};
@@ -67,6 +68,21 @@ pub struct Request<'a> {
     pub config: &'a SourceConfig,
     pub expected: &'a HashMap<String, Field>,
     pub partitioning: &'a Partitioning,
+    /// The rows that must come; all where it is none.
+    pub past: Option<&'a Past>,
+    /// Partitions that read at once.
+    pub parallelism: usize,
+    /// Whether all rows are read, and not the first ones only.
+    pub whole: bool,
+}
+
+/// What the partitions of one reading share.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// The next piece that nobody has begun.
+    next: AtomicUsize,
+    /// Partitions that have a connection of those that see the same.
+    connected: AtomicUsize,
 }
 
 impl DatabaseSource {
@@ -107,12 +123,26 @@ impl DatabaseSource {
         }
     }
 
-    /// Streams the pieces that nobody has begun; `next` is shared by all partitions.
+    /// There is one more plan that will read.
+    pub fn add_scan(&self) {
+        if let Reader::Mysql(table) = &self.reader {
+            table.view.add_scan();
+        }
+    }
+
+    /// A plan will read no more.
+    pub fn end_scan(&self) {
+        if let Reader::Mysql(table) = &self.reader {
+            table.view.end_scan();
+        }
+    }
+
+    /// Streams the pieces that nobody has begun; `share` is shared by all partitions.
     pub fn stream(
         self: &Arc<Self>,
         tally: Arc<Tally>,
-        next: Arc<AtomicUsize>,
-        wanted: Arc<Wanted>,
+        share: Arc<Share>,
+        (wanted, progress): (Arc<Wanted>, Arc<Progress>),
         batch_size: usize,
     ) -> impl Stream<Item = Result<RecordBatch, RunError>> + Send + 'static {
         let source = Arc::clone(self);
@@ -120,7 +150,7 @@ impl DatabaseSource {
         stream::once(async move {
             let (sender, receiver) = mpsc::channel(AHEAD);
             let sink = Sink { selected: source.selected(&wanted), tally, wanted, batch_size, sender };
-            let task = tokio::spawn(async move { source.read(sink, &next).await });
+            let task = tokio::spawn(async move { source.read(sink, &share, &progress).await });
             stream::unfold(Reading { receiver, task: Some(task) }, |mut reading| async move {
                 reading.next().await.map(|batch| (batch, reading))
             })
@@ -140,20 +170,36 @@ impl DatabaseSource {
         selected
     }
 
-    async fn read(&self, sink: Sink, next: &AtomicUsize) -> Result<(), RunError> {
-        loop {
-            let index = next.fetch_add(1, Ordering::AcqRel);
-            let Some(piece) = self.pieces.get(index) else { return Ok(()) };
-            sink.tally.rows(index, 0);
-            let more = match &self.reader {
-                Reader::Postgres(table) => table.read(&self.columns, piece, index, &sink).await?,
-                Reader::Mysql(table) => table.read(&self.columns, piece, index, &sink).await?,
-            };
-            if !more {
-                return Ok(());
+    async fn read(&self, sink: Sink, share: &Share, progress: &Progress) -> Result<(), RunError> {
+        match &self.reader {
+            Reader::Postgres(table) => {
+                while let Some((index, piece)) = self.next(&sink, share) {
+                    if !table.read(&self.columns, piece, index, &sink).await? {
+                        return Ok(());
+                    }
+                    sink.tally.finish_piece(index);
+                }
             }
-            sink.tally.finish_piece(index);
+            Reader::Mysql(table) => {
+                let Some(mut reading) = table.view.take(&share.connected, progress).await? else { return Ok(()) };
+                while let Some((index, piece)) = self.next(&sink, share) {
+                    if !table.read(&mut reading.session, &self.columns, piece, index, &sink).await? {
+                        return Ok(());
+                    }
+                    sink.tally.finish_piece(index);
+                }
+                table.view.give_back(reading).await;
+            }
         }
+        Ok(())
+    }
+
+    /// The next piece that nobody has begun.
+    fn next(&self, sink: &Sink, share: &Share) -> Option<(usize, &Piece)> {
+        let index = share.next.fetch_add(1, Ordering::AcqRel);
+        let piece = self.pieces.get(index)?;
+        sink.tally.rows(index, 0);
+        Some((index, piece))
     }
 }
 
@@ -256,6 +302,9 @@ pub async fn probe(connector: &Connector) -> Result<String, RunError> {
         config: &SourceConfig::default(),
         expected: &HashMap::new(),
         partitioning: &Partitioning::None,
+        past: None,
+        parallelism: 1,
+        whole: false,
     };
     let source = DatabaseSource::open(&request).await?;
     let names: Vec<&str> = source.columns.iter().map(|c| c.name.as_str()).collect();

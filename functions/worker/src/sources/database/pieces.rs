@@ -13,6 +13,18 @@ pub struct Piece {
     pub condition: Option<String>,
 }
 
+impl Piece {
+    /// The piece without the rows that do not meet `condition` too.
+    #[must_use]
+    pub fn and(self, condition: &str) -> Self {
+        let condition = match self.condition {
+            Some(own) => format!("{own} AND {condition}"),
+            None => condition.to_owned(),
+        };
+        Self { condition: Some(condition), ..self }
+    }
+}
+
 /// One piece with all rows.
 pub fn whole(name: &str) -> Vec<Piece> {
     vec![Piece { name: name.to_owned(), condition: None }]

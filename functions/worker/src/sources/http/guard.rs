@@ -8,27 +8,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum Reach {
     /// Public addresses only.
     Public,
-    /// As far as a bucket's endpoint goes: private networks too, but no machine's own metadata, and its own services
-    /// only where this is somebody's own machine.
-    Stores {
-        /// Whether this runs in a cloud.
-        deployed: bool,
-    },
+    /// Private networks and the machine's own services too, but no machine's own metadata: for the endpoints of buckets on
+    /// somebody's own machine.
+    Local,
+    /// Private networks too, through which a provider's own hosts may be reached from inside of its cloud.
+    Provider,
 }
 
 impl Reach {
     /// Why an address may not be reached; none where it may.
     pub fn refuses(self, ip: IpAddr) -> Option<&'static str> {
-        match self {
-            Self::Public => kind(ip),
-            Self::Stores { deployed } => match kind(ip) {
-                Some(LOOPBACK | UNSPECIFIED) if !deployed => None,
-                Some(LOOPBACK) => Some(LOOPBACK),
-                Some(UNSPECIFIED) => Some(UNSPECIFIED),
-                Some(kind @ (LINK_LOCAL | METADATA | MULTICAST | BROADCAST)) => Some(kind),
-                _ => None,
-            },
-        }
+        let kind = kind(ip)?;
+        let allowed = match self {
+            Self::Public => false,
+            Self::Local => !matches!(kind, LINK_LOCAL | METADATA | MULTICAST | BROADCAST),
+            Self::Provider => matches!(kind, PRIVATE | SHARED),
+        };
+        (!allowed).then_some(kind)
     }
 }
 
@@ -176,11 +172,11 @@ mod tests {
 
     #[test]
     fn metadata_addresses_are_forbidden_to_stores_everywhere_and_loopback_in_a_cloud() {
-        let refused = |ip: &str, deployed| Reach::Stores { deployed }.refuses(ip.parse().unwrap()).is_some();
+        let refused = |ip: &str, reach: Reach| reach.refuses(ip.parse().unwrap()).is_some();
         for ip in ["169.254.169.254", "169.254.170.2", "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254"] {
-            assert!(refused(ip, false), "{ip}");
+            assert!(refused(ip, Reach::Local) && refused(ip, Reach::Provider), "{ip}");
         }
-        assert!(refused("127.0.0.1", true) && !refused("127.0.0.1", false));
-        assert!(!refused("10.0.0.7", true));
+        assert!(!refused("127.0.0.1", Reach::Local) && !refused("10.0.0.7", Reach::Local));
+        assert!(refused("127.0.0.1", Reach::Provider) && !refused("10.0.0.7", Reach::Provider));
     }
 }

@@ -39,7 +39,7 @@ pub struct Api {
     headers: HeaderMap,
     body: Option<Bytes>,
     pub secrets: Secrets,
-    pace: Pace,
+    pace: Arc<Pace>,
     patience: Patience,
     /// Pages that came.
     pub pages: Arc<AtomicU64>,
@@ -55,11 +55,29 @@ pub struct Answer {
     pub links: Vec<String>,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// The API says that there is nothing at this address.
+    Missing(RunError),
+    Refused(RunError),
+}
+
+impl From<NoAnswer> for RunError {
+    fn from(why: NoAnswer) -> Self {
+        match why {
+            NoAnswer::Missing(error) | NoAnswer::Refused(error) => error,
+        }
+    }
+}
+
 /// Why there is no answer yet.
 enum Trouble {
     /// The next try may succeed, after the pause that the API asks for.
     Passing(String, Option<Duration>),
     Final(RunError),
+    /// There is nothing at the address.
+    Missing(RunError),
 }
 
 impl Api {
@@ -92,7 +110,7 @@ impl Api {
             headers,
             body,
             secrets: proof.secrets,
-            pace: Pace::new(config.rate_limit),
+            pace: Pace::of(&connector.id, config.rate_limit),
             patience,
             pages: Arc::default(),
             name,
@@ -114,16 +132,26 @@ impl Api {
     /// `Kind::Source` where the API refuses, or answers what cannot be read; `Kind::SourceUnavailable` where it does not
     /// answer, after some tries.
     pub async fn ask(&self, url: &Url) -> Result<Answer, RunError> {
+        self.ask_for(url).await.map_err(RunError::from)
+    }
+
+    /// The same; tells an address at which there is nothing from other errors.
+    ///
+    /// # Errors
+    /// As [`Api::ask`].
+    pub async fn ask_for(&self, url: &Url) -> Result<Answer, NoAnswer> {
         let mut tries = 0;
         loop {
             tries += 1;
             match self.once(url).await {
                 Ok(answer) => return Ok(answer),
-                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Missing(error)) => return Err(NoAnswer::Missing(error)),
+                Err(Trouble::Final(error)) => return Err(NoAnswer::Refused(error)),
                 Err(Trouble::Passing(what, wanted)) => {
                     if tries >= self.patience.tries {
                         let often = if tries > 1 { format!(" (asked {tries} times)") } else { String::new() };
-                        return Err(RunError::new(Kind::SourceUnavailable, self.say(url, &format!("{what}{often}"))));
+                        let error = RunError::new(Kind::SourceUnavailable, self.say(url, &format!("{what}{often}")));
+                        return Err(NoAnswer::Refused(error));
                     }
                     let pause = self.patience.pause(tries, wanted);
                     tracing::debug!(url = shown(url), ?pause, "an API is asked again");
@@ -274,6 +302,7 @@ impl Api {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Trouble::Final(self.fault(url, &format!("{what}; check the connector's authMethod and authConfig")))
             }
+            StatusCode::NOT_FOUND => Trouble::Missing(self.fault(url, &what)),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Trouble::Passing(what, wanted)
             }

@@ -1,6 +1,6 @@
 //! Which page comes after which.
 
-use super::api::{Answer, Api, shown};
+use super::api::{Answer, Api, NoAnswer, shown};
 use super::records::{Page, mark};
 use crate::error::RunError;
 use sha2::{Digest, Sha256};
@@ -30,6 +30,12 @@ pub struct Pager {
     pages: u64,
     /// What the last page held, and how often in a row.
     last: Option<([u8; 16], u32)>,
+    /// Whether some page had as many records as were asked for: an API may give fewer at a time than that.
+    full: bool,
+    /// Whether some page held others than the one before it: the API knows the parameter of the number.
+    turns: bool,
+    /// Where the last page was.
+    before: Option<Url>,
 }
 
 /// Where the next page is.
@@ -51,7 +57,18 @@ impl Pager {
             Pagination::Offset { .. } => Next::Number(0),
             Pagination::Link { .. } => Next::Link(api.url.clone()),
         };
-        Self { api, pagination, path, next, seen: HashSet::new(), pages: 0, last: None }
+        Self {
+            api,
+            pagination,
+            path,
+            next,
+            seen: HashSet::new(),
+            pages: 0,
+            last: None,
+            full: false,
+            turns: false,
+            before: None,
+        }
     }
 
     /// The next page; none after the last one. After an error the same page is asked for again.
@@ -61,19 +78,36 @@ impl Pager {
     pub async fn next(&mut self) -> Result<Option<Page>, RunError> {
         let Some(url) = self.url() else { return Ok(None) };
         let api = Arc::clone(&self.api);
-        let Answer { url, text, links } = api.ask(&url).await?;
+        let Answer { url: from, text, links } = match api.ask_for(&url).await {
+            Ok(answer) => answer,
+            Err(NoAnswer::Missing(error)) => return self.end_of_numbers(error).await,
+            Err(NoAnswer::Refused(error)) => return Err(error),
+        };
         let number = self.pages + 1;
-        let fault = |what: &str| api.fault(&url, &format!("(page {number}) {what}"));
+        let fault = |what: &str| api.fault(&from, &format!("(page {number}) {what}"));
         let page = Page::of(text, self.path.as_deref()).map_err(|what| fault(&what))?;
-        self.check_repetition(&page).map_err(|what| fault(&what))?;
-        let next = self.after(&url, &links, &page)?;
+        if self.repeats(&page).map_err(|what| fault(&what))? {
+            self.next = Next::End;
+            return Ok(None);
+        }
+        let next = self.after(&from, &links, &page)?;
         if number >= MAX_PAGES && next != Next::End {
             return Err(fault(&format!("is not the last after {MAX_PAGES} pages")));
         }
         self.next = next;
         self.pages = number;
+        self.before = Some(url);
         api.pages.fetch_add(1, Relaxed);
         Ok(Some(page))
+    }
+
+    /// Some APIs have nothing where the page behind the last one would be. That the page before is still there shows
+    /// that it is not all of them that went away.
+    async fn end_of_numbers(&mut self, missing: RunError) -> Result<Option<Page>, RunError> {
+        let (Next::Number(_), Some(before)) = (&self.next, &self.before) else { return Err(missing) };
+        self.api.ask(before).await?;
+        self.next = Next::End;
+        Ok(None)
     }
 
     /// Whether the first page said that there are no others, where a mark would lead to them.
@@ -106,17 +140,28 @@ impl Pager {
         })
     }
 
+    /// The records that were asked for at a time, where somebody said how many.
+    fn size(&self) -> Option<u64> {
+        match &self.pagination {
+            Pagination::Page { page_size, .. } | Pagination::Offset { page_size, .. } => *page_size,
+            _ => None,
+        }
+    }
+
+    /// Whether a page holds what the last one held, which some APIs answer behind it.
+    ///
+    /// # Errors
     /// Numbered pages never end where the API does not know the parameter of the number.
-    fn check_repetition(&mut self, page: &Page) -> Result<(), String> {
+    fn repeats(&mut self, page: &Page) -> Result<bool, String> {
         let (param, Next::Number(_)) = (
             match &self.pagination {
                 Pagination::Page { page_param, .. } => page_param.as_deref().unwrap_or("page"),
                 Pagination::Offset { offset_param, .. } => offset_param.as_deref().unwrap_or("offset"),
-                _ => return Ok(()),
+                _ => return Ok(false),
             },
             &self.next,
         ) else {
-            return Ok(());
+            return Ok(false);
         };
         let mut hash = Sha256::new();
         for index in 0..page.records.len() {
@@ -129,12 +174,18 @@ impl Pager {
             _ => 0,
         };
         if times > 0 && (page.records.len() > 1 || times >= SAME_RECORD) {
+            let short = self.size().is_some_and(|size| (page.records.len() as u64) < size);
+            if short && self.turns {
+                return Ok(true);
+            }
             return Err(format!(
-                "holds the very records of the page before; does the API know the parameter {param:?}?"
+                "holds the very records of the page before; does the API know the parameter {param:?}? Where one page is all, \
+                 set pagination to none"
             ));
         }
+        self.turns |= self.last.is_some_and(|(last, _)| last != hash);
         self.last = Some((hash, times));
-        Ok(())
+        Ok(false)
     }
 
     fn after(&mut self, from: &Url, links: &[String], page: &Page) -> Result<Next, RunError> {
@@ -142,14 +193,13 @@ impl Pager {
         let fault = |what: String| api.fault(from, &format!("(page {number}) {what}"));
         let records = page.records.len() as u64;
         match (&self.pagination, &self.next) {
-            (Pagination::Page { page_size, .. }, Next::Number(number)) => {
-                let last = records == 0 || page_size.is_some_and(|size| records < size);
-                Ok(if last { Next::End } else { Next::Number(number + 1) })
-            }
-            (Pagination::Offset { page_size, .. }, Next::Number(offset)) => {
-                // Where nobody said how large pages are, an API may well give fewer than our default at a time.
-                let last = records == 0 || page_size.is_some_and(|size| records < size);
-                Ok(if last { Next::End } else { Next::Number(offset + records) })
+            (Pagination::Page { .. } | Pagination::Offset { .. }, Next::Number(this)) => {
+                let step = if matches!(self.pagination, Pagination::Page { .. }) { 1 } else { records };
+                // An API that never gives as many as it is asked for may have a limit of its own.
+                let short = self.size().is_some_and(|size| records < size);
+                let next = if records == 0 || short && self.full { Next::End } else { Next::Number(this + step) };
+                self.full |= !short;
+                Ok(next)
             }
             (Pagination::Cursor { cursor_path, .. }, _) => {
                 let Some(cursor) = mark(&page.text, cursor_path).map_err(fault)? else { return Ok(Next::End) };

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use rand::RngExt;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,6 +70,9 @@ pub fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     Some((at.with_timezone(&Utc) - now).to_std().unwrap_or(Duration::ZERO))
 }
 
+/// The paces of connectors, by their ids: an API does not care which of a run's nodes, or which of this worker's runs, ask it.
+static PACES: LazyLock<Mutex<HashMap<(String, Duration), Arc<Pace>>>> = LazyLock::new(Mutex::default);
+
 /// Keeps requests apart.
 #[derive(Debug)]
 pub struct Pace {
@@ -77,6 +81,24 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The pace that all sources of a connector share, with so many requests a second at most.
+    pub fn of(connector: &str, rate: Option<f64>) -> Arc<Self> {
+        let own = Self::new(rate);
+        if own.apart.is_zero() {
+            return Arc::new(own);
+        }
+        let mut paces = PACES.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !pace.is_over());
+        let key = (connector.to_owned(), own.apart);
+        Arc::clone(paces.entry(key).or_insert_with(|| Arc::new(own)))
+    }
+
+    /// Whether the next request may go at once.
+    fn is_over(&self) -> bool {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.is_none_or(|next| next <= Instant::now())
+    }
+
     /// So many requests a second at most; any number where none is given.
     pub fn new(rate: Option<f64>) -> Self {
         let apart = rate.filter(|r| r.is_finite() && *r > 0.0).map(|r| Duration::from_secs_f64((1.0 / r).min(1e6)));
@@ -126,6 +148,19 @@ mod tests {
         assert_eq!(patience.pause(1, Some(Duration::from_secs(3600))), Duration::from_secs(10));
         let pauses: std::collections::HashSet<_> = (0..20).map(|_| patience.pause(3, None)).collect();
         assert!(pauses.len() > 10);
+    }
+
+    #[tokio::test]
+    async fn all_sources_of_a_connector_share_its_pace() {
+        let begun = Instant::now();
+        for _ in 0..5 {
+            // Also where one ends before the next begins.
+            Pace::of("connector_pace", Some(50.0)).turn().await;
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(80));
+        let (one, other) = (Pace::of("connector_a", Some(1.0)), Pace::of("connector_b", Some(1.0)));
+        assert!(!Arc::ptr_eq(&one, &other) && Arc::ptr_eq(&one, &Pace::of("connector_a", Some(1.0))));
+        assert!(!Arc::ptr_eq(&Pace::of("connector_a", None), &Pace::of("connector_a", None)));
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@ use arrow_avro::compression::CompressionCodec;
 use arrow_avro::writer::WriterBuilder;
 use arrow_avro::writer::format::AvroOcfFormat;
 use datafusion::arrow::array::{
-    ArrayRef, Date32Array, Decimal128Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
-    TimestampMicrosecondArray,
+    ArrayRef, Date32Array, Decimal128Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, TimeUnit};
 use serde_json::json;
@@ -151,4 +151,32 @@ async fn later_files_must_have_the_columns_of_the_first() {
         .file("in/a.avro", avro(vec![("id", ids(0..2))], None, 1))
         .file("in/b.avro", avro(vec![("other", ids(0..2))], None, 1));
     assert!(root.fault().await.contains("\"in/b.avro\" lacks the column \"id\""));
+}
+
+#[tokio::test]
+async fn a_later_file_with_wider_values_rejects_those_that_do_not_fit() {
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+    let rows = Root::new("in")
+        .file("in/a.avro", avro(vec![("id", narrow)], None, 1))
+        .file("in/b.avro", avro(vec![("id", ids(2_147_483_647..2_147_483_649))], None, 1))
+        .read()
+        .await;
+    assert_eq!((rows.types(), rows.texts()), (vec![DataType::Int32], vec!["7".to_owned(), "2147483647".to_owned()]));
+    assert_eq!(rows.counted, (3, 2, 1));
+    let reason = "\"2147483648\" is not an integer from -2147483648 to 2147483647, the type of the column in the files before \
+         (in in/b.avro)";
+    assert_eq!(rows.reasons(), [(2, "id", reason)]);
+    assert_eq!(rows.ids[1], (1, 1));
+}
+
+#[tokio::test]
+async fn timestamps_of_several_units_keep_their_microseconds() {
+    let millis: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1_500]).with_timezone("+00:00"));
+    let micros: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_500_001]).with_timezone("+00:00"));
+    let rows = Root::new("in")
+        .file("in/a.avro", avro(vec![("at", millis)], None, 1))
+        .file("in/b.avro", avro(vec![("at", micros)], None, 1))
+        .read()
+        .await;
+    assert_eq!(rows.texts(), ["1970-01-01T00:00:01.500Z", "1970-01-01T00:00:01.500001Z"]);
 }

@@ -2,6 +2,7 @@
 
 use super::Root;
 use super::rest::server::{Asked, Reply, Server};
+use crate::engine::job::Settings;
 use crate::error::Kind;
 use crate::sources::probe;
 use serde_json::{Value, json};
@@ -149,4 +150,22 @@ async fn an_endpoint_never_leads_to_metadata() {
             assert!(error.message.contains("connectors may not reach it"), "{error}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployed_worker_reaches_a_private_endpoint_only_where_it_is_allowed_by_name() {
+    let server = Server::start(|asked, _| google(asked)).await;
+    let open = async |endpoint: String, allowed: &str| {
+        let config = json!({"bucket": "data", "prefix": "in", "endpoint": endpoint});
+        let mut root = connector(ConnectorType::Gcs, config, None);
+        allowed.clone_into(&mut root.allowed);
+        let deployed = Settings { files_root: None, ..root.settings() };
+        probe(&root.connector(), &deployed).await
+    };
+    for endpoint in ["http://10.0.0.7:9000".to_owned(), "http://192.168.1.1".to_owned(), server.url("")] {
+        let error = open(endpoint, "").await.unwrap_err();
+        assert!(error.message.contains("unless the deployment allows the host by name"), "{error}");
+    }
+    let host = server.url("").replace("http://", "");
+    assert!(open(server.url(""), host.trim_end_matches('/')).await.is_ok());
 }

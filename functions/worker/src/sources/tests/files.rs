@@ -94,6 +94,14 @@ async fn gzip_members_and_zstd_frames_are_read_to_the_last() {
 }
 
 #[tokio::test]
+async fn zeros_behind_a_gzip_member_are_padding_and_anything_else_is_a_fault() {
+    let padded = [gzip("a\n1\n"), vec![0; 3], gzip("2\n"), vec![0; 100_000]].concat();
+    assert_eq!(Root::with("a.csv.gz", padded).read().await.texts(), ["1", "2"]);
+    let garbage = [gzip("a\n1\n"), b"\0garbage".to_vec()].concat();
+    assert!(Root::with("a.csv.gz", garbage).fault().await.contains("a.csv.gz"));
+}
+
+#[tokio::test]
 async fn damaged_compression_is_a_fault_and_never_fewer_rows() {
     let text: String = (0..100_000).map(|i| format!("{i},{}\n", i * 7919 % 10_007)).collect();
     let whole = gzip(&format!("a,b\n{text}"));

@@ -45,6 +45,20 @@ async fn every_line_end_ends_a_row() {
 }
 
 #[tokio::test]
+async fn an_empty_line_of_one_column_is_a_row_whatever_ends_it() {
+    for text in ["a\n1\n\n3\n\n", "a\r\n1\r\n\r\n3\r\n\r\n", "a\r1\r\r3\r\r", "a\n1\n\r\n3\r\n\n"] {
+        let rows = Root::with("a.csv", text).read().await;
+        assert_eq!(
+            (rows.texts(), rows.rejects.len()),
+            (["1", "-", "3", "-"].map(str::to_owned).to_vec(), 0),
+            "{text:?}"
+        );
+    }
+    assert_eq!(Root::with("a.csv", "a\n\"x\n\ny\"\n\nz").read().await.texts(), ["x\n\ny", "-", "z"]);
+    assert_eq!(Root::with("a.csv", "a\n1").read().await.texts(), ["1"]);
+}
+
+#[tokio::test]
 async fn a_byte_order_mark_is_left_out_and_utf_16_is_named() {
     for (name, text) in
         [("a.csv", "\u{feff}id\n1\n"), ("a.jsonl", "\u{feff}{\"id\": 1}\n"), ("a.json", "\u{feff}[{\"id\": 1}]")]

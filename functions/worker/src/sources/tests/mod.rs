@@ -9,6 +9,7 @@ mod json;
 mod parquet;
 mod parse;
 mod rest;
+mod s3;
 mod samples;
 mod speed;
 mod text;

@@ -2,9 +2,10 @@
 
 use super::Root;
 use datafusion::arrow::array::{
-    ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray, StructArray,
+    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    StructArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
 };
-use datafusion::arrow::datatypes::{DataType, Field, Int32Type};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, TimeUnit};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
 use std::sync::Arc;
@@ -75,6 +76,57 @@ async fn later_files_are_met_by_name_and_their_types_must_fit() {
     let wrong = parquet(vec![("id", Arc::clone(&text)), ("t", text)], 10);
     let fault = Root::new("in").file("in/a.parquet", &first).file("in/b.parquet", wrong).fault().await;
     assert!(fault.contains("column \"id\" as Utf8"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_column_has_the_type_that_holds_what_all_files_have() {
+    let decimals = |values: Vec<i128>, precision, scale| -> ArrayRef {
+        Arc::new(Decimal128Array::from(values).with_precision_and_scale(precision, scale).unwrap())
+    };
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+    let first = parquet(vec![("id", narrow), ("d", decimals(vec![150], 10, 2))], 10);
+    let second = parquet(vec![("id", ids(3_000_000_000..3_000_000_001)), ("d", decimals(vec![12345], 8, 4))], 10);
+    let rows = Root::new("in").file("in/a.parquet", first).file("in/b.parquet", second).read().await;
+    assert_eq!(rows.types(), [DataType::Int64, DataType::Decimal128(12, 4)]);
+    assert_eq!((rows.texts(), rows.rejects.len()), (vec!["7|1.5000".to_owned(), "3000000000|1.2345".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn timestamps_of_several_units_keep_their_microseconds() {
+    let at = |array: ArrayRef| parquet(vec![("at", array)], 10);
+    let millis = at(Arc::new(TimestampMillisecondArray::from(vec![1_500])));
+    let micros = at(Arc::new(TimestampMicrosecondArray::from(vec![1_500_001])));
+    let nanos = at(Arc::new(TimestampNanosecondArray::from(vec![1_500_002_999, -1])));
+    let root = Root::new("in").file("in/a.parquet", millis).file("in/b.parquet", micros).file("in/c.parquet", nanos);
+    let rows = root.read().await;
+    assert_eq!(rows.types(), [DataType::Timestamp(TimeUnit::Microsecond, None)]);
+    let texts = [
+        "1970-01-01T00:00:01.500",
+        "1970-01-01T00:00:01.500001",
+        "1970-01-01T00:00:01.500002",
+        "1969-12-31T23:59:59.999999",
+    ];
+    assert_eq!(rows.texts(), texts);
+}
+
+#[tokio::test]
+async fn a_value_that_no_type_holds_rejects_its_row_whoever_reads_it() {
+    let wide = |value: i128, scale| -> ArrayRef {
+        Arc::new(Decimal128Array::from(vec![value, 1]).with_precision_and_scale(38, scale).unwrap())
+    };
+    let first = parquet(vec![("id", ids(0..2)), ("d", wide(1, 10))], 10);
+    let second = parquet(vec![("id", ids(2..4)), ("d", wide(10_i128.pow(37), 0))], 10);
+    let root = Root::new("in").file("in/a.parquet", first).file("in/b.parquet", second);
+    let rows = root.read().await;
+    assert_eq!((rows.counted, rows.texts().len()), ((4, 3, 1), 3));
+    let (row, column, reason) = rows.reasons()[0];
+    assert_eq!((row, column), (1, "d"));
+    assert!(reason.contains("38 digits with 10 after the point"), "{reason}");
+    // One who counts rejects it too.
+    let progress = root.progress();
+    let source = root.open(&progress).await.unwrap();
+    let context = datafusion::prelude::SessionContext::new();
+    assert_eq!(context.read_table(source.provider(None, progress)).unwrap().count().await.unwrap(), 3);
 }
 
 #[tokio::test]

@@ -200,3 +200,13 @@ async fn what_is_no_text_is_named() {
     let utf16 = Root::new("a.csv").file("a.csv", b"\xff\xfea\0,\0b\0\n\0");
     assert!(utf16.fault().await.contains("UTF-16"));
 }
+
+#[tokio::test]
+async fn many_small_files_are_looked_into_until_there_are_enough_rows() {
+    let mut root = Root::new("in");
+    for n in 0..60 {
+        root = root.file(&format!("in/{n:03}.csv"), if n < 59 { "id\n1\n2\n" } else { "id\nx\n" });
+    }
+    let rows = root.read().await;
+    assert_eq!((rows.types(), rows.counted), (vec![DataType::Utf8], (119, 119, 0)));
+}

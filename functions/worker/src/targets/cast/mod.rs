@@ -5,7 +5,7 @@ mod limit;
 mod text;
 
 pub use convert::json_texts;
-pub use limit::{Limit, Limits};
+pub use limit::{Charset, Limit, Limits};
 
 use super::columns::{arrow_type, type_name};
 use crate::engine::progress::{ROW_COLUMN, RowId};

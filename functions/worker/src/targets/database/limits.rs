@@ -2,7 +2,7 @@
 
 use super::table::{Column, Table};
 use crate::databases::Dialect;
-use crate::targets::cast::{Limit, Limits};
+use crate::targets::cast::{Charset, Limit, Limits};
 use shared::models::node::DataTypeName;
 
 /// Microseconds of a day.
@@ -37,6 +37,7 @@ fn mysql(kind: DataTypeName, column: &Column) -> Option<Limit> {
     /// The first day of the year 1 and the day after the year 9999.
     const YEARS: (i64, i64) = (-719_162, 2_932_897);
     Some(match kind {
+        D::Varchar | D::Text | D::Json => return text(column),
         D::Real | D::Double => Limit::Finite,
         D::Date => Limit::Between(YEARS.0, YEARS.1 - 1, "the years 1 to 9999"),
         D::Timestamptz if column.kind == "timestamp" => Limit::Between(
@@ -47,4 +48,11 @@ fn mysql(kind: DataTypeName, column: &Column) -> Option<Limit> {
         D::Timestamp | D::Timestamptz => Limit::Between(YEARS.0 * DAY, YEARS.1 * DAY - 1, "the years 1 to 9999"),
         _ => return None,
     })
+}
+
+/// What the character set of a column has, and the bytes that a `text` takes.
+fn text(column: &Column) -> Option<Limit> {
+    let charset = Charset::of(column.charset.as_deref().unwrap_or_default());
+    let bytes = column.length.filter(|_| column.kind.ends_with("text")).and_then(|bytes| usize::try_from(bytes).ok());
+    (charset != Charset::Other || bytes.is_some()).then_some(Limit::Encoded(charset, bytes))
 }

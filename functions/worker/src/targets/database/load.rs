@@ -3,9 +3,10 @@
 
 use super::connection::{self, Connection, Failed};
 use super::lines::{self, Form};
-use super::table::Table;
+use super::table::{Column, Table};
 use super::{copy, internal};
 use crate::databases::{Dialect, mysql, postgres};
+use crate::engine::progress::ROW_COLUMN;
 use crate::error::{Kind, RunError};
 use crate::targets::files::{Written, stopped};
 use crate::targets::stage::{RowStream, Writes};
@@ -33,6 +34,8 @@ type Piece = Result<(Bytes, u64), RunError>;
 pub struct Load<'a> {
     pub connection: &'a mut Connection,
     pub table: &'a Table,
+    /// Whether the rows also say where they came from.
+    pub with_rows: bool,
 }
 
 impl Writes for Load<'_> {
@@ -60,14 +63,19 @@ impl Load<'_> {
         let form = self.form().await.map_err(target)?;
         let (sender, receiver) = mpsc::channel(AHEAD);
         let mut tasks = JoinSet::new();
-        let columns: Arc<[_]> = self.table.columns.clone().into();
+        let mut columns = self.table.columns.clone();
+        let mut list = self.table.list("");
+        if self.with_rows {
+            columns.push(Column { name: ROW_COLUMN.to_owned(), kind: "int8".to_owned(), ..Column::default() });
+            list = format!("{list}, {}", self.table.dialect.quote(ROW_COLUMN));
+        }
+        let columns: Arc<[Column]> = columns.into();
         for rows in streams {
             let (sender, columns) = (sender.clone(), Arc::clone(&columns));
             tasks.spawn(encode(rows, form, columns, sender));
         }
         drop(sender);
-        let insert = format!("INSERT INTO {STAGING} ({}) VALUES ", self.table.list(""));
-        let list = self.table.list("");
+        let insert = format!("INSERT INTO {STAGING} ({list}) VALUES ");
         let rows = match (&mut *self.connection, form) {
             (Connection::Postgres(session), _) => copy_in(session, &list, receiver).await,
             (Connection::Mysql(session), Some(Form::Lines)) => load_data(session, &list, receiver).await,
@@ -96,6 +104,10 @@ impl Load<'_> {
         for statement in statements {
             self.connection.run(&statement).await?;
         }
+        if self.with_rows {
+            let row = self.table.dialect.quote(ROW_COLUMN);
+            self.connection.run(&format!("ALTER TABLE {STAGING} ADD COLUMN {row} bigint NULL")).await?;
+        }
         Ok(())
     }
 
@@ -111,12 +123,7 @@ impl Load<'_> {
 }
 
 /// Encodes the rows of one partition.
-async fn encode(
-    mut rows: RowStream,
-    form: Option<Form>,
-    columns: Arc<[super::table::Column]>,
-    sender: mpsc::Sender<Piece>,
-) {
+async fn encode(mut rows: RowStream, form: Option<Form>, columns: Arc<[Column]>, sender: mpsc::Sender<Piece>) {
     while let Some(batch) = rows.next().await {
         let pieces = batch.and_then(|batch| match form {
             None => copy::rows(&batch, &columns).map(|bytes| vec![(bytes, batch.num_rows() as u64)]).map_err(internal),

@@ -10,6 +10,7 @@ mod lines;
 mod load;
 mod merge;
 mod table;
+mod taken;
 mod types;
 
 use super::columns::arrow_type;
@@ -223,19 +224,29 @@ impl Target {
             }
             None => None,
         };
+        let rules = taken::rules(&self.table, self.mode, &self.keys);
+        let reporter = Arc::new(Reporter { counters, progress: Arc::clone(&progress) });
+        let with_rows = !rules.is_empty();
         let staging = Staging {
-            into: Load { connection, table: &self.table },
+            into: Load { connection: &mut *connection, table: &self.table, with_rows },
             table: &schema,
             fields: &self.table.fields,
             keys: &self.keys,
             limits: limits::of(&self.table),
             past,
-            with_rows: false,
+            with_rows,
             context,
-            reporter: Arc::new(Reporter { counters, progress: Arc::clone(&progress) }),
+            reporter: Arc::clone(&reporter),
             stop,
         };
-        let staged = staging.run(plan).await;
+        let mut staged = staging.run(plan).await;
+        if let (true, Ok(rows)) = (with_rows, &mut staged) {
+            let rejected = taken::reject(connection, &self.table, &rules, &self.keys, &reporter).await;
+            match rejected {
+                Ok(rejected) => rows.written.rows -= rejected,
+                Err(error) => staged = Err(error),
+            }
+        }
         self.progress = Some(progress);
         match staged.and_then(|staged| self.may_be_empty(staged)) {
             Ok(staged) => {
@@ -289,6 +300,12 @@ impl Target {
                 Ok(Done::Moved(error)) => return Err(error),
                 Err(failed) if failed.again => last = Some(failed.fault.target()),
                 Err(failed) if failed.is_away() => return self.unknown(failed).await,
+                Err(failed) if failed.duplicate && !taken::rules(&self.table, self.mode, &self.keys).is_empty() => {
+                    let why = "another run or somebody else may have brought the same value meanwhile; the rows must be \
+                               checked again";
+                    let message = format!("{}: {why}", failed.fault.message);
+                    return Err(RunError::new(Kind::TargetUnavailable, message));
+                }
                 Err(failed) => return Err(failed.fault.target()),
             }
         }

@@ -15,7 +15,7 @@ pub struct Column {
     pub kind: String,
     /// As the database writes the type, for messages.
     pub shown: String,
-    /// The most characters of a text.
+    /// The most characters of a text; where it is a `text` of MySQL, the most bytes.
     pub length: Option<u32>,
     pub precision: Option<u32>,
     pub scale: Option<i32>,
@@ -26,6 +26,8 @@ pub struct Column {
     pub filled: bool,
     /// Whether the database computes it, so that nobody may write it.
     pub computed: bool,
+    /// The character set of a text, where the database has several.
+    pub charset: Option<String>,
 }
 
 /// The table, as far as it matters.
@@ -134,14 +136,16 @@ async fn create(connection: &mut Connection, name: &TableName, fields: &[Field])
         Dialect::Postgresql => String::new(),
         Dialect::Mysql => collation(connection).await.map_err(|failed| failed.fault.target())?,
     };
-    let mut parts = Vec::new();
-    for field in fields {
-        let kind = types::declared(dialect, field)
-            .map_err(|why| RunError::new(Kind::Definition, format!("the field {:?} {why}", field.name)))?;
-        let null = if field.nullable() { "NULL" } else { "NOT NULL" };
-        parts.push(format!("{} {kind} {null}", dialect.quote(&field.name)));
-    }
+    let kinds = types::declared_all(dialect, fields).map_err(|why| RunError::new(Kind::Definition, why))?;
+    let null = |field: &Field| if field.nullable() { "NULL" } else { "NOT NULL" };
+    let declared = fields.iter().zip(&kinds);
+    let mut parts: Vec<String> =
+        declared.map(|(field, kind)| format!("{} {kind} {}", dialect.quote(&field.name), null(field))).collect();
     let keys: Vec<&str> = fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.as_str()).collect();
+    let single = fields.iter().zip(&kinds).filter(|(field, kind)| {
+        field.is_unique == Some(true) && keys != [field.name.as_str()] && types::can_be_indexed(dialect, kind)
+    });
+    parts.extend(single.map(|(field, _)| format!("UNIQUE ({})", dialect.quote(&field.name))));
     if !keys.is_empty() {
         parts.push(format!("PRIMARY KEY ({})", dialect.list(keys)));
     }
@@ -177,7 +181,7 @@ async fn columns(connection: &mut Connection, name: &TableName) -> Result<Vec<Co
              CASE WHEN coalesce(b.typname, t.typname) = 'numeric' AND m.mod > 4 \
                   THEN (((m.mod - 4) & 2047) # 1024) - 1024 END, \
              CASE WHEN coalesce(b.typname, t.typname) IN ('timestamp', 'timestamptz') AND m.mod >= 0 THEN m.mod ELSE 6 END, \
-             NOT a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a' \
+             NOT a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', NULL \
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
              LEFT JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype \
              CROSS JOIN LATERAL (SELECT CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS mod) m \
@@ -188,7 +192,7 @@ async fn columns(connection: &mut Connection, name: &TableName) -> Result<Vec<Co
             "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, \
              DATETIME_PRECISION, IF(IS_NULLABLE = 'YES', 't', 'f'), \
              IF(COLUMN_DEFAULT IS NOT NULL OR EXTRA LIKE '%auto_increment%', 't', 'f'), \
-             IF(EXTRA LIKE '%GENERATED%' AND EXTRA NOT LIKE '%DEFAULT_GENERATED%', 't', 'f') \
+             IF(EXTRA LIKE '%GENERATED%' AND EXTRA NOT LIKE '%DEFAULT_GENERATED%', 't', 'f'), CHARACTER_SET_NAME \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
             database(connection, name),
             connection.literal(&name.table)
@@ -214,6 +218,7 @@ fn column(row: Vec<Option<String>>) -> Column {
         nullable: next().as_deref() == Some("t"),
         filled: next().as_deref() == Some("t"),
         computed: next().as_deref() == Some("t"),
+        charset: next(),
     }
 }
 

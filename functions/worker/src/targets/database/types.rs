@@ -8,8 +8,67 @@ use shared::models::schema::Field;
 
 /// Characters of a text in a MySQL table that is a key and has no length.
 const KEY_LENGTH: u32 = 255;
-/// Characters of a MySQL `varchar`; a row has 65,535 bytes in all.
+/// Characters of a MySQL `varchar`.
 const LONGEST_VARCHAR: u32 = 4000;
+/// Bytes of the columns of a MySQL row that are not stored apart: a little below what the server takes.
+const MOST_ROW_BYTES: u32 = 60_000;
+/// Bytes of a key of MySQL.
+const MOST_KEY_BYTES: u32 = 3_072;
+/// Bytes of a character in a column that we make.
+const CHARACTER_BYTES: u32 = 4;
+
+/// The types of the columns of a new table.
+///
+/// # Errors
+/// Why the database has none for a field, which is named, or cannot make the table.
+pub fn declared_all(dialect: Dialect, fields: &[Field]) -> Result<Vec<String>, String> {
+    let one = |field: &Field| declared(dialect, field).map_err(|why| format!("the field {:?} {why}", field.name));
+    let mut kinds = fields.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    if dialect == Dialect::Postgresql {
+        return Ok(kinds);
+    }
+    let is_key = |index: usize| fields.get(index).is_some_and(|field| field.is_primary_key == Some(true));
+    let key_bytes: u32 =
+        kinds.iter().enumerate().filter(|(index, _)| is_key(*index)).map(|(_, kind)| bytes(kind)).sum();
+    if key_bytes > MOST_KEY_BYTES {
+        let names: Vec<&str> =
+            fields.iter().filter(|f| f.is_primary_key == Some(true)).map(|f| f.name.as_str()).collect();
+        return Err(format!(
+            "the primary key {} may have {key_bytes} bytes ({CHARACTER_BYTES} a character), and a key of MySQL has \
+             {MOST_KEY_BYTES} at most; give its texts a smaller length",
+            names.join(", ")
+        ));
+    }
+    // What makes a row too long is stored apart, the longest texts first.
+    while kinds.iter().map(|kind| bytes(kind)).sum::<u32>() > MOST_ROW_BYTES {
+        let texts = kinds.iter_mut().enumerate().filter(|(index, kind)| kind.starts_with("varchar") && !is_key(*index));
+        let Some((_, longest)) = texts.max_by_key(|(_, kind)| bytes(kind)) else {
+            return Err("the fields make rows longer than the 65,535 bytes that MySQL takes".to_owned());
+        };
+        *longest = "longtext".to_owned();
+    }
+    Ok(kinds)
+}
+
+/// About the bytes that a column of MySQL takes in its row.
+fn bytes(kind: &str) -> u32 {
+    let (name, rest) = kind.split_once('(').unwrap_or((kind, ""));
+    let length: u32 = rest.split([',', ')']).next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    match name {
+        "varchar" => length * CHARACTER_BYTES + 2,
+        "char" => length * CHARACTER_BYTES,
+        "decimal" => length / 2 + 4,
+        _ => 12,
+    }
+}
+
+/// Whether an index can keep the values of a new column apart.
+pub fn can_be_indexed(dialect: Dialect, kind: &str) -> bool {
+    match dialect {
+        Dialect::Postgresql => true,
+        Dialect::Mysql => !matches!(kind, "longtext" | "json") && bytes(kind) <= MOST_KEY_BYTES,
+    }
+}
 
 /// The type of a new column.
 ///
@@ -111,8 +170,9 @@ fn mysql(field: &mut Field, column: &Column) -> bool {
         (Smallint | Integer | Bigint, "int") if !unsigned => integer(field, Integer),
         (Smallint | Integer | Bigint, "bigint") if !unsigned => integer(field, Bigint),
         (Smallint | Integer | Bigint | Decimal, "decimal") if !unsigned => decimal(field, column),
-        (Real | Double, "float") => kind(field, Real),
-        (Real | Double, "double") => kind(field, Double),
+        // One with digits, such as float(7,2), rounds.
+        (Real | Double, "float") if !column.shown.contains(',') => kind(field, Real),
+        (Real | Double, "double") if !column.shown.contains(',') => kind(field, Double),
         (Date, "date") => true,
         (Timestamp, "datetime") | (Timestamptz, "timestamp") => column.fraction == Some(6),
         // The zone is UTC, and the column says nothing of it.
@@ -157,8 +217,8 @@ fn decimal(field: &mut Field, column: &Column) -> bool {
 }
 
 fn text(field: &mut Field, column: &Column) -> bool {
-    // A `longtext` has more than a field can say.
-    let own = column.length.filter(|length| *length < 10_485_760 && !column.kind.ends_with("longtext"));
+    // What a `text` of MySQL holds is counted in bytes, which is a limit of its own.
+    let own = column.length.filter(|_| !column.kind.ends_with("text"));
     let length = match (field.length.filter(|_| field.data_type == D::Varchar), own) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -206,6 +266,40 @@ mod tests {
         assert_eq!(said, "its column \"f\" is int4, which does not hold the field's date");
         let rounded = Column { fraction: Some(0), ..column("datetime") };
         assert!(narrowed(Dialect::Mysql, &field(json!({"dataType": "timestamp"})), &rounded).is_err());
+    }
+
+    #[test]
+    fn a_column_that_would_round_and_one_that_counts_bytes() {
+        let my = |f: serde_json::Value, c: Column| narrowed(Dialect::Mysql, &field(f), &c);
+        let rounds = Column { shown: "double(10,2)".to_owned(), ..column("double") };
+        assert_eq!(
+            my(json!({"dataType": "double"}), rounds).unwrap_err(),
+            "its column \"f\" is double(10,2), which does not hold the field's double"
+        );
+        let bytes = Column { length: Some(255), ..column("tinytext") };
+        assert_eq!(my(json!({"dataType": "text"}), bytes).unwrap().data_type, D::Text);
+    }
+
+    #[test]
+    fn a_row_of_mysql_that_would_be_too_long_stores_its_longest_texts_apart() {
+        let text = |name: &str, length: u32| field(json!({"name": name, "dataType": "varchar", "length": length}));
+        let mut fields: Vec<Field> = (0..5).map(|n| text(&format!("f{n}"), 3000 + n)).collect();
+        assert!(
+            declared_all(Dialect::Mysql, fields.get(..4).unwrap()).unwrap().iter().all(|k| k.starts_with("varchar"))
+        );
+        fields.push(text("short", 10));
+        let kinds = declared_all(Dialect::Mysql, &fields).unwrap();
+        assert_eq!(
+            kinds,
+            ["varchar(3000)", "varchar(3001)", "varchar(3002)", "varchar(3003)", "longtext", "varchar(10)"]
+        );
+        assert!(declared_all(Dialect::Postgresql, &fields).unwrap().iter().all(|k| k.starts_with("varchar")));
+        let mut keys = vec![text("a", 500), text("b", 300)];
+        keys.iter_mut().for_each(|key| key.is_primary_key = Some(true));
+        let said = declared_all(Dialect::Mysql, &keys).unwrap_err();
+        assert!(said.starts_with("the primary key a, b may have 3204 bytes"), "{said}");
+        assert!(can_be_indexed(Dialect::Mysql, "varchar(767)") && !can_be_indexed(Dialect::Mysql, "varchar(768)"));
+        assert!(!can_be_indexed(Dialect::Mysql, "longtext") && can_be_indexed(Dialect::Mysql, "timestamp(6)"));
     }
 
     #[test]

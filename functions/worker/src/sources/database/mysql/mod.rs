@@ -1,11 +1,10 @@
 //! Reads MySQL and MariaDB by streamed results of the binary protocol.
-//!
-//! Each connection reads a consistent snapshot of its own: where a table is divided, pieces may differ by what was written
-//! between the starts of their transactions.
 
 mod columns;
 mod value;
+mod view;
 
+use super::past;
 use super::pieces::{self, Piece};
 use super::{Column, DatabaseSource, Reader, Request, Sink};
 use crate::databases::mysql::{Session, fault};
@@ -18,6 +17,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Error, Row};
 use shared::models::pipeline::Partitioning;
 use std::sync::Arc;
+use view::View;
 
 /// Names that an error lists.
 const LISTED: u32 = 1000;
@@ -31,6 +31,7 @@ pub struct Table {
     /// The query itself, where it is one.
     query: Option<String>,
     columns: Vec<MysqlColumn>,
+    pub view: View,
 }
 
 /// Opens a table or a query.
@@ -38,7 +39,8 @@ pub struct Table {
 /// # Errors
 /// As [`DatabaseSource::open`].
 pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -> Result<DatabaseSource, RunError> {
-    let mut session = begin(server, "START TRANSACTION READ ONLY").await?;
+    let mut session = Session::connect(server).await.map_err(Fault::source)?;
+    session.query_drop("START TRANSACTION READ ONLY").await.map_err(|e| session.fault(&e).source())?;
     let (from, name, query) = match &wanted {
         Wanted::Table(table) => (table.quoted(Dialect::Mysql), table.to_string(), None),
         // A comment at its end must not swallow what follows.
@@ -79,18 +81,21 @@ pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -
     };
     let described =
         columns.iter().map(|c| Column { name: c.name.clone(), data_type: c.data_type.clone(), fallible: c.fallible() });
-    let described = described.collect();
-    let table = Table { server: Arc::clone(server), from, query, columns };
+    let described: Vec<Column> = described.collect();
+    let past = request.past.filter(|_| query.as_deref().is_none_or(|query| !is_ordered(query)));
+    let pieces = match past.and_then(|past| past::condition(Dialect::Mysql, &described, past)) {
+        Some(condition) => pieces.into_iter().map(|piece| piece.and(&condition)).collect(),
+        None => pieces,
+    };
+    let locked = if let Wanted::Table(table) = wanted { Some(table) } else { None };
+    let view = View::new(Arc::clone(server), locked, request.parallelism.min(pieces.len()), request.whole);
+    let table = Table { server: Arc::clone(server), from, query, columns, view };
     Ok(DatabaseSource { reader: Reader::Mysql(Box::new(table)), columns: described, pieces, rows, width, divided })
 }
 
-async fn begin(server: &Arc<Server>, statement: &str) -> Result<Session, RunError> {
-    let mut session = Session::connect(server).await.map_err(Fault::source)?;
-    for statement in ["SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", statement] {
-        let done = session.query_drop(statement).await;
-        done.map_err(|e| session.fault(&e).source())?;
-    }
-    Ok(session)
+/// Whether a query may give its rows in an order of its own, which it would lose inside of another.
+fn is_ordered(query: &str) -> bool {
+    query.to_ascii_lowercase().contains("order")
 }
 
 /// An error of the statement that reads, with the nearest name where a table is not there.
@@ -164,8 +169,14 @@ pub async fn look(server: &Arc<Server>) -> Result<(String, u64), Fault> {
 
 impl Table {
     /// Reads a piece to its end; false where nobody wants more.
-    pub async fn read(&self, columns: &[Column], piece: &Piece, index: usize, sink: &Sink) -> Result<bool, RunError> {
-        let mut session = begin(&self.server, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
+    pub async fn read(
+        &self,
+        session: &mut Session,
+        columns: &[Column],
+        piece: &Piece,
+        index: usize,
+        sink: &Sink,
+    ) -> Result<bool, RunError> {
         let selected: Vec<(usize, &MysqlColumn)> =
             sink.selected.iter().filter_map(|i| Some((*i, self.columns.get(*i)?))).collect();
         let (statement, places) = self.statement(&selected, piece);

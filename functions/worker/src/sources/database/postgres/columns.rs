@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use tokio_postgres::types::{Kind, Type};
 
 /// The Arrow type of a numeric whose precision nobody knows.
-const ANY_DECIMAL: DataType = DataType::Decimal128(38, 10);
+pub const ANY_DECIMAL: DataType = DataType::Decimal128(38, 10);
 
 /// How the bytes of a value are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

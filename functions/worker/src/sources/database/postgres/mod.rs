@@ -5,6 +5,7 @@ mod copy;
 mod numeric;
 mod value;
 
+use super::past;
 use super::pieces::{self, Piece};
 use super::{Column, DatabaseSource, Reader, Request, Sink};
 use crate::databases::postgres::Session;
@@ -86,7 +87,11 @@ pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -
 
     let described =
         columns.iter().map(|c| Column { name: c.name.clone(), data_type: c.data_type.clone(), fallible: c.fallible() });
-    let described = described.collect();
+    let described: Vec<Column> = described.collect();
+    let pieces = match request.past.and_then(|past| past::condition(Dialect::Postgresql, &described, past)) {
+        Some(condition) => pieces.into_iter().map(|piece| piece.and(&condition)).collect(),
+        None => pieces,
+    };
     let table = Table { server: Arc::clone(server), from, columns, snapshot, _holder: holder };
     Ok(DatabaseSource { reader: Reader::Postgres(Box::new(table)), columns: described, pieces, rows, width, divided })
 }

@@ -76,7 +76,10 @@ fn numeric(bytes: &[u8], values: &mut Values) -> Result<(), Misfit> {
             Some(units) => b.append_value(units),
             None => {
                 let text = number.text();
-                let reason = parse::why(&text, &DataType::Decimal128(*precision, *scale));
+                let mut reason = parse::why(&text, &DataType::Decimal128(*precision, *scale));
+                if super::columns::ANY_DECIMAL == DataType::Decimal128(*precision, *scale) {
+                    reason.push_str("; round a numeric without a precision in a query, such as round(x, 10)");
+                }
                 return Err(Misfit::new(text, reason));
             }
         },

@@ -51,6 +51,64 @@ async fn numbered_pages_end_with_an_empty_or_a_short_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_gives_fewer_at_a_time_than_it_is_asked_for_is_read_whole() {
+    let server = Server::start(|asked, _| {
+        let number = |name: &str| asked.parameter(name).and_then(|text| text.parse::<u64>().ok());
+        let start = number("offset").unwrap_or_else(|| (number("page").unwrap() - 1) * 100);
+        // Never more than 100, whatever is asked for.
+        Reply::json(records(start..(start + 100).min(350).max(start)))
+    })
+    .await;
+    for pagination in [json!({"type": "page", "pageSize": 500}), json!({"type": "offset", "pageSize": 500})] {
+        let from = server.asked().len();
+        let rows = api(&server, "/", json!({"pagination": pagination})).read().await;
+        assert_eq!(ids(&rows), (0..350).collect::<Vec<_>>());
+        assert_eq!(server.asked().len() - from, 5);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_missing_behind_others_is_the_end() {
+    for count in [3, 4] {
+        let server = Server::start(move |asked, _| {
+            let page: u64 = asked.parameter("page").unwrap().parse().unwrap();
+            let rows = ((page - 1) * 2).min(count)..(page * 2).min(count);
+            if page > 1 && rows.is_empty() { Reply::status(404, "Invalid page.") } else { Reply::json(records(rows)) }
+        })
+        .await;
+        for pagination in
+            [json!({"type": "page"}), json!({"type": "page", "pageSize": 2}), json!({"type": "page", "pageSize": 9})]
+        {
+            let rows = api(&server, "/", json!({"pagination": pagination})).read().await;
+            assert_eq!(ids(&rows).len() as u64, count);
+        }
+    }
+    // All of them went away.
+    let server =
+        Server::start(|_, number| if number == 0 { Reply::json(records(0..2)) } else { Reply::status(404, "") }).await;
+    let fault = api(&server, "/", json!({"pagination": {"type": "page"}})).fault().await;
+    assert!(fault.contains("404"), "{fault}");
+    let server = Server::start(|_, _| Reply::status(404, "")).await;
+    assert!(api(&server, "/", json!({"pagination": {"type": "page"}})).fault().await.contains("404"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_answers_its_last_page_again_ends_there() {
+    let server = Server::start(|asked, _| {
+        let page: u64 = asked.parameter("page").unwrap().parse().unwrap();
+        let start = (page.min(3) - 1) * 3;
+        Reply::json(records(start..(start + 3).min(8)))
+    })
+    .await;
+    let rows = api(&server, "/", json!({"pagination": {"type": "page", "pageSize": 5}})).read().await;
+    assert_eq!(ids(&rows), (0..8).collect::<Vec<_>>());
+    // One page and its like may be all, or the first of many of an API that is not asked as it wants.
+    let server = Server::start(|_, _| Reply::json(records(0..3))).await;
+    let fault = api(&server, "/", json!({"pagination": {"type": "page", "pageSize": 5}})).fault().await;
+    assert!(fault.contains("does the API know the parameter \"page\"?"), "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn offsets_follow_the_records_that_came() {
     let server = Server::start(|asked, _| {
         let start: u64 = asked.parameter("skip").unwrap().parse().unwrap();
@@ -200,6 +258,21 @@ async fn requests_keep_their_distance() {
     let begun = std::time::Instant::now();
     api(&server, "/", json!({"rateLimit": 20, "pagination": {"type": "page"}})).read().await;
     assert!(begun.elapsed() >= std::time::Duration::from_millis(200), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_of_a_connector_share_its_rate() {
+    let server = Server::start(|asked, _| {
+        let page: u64 = asked.parameter("page").unwrap().parse().unwrap();
+        Reply::json(if page > 4 { json!([]) } else { records(page..page + 1) })
+    })
+    .await;
+    let begun = std::time::Instant::now();
+    let config = json!({"rateLimit": 25, "pagination": {"type": "page"}});
+    let (one, other) = (api(&server, "/", config.clone()), api(&server, "/", config));
+    tokio::join!(one.read(), other.read());
+    assert_eq!(server.asked().len(), 10);
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(350), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
