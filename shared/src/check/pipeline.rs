@@ -204,7 +204,9 @@ pub(crate) fn table_of(node_type: NodeType, config: &Map<String, Value>) -> Opti
 
 /// The nodes of a body by their places, as far as type and config can be read: none where they cannot.
 pub(crate) fn readable_nodes(body: &Body) -> Vec<Option<(NodeType, &Map<String, Value>)>> {
-    let read = |node| Some((nodes::type_of(node)?, node.get("config")?.as_object()?));
+    fn read(node: &Value) -> Option<(NodeType, &Map<String, Value>)> {
+        Some((nodes::type_of(node)?, node.get("config")?.as_object()?))
+    }
     match body.value().get("nodes") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(all)) => all.iter().take(graph::MAX_NODES).map(read).collect(),

@@ -27,7 +27,7 @@ enum Named {
 
 /// Faults where the pipeline that a body makes, or makes of the `stored` one, names more than it may.
 pub fn too_many(body: &Body, stored: Option<&Pipeline>) -> Vec<Fault> {
-    let (mut seen, mut connectors, mut tables) = (HashSet::new(), 0, 0);
+    let (mut seen, mut connectors, mut tables) = (HashSet::new(), 0_usize, 0_usize);
     let mut faults = Vec::new();
     for (pointer, named) in named(body.value(), stored) {
         let connector = matches!(named, Named::Connector(_));

@@ -42,6 +42,12 @@ impl Words<'_> {
                 faults
                     .extend(unexpected.iter().take(super::MAX_FAULTS + 1).map(|name| unknown_field(&at, name, &known)));
             }
+            // An object that has no fields at all: the verdict is of the first one that it was given.
+            Kind::FalseSchema => {
+                let given = self.document.pointer(error.instance_path().as_str()).and_then(Value::as_object);
+                let given = given.into_iter().flat_map(|given| given.keys()).take(super::MAX_FAULTS + 1);
+                faults.extend(given.map(|name| unknown_field(&at, name, &[])));
+            }
             // What is no text is told by `enum`, too, with the words.
             Kind::Type { .. }
                 if self.holder(error).is_some_and(|h| h.get("enum").is_some() || h.get("const").is_some()) => {}

@@ -58,7 +58,9 @@ struct Rest {
 
 impl Rest {
     fn of(version: u32, given_up: &[(Kind, &str)]) -> Self {
-        let of = |wanted| given_up.iter().filter(|(kind, _)| *kind == wanted).map(|(_, id)| (*id).to_owned()).collect();
+        let of = |wanted: Kind| -> Vec<String> {
+            given_up.iter().filter(|(kind, _)| *kind == wanted).map(|(_, id)| (*id).to_owned()).collect()
+        };
         Self { version, connectors: of(Kind::Connector), schemas: of(Kind::Schema) }
     }
 

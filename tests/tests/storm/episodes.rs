@@ -36,7 +36,7 @@ pub async fn play(storm: &Arc<Storm>, often: Often) -> Vec<String> {
     let mut tasks = tokio::task::JoinSet::new();
     let episode = |name: &'static str| Episode { storm: Arc::clone(storm), name, wrong: Vec::new() };
     tasks.spawn(counted(Arc::clone(storm), episode("truncate").truncates(often.truncates)));
-    tasks.spawn(counted(Arc::clone(storm), episode("refused").is_refused(often.refusals)));
+    tasks.spawn(counted(Arc::clone(storm), episode("refused").refused(often.refusals)));
     tasks.spawn(counted(Arc::clone(storm), episode("incremental").increments(often.increments)));
     tasks.spawn(counted(Arc::clone(storm), episode("widening").widens(often.widenings)));
     tasks.spawn(counted(Arc::clone(storm), episode("retry").retries(often.retries)));
@@ -200,7 +200,7 @@ impl Episode {
 
     /// Another tool lets a table only grow, which a run that replaces it learns at its commit: it has to be settled. Every
     /// other one writes a table before, which keeps its rows.
-    async fn is_refused(mut self, steps: usize) -> Self {
+    async fn refused(mut self, steps: usize) -> Self {
         let kept = json!({"execution": {"errorHandling": {"onError": "deadLetter"}}});
         let truncate = json!({"loadMode": "truncate"});
         let (refusing, alone) = self.define("only_grows", "${part}.csv", truncate, kept.clone()).await;

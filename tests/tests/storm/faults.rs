@@ -112,7 +112,9 @@ impl Faults {
                 let count = match fault {
                     Fault::KillWorker => wanted.kills,
                     // These hold up all runs for a while.
-                    Fault::PauseStack | Fault::FullDisk => usize::from(wanted.others > 1 || (place + seed) % 3 == 0),
+                    Fault::PauseStack | Fault::FullDisk => {
+                        usize::from(wanted.others > 1 || (place + seed).is_multiple_of(3))
+                    }
                     _ if Moment::RARE.contains(&moment) => wanted.rare,
                     Fault::KillStack => wanted.stack_kills,
                     Fault::Pause => wanted.pauses,
@@ -180,7 +182,9 @@ impl Faults {
             if killed < kills && planned.contains(&Fault::KillWorker) {
                 wrong.push(format!("{moment}: a worker was killed {killed} times there instead of {kills}"));
             }
-            if Moment::ALL.contains(moment) && done * 5 < planned.len() * 4 {
+            // A fifth may be left out, and one of a few.
+            let left_out = (planned.len() / 5).max(1);
+            if Moment::ALL.contains(moment) && done + left_out < planned.len() {
                 wrong.push(format!("{moment}: {done} of {} faults happened", planned.len()));
             }
         }

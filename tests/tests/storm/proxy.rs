@@ -253,8 +253,8 @@ impl Around {
         }
     }
 
-    /// Uploads that nobody ended or gave up: those whose sender was killed, as they are in any bucket until its rules remove
-    /// them, and the others.
+    /// Uploads that nobody ended or gave up: those whose sender was killed or met a fault at their ends, as they are in any
+    /// bucket until its rules remove them, and the others.
     pub fn unfinished(&self) -> (Vec<String>, Vec<String>) {
         let (begun, workers) = (self.uploads.lock().unwrap(), self.workers.get().unwrap());
         let lives = |sender: &(usize, usize)| workers[sender.0].starts.load(SeqCst) == sender.1;
@@ -376,11 +376,24 @@ impl Around {
         }
     }
 
+    /// An upload that met a fault where it begins or ends: who sends it does not hear of it, or has no way to give it up.
+    fn spoil(&self, call: &Call, met: bool) {
+        let ends = call.service == Service::Bucket && ["POST", "DELETE"].contains(&call.action.as_str());
+        if met
+            && ends
+            && let Some(sender) = self.uploads.lock().unwrap().get_mut(&call.key)
+        {
+            sender.1 = usize::MAX;
+        }
+    }
+
     async fn exchange(self: Arc<Self>, who: Who, request: Request) -> Option<Answer> {
         let Request { method, uri, headers, body } = &request;
         let call = Call::read(method, uri, headers, body);
         let sender = self.start_of(who);
-        match self.meets(who, &call, call.before()).await {
+        let met = self.meets(who, &call, call.before()).await;
+        self.spoil(&call, met.is_some());
+        match met {
             Some(Next::Drop) => return None,
             Some(Next::Answer(answer)) => return Some(answer),
             None => {}
@@ -432,7 +445,9 @@ impl Around {
                 around.hand_on(&Call::read(&copy.method, &copy.uri, &copy.headers, &copy.body), copy).await;
             });
         }
-        match self.meets(who, &call, call.after(&answer.body, answer.status.as_u16())).await {
+        let met = self.meets(who, &call, call.after(&answer.body, answer.status.as_u16())).await;
+        self.spoil(&call, met.is_some());
+        match met {
             Some(Next::Drop) => None,
             Some(Next::Answer(instead)) => Some(instead),
             None => Some(answer),

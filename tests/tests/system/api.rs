@@ -354,12 +354,9 @@ async fn if_match_guards_connectors_and_pipelines_as_well() {
     let change = json!({"description": "x"}).to_string();
     for path in [&connector, &pipeline] {
         let etag = world.api.get(path).await.expect(200).header("etag").to_owned();
-        let with = |method: Method, tag: String| {
-            let change = change.clone();
-            async move {
-                let body = (method == Method::PUT).then_some(change);
-                world.api.send(method, path, &[json_type, ("if-match", &tag)], body).await
-            }
+        let with = async |method: Method, tag: String| {
+            let body = (method == Method::PUT).then(|| change.clone());
+            world.api.send(method, path, &[json_type, ("if-match", &tag)], body).await
         };
         with(Method::PUT, format!("\"7\", {etag}")).await.expect(200);
         with(Method::PUT, etag.clone()).await.expect(412);

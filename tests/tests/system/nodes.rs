@@ -104,10 +104,16 @@ async fn a_graph_of_many_node_types_gives_its_rows_and_counts_that_add_up() {
     assert_eq!(node("checks")["warnings"], json!([{"rule": "mail", "rows": 1}]));
     let errors = world.api.get(&format!("{path}/errors")).await.expect(200).json();
     let told = |row: u64| errors["data"].as_array().unwrap().iter().find(|e| e["row"] == row).unwrap()["error"].clone();
-    assert_eq!(told(3), "rule \"one id\" (unique): must be unique, and an earlier row of this run has it too");
+    assert_eq!(
+        told(3),
+        "rule \"one id\" (unique): must be unique, and an earlier row of this run has it too (in orders.csv)"
+    );
     assert_eq!(
         (told(4), told(8)),
-        (json!("rule \"amount\" (range): must be 0 to 1000"), json!("rule \"amount\" (range): must be 0 to 1000"))
+        (
+            json!("rule \"amount\" (range): must be 0 to 1000 (in orders.csv)"),
+            json!("rule \"amount\" (range): must be 0 to 1000 (in orders.csv)")
+        )
     );
 
     // A connector that a lookup names is in use.

@@ -93,8 +93,10 @@ async fn update(world: &World, key: Key, expression: &str, values: &[(&str, Attr
         .key("PK", AttributeValue::S(key.pk))
         .key("SK", AttributeValue::S(key.sk))
         .update_expression(expression);
-    if expression.contains("#version") {
-        update = update.expression_attribute_names("#version", "version");
+    for name in ["version", "users"] {
+        if expression.contains(&format!("#{name}")) {
+            update = update.expression_attribute_names(format!("#{name}"), name);
+        }
     }
     for (name, value) in values {
         update = update.expression_attribute_values(*name, value.clone());
@@ -107,7 +109,7 @@ async fn cut_off(world: &World, pipeline: &str, connector: &str) {
     let number = |n: &str| AttributeValue::N(n.to_owned());
     let list = |ids: &[&str]| AttributeValue::L(ids.iter().map(|id| AttributeValue::S((*id).to_owned())).collect());
     let one = [(":one", number("1"))];
-    update(world, keys::resource("acme", Kind::Connector, connector), "ADD users :one", &one).await;
+    update(world, keys::resource("acme", Kind::Connector, connector), "ADD #users :one", &one).await;
     update(world, keys::uses("acme", connector, pipeline), "SET made = :one", &one).await;
     let rest = [(":version", number("1")), (":connectors", list(&[connector])), (":schemas", list(&[]))];
     let expression = "SET #version = :version, connectors = :connectors, schemas = :schemas";

@@ -19,6 +19,7 @@ const MORE: &[(&str, &str, &str)] = &[
     ("on_dead_letter", "sqs:ReceiveMessage", "Lambda's poller does it in its name"),
     ("on_dead_letter", "sqs:DeleteMessage", "Lambda's poller does it in its name"),
     ("on_dead_letter", "sqs:GetQueueAttributes", "Lambda's poller does it in its name"),
+    ("worker", "sqs:SendMessage", "a purge that its time was too short for goes on with a new message"),
 ];
 
 /// The id in an answer.

@@ -41,7 +41,7 @@ async fn a_pipeline_writes_the_tables_of_several_schemas_and_uses_them() {
         .expect(400);
     assert_eq!(twice.pointers(), ["/nodes/2/config/table"]);
     let key = json!({"table": "names", "loadMode": "upsert", "upsertKey": ["id"]});
-    let wrong = world.api.post("/pipelines", &to(&connector, &schema, &[key.clone()])).await.expect(400);
+    let wrong = world.api.post("/pipelines", &to(&connector, &schema, std::slice::from_ref(&key))).await.expect(400);
     assert_eq!(wrong.pointers(), ["/nodes/1/config/upsertKey/0"]);
     // Whatever else is wrong with the body.
     let files = json!({"connectorId": connector});
@@ -73,8 +73,8 @@ async fn a_pipeline_writes_the_tables_of_several_schemas_and_uses_them() {
     let read = world.api.get(&path).await.expect(200).json();
     world.api.put(&path, &read).await.expect(200);
     let other = world.schema("names", json!([{"name": "other", "dataType": "text"}])).await;
-    let valid = world.api.post(&format!("{path}/validate"), &json!({"nodes": read["nodes"], "edges": read["edges"]}));
-    assert_eq!(valid.await.expect(200).json()["valid"], true);
+    let same = json!({"nodes": read["nodes"], "edges": read["edges"]});
+    assert_eq!(world.api.post(&format!("{path}/validate"), &same).await.expect(200).json()["valid"], true);
     world.api.put(&path, &read).await.expect(200);
     world.api.put(&path, &json!({"schemaId": schema})).await.expect(200);
     assert_eq!(world.run(&id).await["status"], "completed");

@@ -93,9 +93,29 @@ impl Entry {
 /// # Errors
 /// `Kind::Target` where the log no longer reaches back so far; `Kind::TargetUnavailable` where it cannot be read.
 pub async fn find(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Entry, RunError> {
-    let newest = state(table)?.version();
+    newest_of(place, table, state(table)?.version(), run_id).await?.ok_or_else(|| {
+        RunError::new(
+            Kind::Target,
+            format!(
+                "the log of the table of the schema {:?} does not reach back to the commit of the run {run_id} any more",
+                place.schema
+            ),
+        )
+    })
+}
+
+/// The newest commit of `run_id` up to `version`; none where the log has none any more.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the log cannot be read.
+pub async fn newest_of(
+    place: &Place,
+    table: &DeltaTable,
+    version: u64,
+    run_id: &str,
+) -> Result<Option<Entry>, RunError> {
     let store = table.log_store();
-    let mut entries = stream::iter((0..=newest).rev())
+    let mut entries = stream::iter((0..=version).rev())
         .map(|version| {
             let store = std::sync::Arc::clone(&store);
             async move { (version, store.read_commit_entry(version).await) }
@@ -108,16 +128,10 @@ pub async fn find(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Ent
             continue;
         }
         if let Some(entry) = entry_of(place, version, &bytes, run_id)? {
-            return Ok(entry);
+            return Ok(Some(entry));
         }
     }
-    Err(RunError::new(
-        Kind::Target,
-        format!(
-            "the log of the table of the schema {:?} does not reach back to the commit of the run {run_id} any more",
-            place.schema
-        ),
-    ))
+    Ok(None)
 }
 
 /// The commit that made `version`, if it has the rows of `run_id`.

@@ -394,9 +394,16 @@ fn sorted(input: Arc<dyn ExecutionPlan>, order: &LexOrdering) -> Arc<dyn Executi
     Arc::new(SortExec::new(order.clone(), input).with_preserve_partitioning(true))
 }
 
-/// Whether the rows come one after the other as a source has them.
+/// Whether the rows come one after the other as a source has them, or as they were sorted.
 fn comes_in_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let keeps = plan.maintains_input_order().into_iter().all(|keeps| keeps);
+    if plan.output_partitioning().partition_count() == 1
+        && ["SortExec", "SortPreservingMergeExec"].contains(&plan.name())
+    {
+        return true;
+    }
+    // Ours say less of themselves where a sort must not be moved below them.
+    let hands_on = plan.name() == "TapExec" || plan.name().ends_with("Rows");
+    let keeps = hands_on || plan.maintains_input_order().into_iter().all(|keeps| keeps);
     plan.output_partitioning().partition_count() == 1
         && keeps
         && plan.children().len() < 2

@@ -338,7 +338,7 @@ async fn rows_of_many_kilobytes_are_sorted_and_kept_once_within_little_memory() 
         json!({"nodeType": "aggregate", "config": {"groupBy": ["k"], "measures": [{"fn": "max", "field": "body", "as": "body"}]}}),
     ] {
         let fields = fields(&[("k", "integer"), ("body", "text")]);
-        let mut bench = Bench::chain(fields, "", &[step.clone()]).file("in.jsonl", &rows);
+        let mut bench = Bench::chain(fields, "", std::slice::from_ref(&step)).file("in.jsonl", &rows);
         bench.job["nodes"][0]["config"] = json!({"path": "in.jsonl"});
         bench.memory = 8 * 1024 * 1024;
         let ran = bench.execution(json!({"parallelism": 2})).run().await;

@@ -5,6 +5,7 @@
 //! node with such rules judges first, marks what is not unique, and acts on the marks at the end: a row that another
 //! rule rejects never keeps others from having its value.
 
+mod matches;
 mod rule;
 mod unique;
 mod work;

@@ -1,11 +1,11 @@
 //! The rules that look at one row, as expressions that are false where a row breaks them.
 
+use super::matches::matches;
 use crate::engine::expressions::{Compiled, Expressions, missing};
 use crate::nodes::columns::{column, find, is_text, type_name, visible};
 use crate::nodes::ops::constant;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::functions::regex::expr_fn::regexp_like;
 use datafusion::functions::unicode::expr_fn::character_length;
 use datafusion::logical_expr::{Expr, cast, lit};
 use serde_json::Value;
@@ -91,10 +91,9 @@ fn condition(rule: RuleName, params: &RuleParams, name: &str, data_type: &DataTy
             let pattern = params.pattern.as_deref().ok_or("it has no params.pattern")?;
             let wrong =
                 |e: regex::Error| format!("{pattern:?} is no regular expression: {}", last_line(&e.to_string()));
-            regex::Regex::new(pattern).map_err(wrong)?;
-            Ok(regexp_like(text(name, data_type)?, lit(pattern), None))
+            matches(text(name, data_type)?, pattern).map_err(wrong)
         }
-        RuleName::Email => Ok(regexp_like(text(name, data_type)?, lit(EMAIL), None)),
+        RuleName::Email => matches(text(name, data_type)?, EMAIL).map_err(|e| e.to_string()),
         RuleName::OneOf => {
             let values = params.values.as_deref().unwrap_or_default();
             if values.is_empty() {

@@ -71,7 +71,10 @@ pub fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
 }
 
 /// The paces of connectors, by their ids: an API does not care which of a run's nodes, or which of this worker's runs, ask it.
-static PACES: LazyLock<Mutex<HashMap<(String, Duration), Arc<Pace>>>> = LazyLock::new(Mutex::default);
+static PACES: LazyLock<Mutex<Paces>> = LazyLock::new(Mutex::default);
+
+/// By connector and time between requests.
+type Paces = HashMap<(String, Duration), Arc<Pace>>;
 
 /// Keeps requests apart.
 #[derive(Debug)]

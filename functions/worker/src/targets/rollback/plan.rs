@@ -38,10 +38,14 @@ impl Undo<'_> {
         let (property, watermark) = self.watermark(&table, before.as_ref(), &entry)?;
         let (mut actions, rows_removed) = self.removes(&table, &entry).await?;
         let files_removed = actions.len() as u64;
-        let restored = match &before {
+        let mut restored = match &before {
             Some(before) => self.restored(&table, before, &entry).await?,
             None => Vec::new(),
         };
+        for earlier in self.own_before(&table, &entry).await? {
+            let before = self.version_before(&earlier).await?;
+            restored.extend(self.restored(&table, &before, &earlier).await?);
+        }
         let files_restored = restored.len() as u64;
         let rows_restored = restored.iter().map(|add| log::records(add.stats.as_deref())).sum();
         actions.extend(restored.into_iter().map(Action::Add));
@@ -89,6 +93,22 @@ impl Undo<'_> {
                 self.place.schema, self.run_id
             ),
         )
+    }
+
+    /// The commits of attempts whose rejected rows the run has itself replaced: what these took out comes back, too.
+    async fn own_before(&self, table: &DeltaTable, entry: &Entry) -> Result<Vec<Entry>, Refusal> {
+        let mut own = Vec::new();
+        let is_first = entry.facts.as_ref().is_none_or(|facts| facts.attempt <= 1);
+        if is_first || !rejected::is_one(&self.schema.id) {
+            return Ok(own);
+        }
+        let mut version = entry.version;
+        while let Some(below) = version.checked_sub(1) {
+            let Some(earlier) = log::newest_of(&self.place, table, below, self.run_id).await? else { break };
+            version = earlier.version;
+            own.push(earlier);
+        }
+        Ok(own)
     }
 
     /// The table as the run found it.

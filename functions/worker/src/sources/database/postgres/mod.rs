@@ -51,6 +51,8 @@ impl Table {
 /// As [`DatabaseSource::open`].
 pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -> Result<DatabaseSource, RunError> {
     let holder = Session::connect(server).await.map_err(Fault::source)?;
+    // Even preparing a statement waits where somebody has locked the table.
+    holder.busy(true);
     holder.batch_execute(&format!("{BEGIN}; {SETTINGS}")).await.map_err(|e| holder.fault(&e).source())?;
     let (from, name, select) = match &wanted {
         Wanted::Table(table) => {
@@ -92,6 +94,7 @@ pub async fn open(server: &Arc<Server>, wanted: Wanted, request: &Request<'_>) -
         Some(condition) => pieces.into_iter().map(|piece| piece.and(&condition)).collect(),
         None => pieces,
     };
+    holder.busy(false);
     let table = Table { server: Arc::clone(server), from, columns, snapshot, _holder: holder };
     Ok(DatabaseSource { reader: Reader::Postgres(Box::new(table)), columns: described, pieces, rows, width, divided })
 }
