@@ -293,8 +293,8 @@ async fn a_run_that_waits_for_a_locked_table_can_be_cancelled() {
     let load = json!({"loadMode": "incremental_watermark", "watermarkColumn": "id"});
     let (copy, file) = one_row(&world, &db.server, &db.name, load).await;
     let lock = db.connect().await;
-    // First before it has a table of its own, then where it reads the rows that have the watermark.
-    for (row, waits) in [(1, "%"), (2, "%SELECT%")] {
+    // First where it makes sure of its table, then where it reads the rows that have the watermark.
+    for (row, waits) in [(1, "CREATE TABLE IF NOT EXISTS%"), (2, "%SELECT%")] {
         world.file(file, format!("{{\"id\": {row}}}"));
         if row == 1 {
             lock.batch_execute("CREATE TABLE people (id int); BEGIN; LOCK TABLE people").await.unwrap();
