@@ -1,6 +1,7 @@
 //! Writes rows into new Parquet files of a table, and removes files that no commit took.
 
 use super::table::Place;
+use super::uploads::Uploads;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -11,10 +12,11 @@ use deltalake::datafile::writer::{PartitionWriter, PartitionWriterConfig};
 use deltalake::kernel::Add;
 use deltalake::logstore::ObjectStoreRef;
 use futures::{Stream, StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::HashSet;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +37,7 @@ const GRACE: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct Folder {
     place: Place,
-    store: ObjectStoreRef,
+    store: Arc<Uploads>,
     run: Path,
     path: Path,
 }
@@ -55,12 +57,12 @@ impl Folder {
     pub fn new(place: &Place, store: ObjectStoreRef, run_id: &str) -> Result<Self, RunError> {
         let run = Self::of_run(run_id)?;
         let path = run.clone().join(uuid::Uuid::new_v4().simple().to_string());
-        Ok(Self { place: place.clone(), store, run, path })
+        Ok(Self { place: place.clone(), store: Arc::new(Uploads::new(store)), run, path })
     }
 
     /// A folder of the table at `path`, for files that stand for others of the table.
     pub fn at(place: &Place, store: ObjectStoreRef, path: Path) -> Self {
-        Self { place: place.clone(), store, run: path.clone(), path }
+        Self { place: place.clone(), store: Arc::new(Uploads::new(store)), run: path.clone(), path }
     }
 
     fn of_run(run_id: &str) -> Result<Path, RunError> {
@@ -114,7 +116,12 @@ impl Folder {
     /// Removes what this attempt wrote. Never after a commit that may have happened. What cannot be removed at once is
     /// removed when the run has ended.
     pub async fn remove(&self) {
-        if tokio::time::timeout(GRACE, self.remove_below(&self.path, &HashSet::new())).await.is_err() {
+        let all = async {
+            // An upload that ends after its file was looked for would leave it there.
+            self.store.ended().await;
+            self.remove_below(&self.path, &HashSet::new()).await
+        };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
             tracing::warn!(folder = %self.path, "removing what was staged takes long, and is left for later");
         }
     }
@@ -206,7 +213,7 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Writes one stream; on an error or where `stop` is set, nothing that was begun is left unfinished.
+    /// Writes one stream; on an error or where `stop` is set, what was begun is given up.
     ///
     /// # Errors
     /// The stream's, `Kind::TargetUnavailable` where the lake does not take the files, `Kind::Cancelled` on `stop`.
@@ -216,40 +223,28 @@ impl Writers {
     {
         let place = &self.folder.place;
         let mut writer = PartitionWriter::try_with_config(
-            ObjectStoreRef::clone(&self.folder.store),
+            Arc::clone(&self.folder.store) as ObjectStoreRef,
             self.config.clone(),
             Default::default(),
             None,
         )
         .map_err(|e| place.error("written", e))?;
         let mut count = 0;
-        let failed = loop {
+        // A writer that is dropped gives up what it was uploading.
+        loop {
             let batch = tokio::select! {
                 biased;
-                () = stop.cancelled() => break stopped(),
+                () = stop.cancelled() => return Err(stopped()),
                 batch = rows.next() => batch,
             };
-            match batch {
-                None => {
-                    let closed = within(stop, writer.close()).await.ok_or_else(stopped)?;
-                    return Ok(Written { adds: closed.map_err(|e| place.error("written", e))?, rows: count });
-                }
-                Some(Err(error)) => break error,
-                Some(Ok(batch)) => match within(stop, writer.write(&batch)).await {
-                    Some(Ok(())) => count += batch.num_rows() as u64,
-                    Some(Err(error)) => break place.error("written", error),
-                    None => break stopped(),
-                },
-            }
-        };
-        match within(stop, writer.abort()).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::warn!(%error, "an upload could not be ended; its parts are left to the bucket's rules");
-            }
-            None => tracing::warn!("an upload could not be ended in time; its parts are left to the bucket's rules"),
+            let Some(batch) = batch.transpose()? else {
+                let closed = within(stop, writer.close()).await.ok_or_else(stopped)?;
+                return Ok(Written { adds: closed.map_err(|e| place.error("written", e))?, rows: count });
+            };
+            let wrote = within(stop, writer.write(&batch)).await.ok_or_else(stopped)?;
+            wrote.map_err(|e| place.error("written", e))?;
+            count += batch.num_rows() as u64;
         }
-        Err(failed)
     }
 
     /// Writes several streams at once, each into files of its own. The first that fails stops the others.

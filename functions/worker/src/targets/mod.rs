@@ -25,6 +25,7 @@ mod stage;
 mod table;
 mod target;
 mod unique;
+mod uploads;
 mod values;
 mod watermark;
 mod whole;

@@ -10,6 +10,7 @@ mod pages;
 mod races;
 mod retries;
 mod rollback;
+mod uploads;
 mod watermark;
 mod whole;
 
@@ -93,8 +94,12 @@ impl World {
     }
 
     async fn open(&self, run_id: &str, config: Value, earlier: &[Earlier]) -> Result<Attempt, RunError> {
+        self.open_for(&self.job(run_id, earlier), config).await
+    }
+
+    async fn open_for(&self, job: &Job, config: Value) -> Result<Attempt, RunError> {
         let config: TargetConfig = serde_json::from_value(config).unwrap();
-        let target = open(&self.job(run_id, earlier), "out", &config, &self.settings).await?;
+        let target = open(job, "out", &config, &self.settings).await?;
         let counters = NodeCounters::new("out", "out", NodeType::Target);
         let spool = self.folder.path().join(format!("{}.jsonl", uuid::Uuid::new_v4()));
         let progress = Progress::new(ErrorHandling::default(), spool, Clock::default());

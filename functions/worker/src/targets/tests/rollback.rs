@@ -173,3 +173,27 @@ async fn a_log_that_was_cleaned_is_said_to_be() {
     assert!(world.roll_back("run_1").await.unwrap_err().starts_with("LOG_CLEANED"));
     assert_eq!(world.people().await, ["2:Bob"]);
 }
+
+#[tokio::test]
+async fn what_attempts_have_replaced_of_each_other_comes_back_as_it_was_before_the_first() {
+    let mut world = World::customers();
+    world.schema.id = "schema_1_rejected".to_owned();
+    world.run("run_0", append(), &[people(1, &[(9, "Zoe")])]).await.unwrap();
+    world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    for (attempt, row) in [(1, (2, "Bob")), (2, (3, "Cy")), (3, (4, "Dan"))] {
+        let job = Job { attempt, ..world.job("run_2", &after("run_1", true)) };
+        let mut attempt = world.open_for(&job, append()).await.unwrap();
+        assert_eq!(attempt.target.already_committed(), job.attempt > 1);
+        let Target::Lake(target) = &mut attempt.target else { panic!() };
+        assert_eq!(target.replace_own().await.unwrap(), job.attempt > 1);
+        world.stage(&mut attempt, &[vec![people(1, &[row])]]).await.unwrap();
+        world.commit(&mut attempt).await.unwrap();
+        assert_eq!(world.people().await, [format!("{}:{}", row.0, row.1), "9:Zoe".to_owned()]);
+    }
+    let report = world.roll_back("run_2").await.unwrap();
+    assert_eq!((report.rows_removed, report.rows_restored), (1, 1));
+    assert_eq!(world.people().await, ["1:Ada", "9:Zoe"]);
+    assert!(world.roll_back("run_2").await.unwrap_err().starts_with("ALREADY_ROLLED_BACK"));
+    assert_eq!(world.roll_back("run_1").await.unwrap().rows_removed, 1);
+    assert_eq!(world.people().await, ["9:Zoe"]);
+}
