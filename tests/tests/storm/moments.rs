@@ -136,6 +136,12 @@ impl Moment {
         )
     }
 
+    /// Whether the request says for which run it is.
+    pub fn names_a_run(self) -> bool {
+        use Moment as M;
+        !matches!(self, M::Received | M::Opening | M::Deleting | M::Deleted | M::Widening | M::Widened)
+    }
+
     /// Whether the request has been done by then.
     pub fn is_after(self) -> bool {
         use Moment as M;

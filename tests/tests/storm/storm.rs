@@ -77,19 +77,6 @@ impl Storm {
     /// Starts everything, with definitions and without faults so far.
     pub async fn prepare(seed: u64, form: Form, folder: PathBuf) -> Self {
         let buckets = Buckets::default();
-        for number in 0..form.runs {
-            if let Some(rows) = Expected::of(number).rows() {
-                let mut text = "run,n,text\n".to_owned();
-                let long = if Expected::is_large(number) { LONG } else { 0 };
-                for n in 0..rows {
-                    writeln!(text, "{number},{n},text of row {n} {}", noise(number * 100 + n, long)).unwrap();
-                }
-                if Expected::of(number) == (Expected::OneRejected { rows }) {
-                    writeln!(text, "{number},no number,a row that does not fit").unwrap();
-                }
-                buckets.put(&format!("sources/{number}.csv"), text);
-            }
-        }
         let disk = Disk::mount(&folder.join("disk"), DISK);
         let data = folder.join("disk").join("data");
         std::fs::create_dir_all(&data).unwrap();
@@ -154,7 +141,9 @@ impl Storm {
         let mut said = Instant::now();
         let storm = Arc::clone(self);
         let episodes = tokio::spawn(async move { episodes::play(&storm, storm.form.often).await });
-        for number in 0..self.form.runs {
+        // Until all faults have come.
+        let last = 2 * self.form.runs;
+        for number in (0..last).take_while(|number| *number < self.form.runs || self.around.faults.left() > 0) {
             while self.open_runs() >= self.form.at_once {
                 self.look().await;
                 if said.elapsed() > Duration::from_secs(15) {
@@ -292,6 +281,9 @@ impl Storm {
 
     /// Starts a run as a caller does who does not give up: with the same key until it is accepted.
     async fn start(self: &Arc<Self>, number: u64) {
+        if let Some(text) = source_of(number) {
+            self.around.buckets.put(&format!("sources/{number}.csv"), text);
+        }
         let pipeline = &self.pipelines[(number % self.form.tables) as usize];
         let body = json!({"parameters": {"part": number.to_string()}});
         let run: Value = loop {
@@ -377,10 +369,36 @@ impl Storm {
         }
     }
 
+    /// How many uploads their senders could not give up, and the files of others that are open, once these had time to.
+    pub async fn unfinished(&self) -> (usize, Vec<String>) {
+        let deadline = Instant::now() + self.form.patience;
+        loop {
+            let (cut_off, others) = self.around.unfinished();
+            if others.is_empty() || Instant::now() > deadline {
+                return (cut_off.len(), others);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// A run as the table has it, without a fault on the way.
     pub async fn again(&self, seen: &Seen) -> shared::models::run::Run {
         self.front.find(&seen.pipeline, &seen.id).await.expect("a run that was accepted is there")
     }
+}
+
+/// What a run reads; none where there is nothing.
+fn source_of(number: u64) -> Option<String> {
+    let rows = Expected::of(number).rows()?;
+    let mut text = "run,n,text\n".to_owned();
+    let long = if Expected::is_large(number) { LONG } else { 0 };
+    for n in 0..rows {
+        writeln!(text, "{number},{n},text of row {n} {}", noise(number * 100 + n, long)).unwrap();
+    }
+    if Expected::of(number) == (Expected::OneRejected { rows }) {
+        writeln!(text, "{number},no number,a row that does not fit").unwrap();
+    }
+    Some(text)
 }
 
 /// Characters that no compression makes short, so that a table's file has several parts.

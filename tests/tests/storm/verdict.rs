@@ -172,13 +172,9 @@ pub async fn judge(storm: &Arc<Storm>) -> Vec<String> {
     }
     ends(storm, &ended, &mut wrong);
     receipts::check(storm, &ended, &mut wrong).await;
-    // What the sender of a part cannot give up (it died, or met a fault there), the bucket's rule for such uploads removes.
-    let (cut_off, others) = storm.around.unfinished();
-    println!(
-        "{} uploads were cut off at their ends or by their sender's death, {} elsewhere",
-        cut_off.len(),
-        others.len()
-    );
+    let (cut_off, others) = storm.unfinished().await;
+    println!("{cut_off} uploads were cut off at their ends or by their sender's death: the bucket's rule is for them");
+    wrong.extend(others.into_iter().map(|key| format!("an upload was neither ended nor given up: {key}")));
     wrong
 }
 
