@@ -3,15 +3,21 @@
 use crate::config::ScalingConfig;
 use crate::error::{Error, Result};
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use std::fmt;
+use std::time::Duration;
+
+/// How long an answer is waited for before the request is sent again: a connection that has gone silent says so never.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The roots that sign all AWS endpoints, so that a cold start need not read a hundred others.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
 
 /// Region, credentials and endpoints from the environment, over a client that trusts Amazon's roots alone. Where an
-/// endpoint is plain HTTP, as an embedded table's or queue's is, TLS is not set up for it at all.
+/// endpoint is plain HTTP, as an embedded table's or queue's is, TLS is not set up for it at all. No try is waited for
+/// longer than [`PATIENCE`].
 ///
 /// # Errors
 /// Where the shipped certificates cannot be read, which is a defect.
@@ -24,7 +30,8 @@ pub async fn config() -> Result<SdkConfig> {
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(tls)
         .build_https();
-    Ok(aws_config::defaults(BehaviorVersion::latest()).http_client(client).load().await)
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).build();
+    Ok(aws_config::defaults(BehaviorVersion::latest()).http_client(client).timeout_config(timeouts).load().await)
 }
 
 /// Region and credentials for a server on this machine at `endpoint`, over plain HTTP.

@@ -1,5 +1,6 @@
 //! The queues: messages carry ids only, and what they mean is in the store.
 
+use crate::aws::PATIENCE;
 use crate::error::{Error, Result};
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::{Client, Config};
@@ -46,9 +47,6 @@ pub struct Depth {
     pub in_flight: u32,
     pub delayed: u32,
 }
-
-/// How long an answer is waited for before the request is sent again, beyond what the queue was asked to wait.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most messages of a request.
 pub const BATCH: usize = 10;

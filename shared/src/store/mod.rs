@@ -13,7 +13,7 @@ pub mod runs;
 pub mod schemas;
 pub mod tick;
 
-use crate::aws::Chain;
+use crate::aws::{Chain, PATIENCE};
 use crate::error::{Error, Result};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
@@ -59,8 +59,6 @@ const MAX_ITEM: usize = 400 * 1024;
 const MOST_COUNTED: u64 = 10_000;
 /// How often a transaction that met another one is tried.
 const TRIES: u32 = 8;
-/// How long an answer is waited for before the request is sent again: a connection that has gone silent says so never.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The error of a call to the table: throttling and outages are told apart from defects.
 pub(crate) fn away<E, R>(error: SdkError<E, R>) -> Error
