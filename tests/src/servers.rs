@@ -201,8 +201,8 @@ impl Server {
     }
 }
 
-/// Makes a key, and a certificate for the host `localhost` that it has signed itself.
-fn certify(key: &Path, certificate: &Path) {
+/// Makes a key of the curve P-256, and a certificate for the host `localhost` that it has signed itself, both in PEM.
+pub fn certify(key: &Path, certificate: &Path) {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
     openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);

@@ -12,6 +12,8 @@ use emulator::Function;
 use flowgate::dynamodb::DynamoDb;
 use flowgate::sqs::Sqs;
 use flowgate::template::Template;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use python::Tools;
 use serde_json::{Value, json};
 use shared::aws::local_config;
@@ -23,9 +25,11 @@ use shared::store::Store;
 use shared::store::keys::Kind;
 use shared::store::resources::Slice;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use tests::named::{self, PIPELINE};
+use tests::servers;
 
 const TENANT: &str = "acme";
 const JWT_SECRET: &str = "a secret of at least thirty-two characters";
@@ -64,6 +68,11 @@ impl Cloud {
 
     /// A function with the environment that template.yaml gives it.
     async fn function(&self, name: &str) -> Function {
+        self.function_with(name, &[], &[]).await
+    }
+
+    /// The same with values of these parameters of the deployment, and with what is so on its machine.
+    async fn function_with(&self, name: &str, parameters: &[(&str, String)], machine: &[(&str, String)]) -> Function {
         let of = deployed::lambdas().into_iter().find(|f| f.binary == name).expect("a function of template.yaml");
         let template = deployed::template("template.yaml");
         let both = [&template["Globals"]["Function"], &of.properties]
@@ -78,8 +87,10 @@ impl Cloud {
             ("FLOWGATE_CURSOR_KEY", "another secret of thirty-two characters".to_owned()),
         ];
         // Only what template.yaml sets, so that a variable that is missing there is missing here.
-        let environment: Vec<_> =
-            known.into_iter().filter(|(name, _)| variables.contains(&(*name).to_owned())).collect();
+        let mut environment = HashMap::from(known);
+        environment.extend(parameters.iter().cloned());
+        environment.retain(|name, _| variables.iter().any(|of_template| of_template == name));
+        let environment: Vec<_> = environment.into_iter().chain(machine.iter().cloned()).collect();
         let services = [("DYNAMODB", self.dynamodb.endpoint()), ("SQS", self.sqs.endpoint())];
         Function::start(&self.emulator, &self.binaries[name], self.folder.path(), &environment, &services).await
     }
@@ -127,6 +138,89 @@ fn answer(answer: &Value) -> (u64, Value) {
         answer["statusCode"].as_u64().unwrap_or_default(),
         serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer:#}")),
     )
+}
+
+/// An identity provider that publishes its keys over TLS, with a certificate that it has signed itself.
+struct Issuer {
+    server: Child,
+    url: String,
+    /// The path of its certificate.
+    certificate: String,
+    key: EncodingKey,
+}
+
+impl Issuer {
+    fn start(folder: &Path) -> Self {
+        let [tls_key, certificate, key, unused] =
+            ["tls.pem", "certificate.pem", "key.pem", "unused.pem"].map(|name| folder.join(name));
+        servers::certify(&tls_key, &certificate);
+        servers::certify(&key, &unused);
+        let key = EncodingKey::from_ec_pem(&std::fs::read(key).expect("a key")).expect("a key of P-256");
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).expect("a public key");
+        jwk.common.key_id = Some("first".to_owned());
+        std::fs::write(folder.join("jwks.json"), json!({"keys": [jwk]}).to_string()).expect("a key set");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_server", "-quiet", "-WWW", "-accept", &format!("127.0.0.1:{port}")]);
+        openssl.arg("-key").arg(&tls_key).arg("-cert").arg(&certificate);
+        let server = openssl.current_dir(folder).stdin(Stdio::null()).spawn().expect("openssl starts");
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let url = format!("https://localhost:{port}/jwks.json");
+        Self { server, url, certificate: certificate.display().to_string(), key }
+    }
+
+    /// An event with a token that is signed by `key`.
+    fn event(&self, name: &str, key: &EncodingKey) -> Value {
+        let header = Header { kid: Some("first".to_owned()), ..Header::new(Algorithm::ES256) };
+        let exp = (Utc::now() + Duration::hours(1)).timestamp();
+        let claims =
+            json!({"sub": "ada", "tenantId": TENANT, "role": "viewer", "exp": exp, "iss": "https://id.example"});
+        let token = jsonwebtoken::encode(&header, &claims, key).expect("a token");
+        let text = deployed::read(&format!("tests/events/{name}.json"));
+        serde_json::from_str(&text.replace("Bearer TOKEN", &format!("Bearer {token}"))).expect("JSON")
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_an_issuer_are_fetched_over_tls_from_whom_the_machine_trusts() {
+    let Some(cloud) = Cloud::start(&["list_pipelines"]).await else {
+        return;
+    };
+    let issuer = Issuer::start(cloud.folder.path());
+    let parameters = [
+        ("FLOWGATE_JWT_ALGORITHMS", "ES256".to_owned()),
+        ("FLOWGATE_JWT_ISSUER", "https://id.example".to_owned()),
+        ("FLOWGATE_JWKS_URL", issuer.url.clone()),
+    ];
+    let trusted = [("SSL_CERT_FILE", issuer.certificate.clone())];
+    let list = cloud.function_with("list_pipelines", &parameters, &trusted).await;
+    let (status, page) = answer(&list.invoke(&issuer.event("list_pipelines", &issuer.key)).await);
+    assert_eq!((status, &page["data"]), (200, &json!([])), "{page:#}\n{}", list.logged());
+    let (other, unused) = (cloud.folder.path().join("other.pem"), cloud.folder.path().join("unused.pem"));
+    servers::certify(&other, &unused);
+    let other = EncodingKey::from_ec_pem(&std::fs::read(other).expect("a key")).expect("a key of P-256");
+    let (status, refused) = answer(&list.invoke(&issuer.event("list_pipelines", &other)).await);
+    assert_eq!(status, 401, "{refused:#}");
+    // Of the algorithms, only the configured ones.
+    let (status, refused) = answer(&list.invoke(&event("list_pipelines", "admin")).await);
+    assert_eq!(status, 401, "{refused:#}");
+    drop(list);
+
+    let list = cloud.function_with("list_pipelines", &parameters, &[]).await;
+    let (status, refused) = answer(&list.invoke(&issuer.event("list_pipelines", &issuer.key)).await);
+    assert_eq!(status, 503, "{refused:#}");
+    assert!(list.logged().contains("certificate"), "{}", list.logged());
+    drop((list, issuer));
+    cloud.shutdown().await;
 }
 
 /// Fails where a function did what template.yaml does not allow it.

@@ -2,6 +2,7 @@
 
 mod holds;
 mod increments;
+mod lookups;
 mod moments;
 mod mysql;
 mod postgres;

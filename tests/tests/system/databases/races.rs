@@ -312,6 +312,22 @@ async fn a_run_that_waits_for_a_locked_table_can_be_cancelled() {
 }
 
 #[tokio::test]
+async fn a_run_that_waits_to_stage_its_rows_can_be_cancelled() {
+    let Some(db) = Postgres::new().await else { return };
+    db.run("CREATE TABLE people (id int)").await;
+    let world = World::new().await;
+    let (copy, _) = one_row(&world, &db.server, &db.name, json!({})).await;
+    let lock = db.connect().await;
+    lock.batch_execute("BEGIN; LOCK TABLE people").await.unwrap();
+    let run = world.api.run(&copy, json!({})).await;
+    db.until(&format!("{WAITING} AND query LIKE 'CREATE TEMPORARY TABLE%'"), "1").await;
+    cancelled(&world, &copy, &run).await;
+    db.until(CONNECTED, "0").await;
+    lock.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["0"]);
+}
+
+#[tokio::test]
 async fn a_run_that_waits_for_a_locked_table_of_mysql_can_be_cancelled() {
     let Some(mut db) = Maria::new().await else { return };
     let world = World::new().await;
