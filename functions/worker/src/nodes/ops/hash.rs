@@ -3,7 +3,7 @@
 use super::convert::texts_of;
 use super::{Compute, Computed, Misfit, Op, find};
 use crate::error::RunError;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha512};
@@ -37,25 +37,38 @@ pub(super) fn build(
     Computed::boxed(schema, vec![(field, DataType::Utf8)], Hash { place, algorithm, salt })
 }
 
-/// The hash of salt and text, in lower-case hexadecimal digits.
-pub(super) fn digest(algorithm: HashAlgorithm, salt: &str, text: &str) -> String {
-    fn of<D: Digest>(salt: &str, text: &str) -> String {
-        let mut digest = D::new();
-        digest.update(salt.as_bytes());
-        digest.update(text.as_bytes());
-        hex::encode(digest.finalize())
+/// The digits of the longest hash.
+const DIGITS: usize = 128;
+
+/// The hash of salt and text, in lower-case hexadecimal digits, which are put into `digits`.
+fn digest_into<'d>(algorithm: HashAlgorithm, salt: &str, text: &str, digits: &'d mut [u8; DIGITS]) -> &'d str {
+    fn of<'d, D: Digest>(salt: &str, text: &str, digits: &'d mut [u8]) -> &'d str {
+        let hash = D::new().chain_update(salt).chain_update(text).finalize();
+        let digits = &mut digits[..2 * hash.len()];
+        // It is as long as it must be, and ASCII.
+        let written = hex::encode_to_slice(hash, digits).is_ok();
+        std::str::from_utf8(digits).ok().filter(|_| written).unwrap_or_default()
     }
     match algorithm {
-        HashAlgorithm::Sha256 => of::<Sha256>(salt, text),
-        HashAlgorithm::Sha512 => of::<Sha512>(salt, text),
-        HashAlgorithm::Md5 => of::<Md5>(salt, text),
+        HashAlgorithm::Sha256 => of::<Sha256>(salt, text, digits),
+        HashAlgorithm::Sha512 => of::<Sha512>(salt, text, digits),
+        HashAlgorithm::Md5 => of::<Md5>(salt, text, digits),
     }
+}
+
+/// The same as a text of its own.
+pub(super) fn digest(algorithm: HashAlgorithm, salt: &str, text: &str) -> String {
+    digest_into(algorithm, salt, text, &mut [0; DIGITS]).to_owned()
 }
 
 impl Compute for Hash {
     fn compute(&self, batch: &RecordBatch, _: &mut Vec<Misfit>) -> Result<Vec<ArrayRef>, RunError> {
         let texts = texts_of(batch, self.place)?;
-        let hashed = texts.iter().map(|text| Some(digest(self.algorithm, &self.salt.0, text?)));
-        Ok(vec![Arc::new(hashed.collect::<StringArray>())])
+        let mut digits = [0; DIGITS];
+        let mut hashed = StringBuilder::with_capacity(texts.len(), texts.len() * DIGITS);
+        for text in &texts {
+            hashed.append_option(text.map(|text| digest_into(self.algorithm, &self.salt.0, text, &mut digits)));
+        }
+        Ok(vec![Arc::new(hashed.finish())])
     }
 }
