@@ -4,7 +4,8 @@ use super::Misfit;
 use super::convert::{To, convert};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::Result;
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -49,13 +50,6 @@ impl ScalarUDFImpl for Exactly {
         Ok(self.to.clone())
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.as_slice() {
-            [ColumnarValue::Array(floats)] => Ok(ColumnarValue::Array(self.values(floats)?)),
-            [ColumnarValue::Scalar(float)] => {
-                let value = self.values(&float.to_array()?)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
-            }
-            _ => internal_err!("exactly takes one value"),
-        }
+        make_scalar_function(|args: &[ArrayRef]| self.values(&args[0]), Vec::new())(&args.args)
     }
 }
