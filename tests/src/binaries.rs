@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 pub fn build(names: &[&str], temporary: &Path) -> HashMap<String, PathBuf> {
     let own = std::env::current_exe().expect("a test has a path");
     let profile = own.ancestors().nth(2).and_then(Path::file_name).expect("target/<profile>/deps/<test>");
-    let profile = if profile == "debug" { "dev" } else { profile.to_str().expect("UTF-8") };
+    let profile = if profile == "debug" { "test" } else { profile.to_str().expect("UTF-8") };
     let target = temporary.parent().expect("target/tmp");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--workspace", "--locked", "--quiet", "--message-format", "json-render-diagnostics"]);
