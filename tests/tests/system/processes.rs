@@ -62,6 +62,13 @@ impl Process {
         ended.unwrap()
     }
 
+    /// Whether SIGSTOP has reached all of its threads.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")));
+        states.all(|status| status.is_ok_and(|status| status.contains("State:\tT")))
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -16,6 +16,10 @@ const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_n
 const CONNECTED: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowgate' AND datname = current_database()";
 
+/// Transactions of Flowgate that are open and wait for its next statement.
+const IN_TRANSACTION: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowgate' \
+                              AND state LIKE 'idle in transaction%' AND datname = current_database()";
+
 /// A pipeline of a stack of its own from five lines into the table `people`, with its run.
 async fn started(api: &Api, data: &Path, db: &Postgres) -> (String, String) {
     let lines: Vec<String> = (1..=5).map(|id| json!({"id": id}).to_string()).collect();
@@ -88,6 +92,46 @@ async fn a_run_killed_after_its_commit_finds_it_and_writes_nothing_again() {
     let settled = settle(&db, &run).await;
     assert!(settled, "the ledger does not know the run");
     assert_eq!(db.texts("SELECT state || rows_written FROM flowgate_runs").await, ["committed5"]);
+    stack.kill();
+}
+
+#[tokio::test]
+async fn a_run_that_is_paused_in_its_transaction_until_the_database_gives_it_up_lands_once() {
+    let Some(db) = Postgres::new().await else { return };
+    db.run("CREATE TABLE people (id int)").await;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let stack = Process::start(&data);
+    let api = Api::new(&stack.url, &token(&data));
+    let lock = db.connect().await;
+    lock.batch_execute("BEGIN; LOCK TABLE people IN SHARE MODE").await.unwrap();
+    let (pipeline, run) = started(&api, &data, &db).await;
+    db.until(WAITING, "1").await;
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &stack.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    };
+    signal("-STOP");
+    // A thread after the other hears of it.
+    while !stack.is_stopped() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    lock.batch_execute("COMMIT").await.unwrap();
+    db.until(IN_TRANSACTION, "1").await;
+    // The server waits for a minute.
+    let paused = Instant::now();
+    while db.texts(IN_TRANSACTION).await != ["0"] {
+        assert!(paused.elapsed() < Duration::from_secs(90), "the transaction is still open");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["0"]);
+    signal("-CONT");
+    let ended = api.finished(&pipeline, &run).await;
+    assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
+    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["5"]);
+    assert_eq!(db.texts("SELECT count(*) FROM flowgate_runs").await, ["1"]);
+    db.until(CONNECTED, "0").await;
     stack.kill();
 }
 
