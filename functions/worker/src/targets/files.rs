@@ -147,18 +147,23 @@ impl Folder {
         self.remove_below(&self.run, kept).await;
     }
 
-    /// Removes the files that lie in this folder itself, but for `kept`.
-    pub async fn remove_own(&self, kept: &HashSet<&str>) {
-        match self.store.list_with_delimiter(Some(&self.path)).await {
-            Ok(found) => {
-                for file in found.objects.iter().filter(|file| !kept.contains(file.location.as_ref())) {
-                    if let Err(error) = self.store.delete(&file.location).await {
-                        tracing::warn!(path = %file.location, %error, "a file that no commit took is left behind");
+    /// Removes the files that lie in `folders` below this one, but for `kept`.
+    pub async fn remove_in(&self, folders: &HashSet<Path>, kept: &HashSet<&str>) {
+        let mut files = self.store.list(Some(&self.path));
+        while let Some(file) = files.next().await {
+            let removed = match file {
+                Ok(file) if kept.contains(file.location.as_ref()) => continue,
+                Ok(file) => match file.location.as_ref().rsplit_once('/') {
+                    Some((folder, _)) if folders.contains(&Path::from(folder)) => {
+                        self.store.delete(&file.location).await
                     }
-                }
-            }
-            Err(error) => {
+                    _ => continue,
+                },
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
                 tracing::warn!(folder = %self.path, %error, "files that no commit took may be left behind");
+                return;
             }
         }
     }

@@ -5,6 +5,7 @@ use super::files;
 use super::log::{self, Facts};
 use super::rejected;
 use super::table::{COMMITTED, Place, rolled_back, state, transaction};
+use super::widen;
 use crate::engine::job::{Earlier, Settings, TableSchema};
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
@@ -47,6 +48,9 @@ pub async fn discard(tenant: &str, schema: &TableSchema, run_id: &str, settings:
     for schema in [schema, &rejected::schema(schema)] {
         let place = Place::new(tenant, schema, settings)?;
         all &= files::remove_run(&place, place.storage()?, run_id).await;
+        if let Some(table) = place.load(None).await? {
+            widen::tidy(&place, &table).await;
+        }
     }
     Ok(all)
 }

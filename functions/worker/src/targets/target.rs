@@ -114,6 +114,9 @@ async fn open_at(job: &Job, node: &str, config: &TargetConfig, settings: &Settin
     let mut table = place.load_or_create(given).await?;
     place.check_writable(&table)?;
     let schema = widen::meet(&place, &mut table, given).await?;
+    if job.attempt > 1 {
+        widen::tidy(&place, &table).await;
+    }
     let folder = Folder::new(&place, table.object_store(), &job.run_id)?;
     let mut target = Target {
         place,

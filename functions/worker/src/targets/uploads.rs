@@ -1,12 +1,13 @@
-//! Uploads in parts that come to an end: one that is dropped before it is complete is given up.
+//! Files that nobody waits for any more while they are written: what comes of them is removed again.
 //!
-//! What is uploaded of a file that never comes to be lies in the bucket, is paid for, and is in no listing.
+//! A request that is on its way arrives also where its sender has stopped waiting for it, and then after whoever tidied up
+//! there. What was uploaded of a file in parts that never comes to be is paid for, and is in no listing.
 
 use deltalake::logstore::ObjectStoreRef;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use std::fmt;
@@ -15,7 +16,8 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// A store whose uploads are given up where they are not completed: by an error, or since nobody waits for them any more.
+/// A store whose uploads in parts are given up where they are not completed, by an error or since nobody waits for them any
+/// more; and files are removed that arrive after that.
 #[derive(Debug, Clone)]
 pub struct Uploads {
     store: ObjectStoreRef,
@@ -46,7 +48,19 @@ impl fmt::Display for Uploads {
 #[async_trait::async_trait]
 impl ObjectStore for Uploads {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.store.put_opts(location, payload, opts).await
+        let (store, path) = (Arc::clone(&self.store), location.clone());
+        let awaited = Arc::new(());
+        let waits = Arc::downgrade(&awaited);
+        let put = self.open.spawn(async move {
+            let put = store.put_opts(&path, payload, opts).await;
+            if waits.strong_count() == 0 {
+                remove(&store, &path).await;
+            }
+            put
+        });
+        let put = put.await;
+        drop(awaited);
+        put.map_err(|source| Error::JoinError { source })?
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -54,7 +68,7 @@ impl ObjectStore for Uploads {
         let (store, path, open) = (Arc::clone(&self.store), location.clone(), self.open.clone());
         let begun = self.open.spawn(async move {
             let upload = store.put_multipart_opts(&path, opts).await?;
-            Ok::<_, Error>(Upload { upload: Some(upload), path, open: open.token() })
+            Ok::<_, Error>(Upload { upload: Some(upload), completing: false, store, path, open: open.token() })
         });
         Ok(Box::new(begun.await.map_err(|source| Error::JoinError { source })??))
     }
@@ -84,6 +98,9 @@ impl ObjectStore for Uploads {
 struct Upload {
     /// None once it is complete or given up.
     upload: Option<Box<dyn MultipartUpload>>,
+    /// Whether it may be complete although nobody has heard of it.
+    completing: bool,
+    store: ObjectStoreRef,
     path: Path,
     open: TaskTrackerToken,
 }
@@ -98,6 +115,7 @@ impl MultipartUpload for Upload {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
+        self.completing = true;
         let done = self.open()?.complete().await?;
         self.upload = None;
         Ok(done)
@@ -119,18 +137,29 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let (Some(mut upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) else { return };
-        let path = std::mem::take(&mut self.path);
+        let (path, store) = (std::mem::take(&mut self.path), Arc::clone(&self.store));
+        let completing = self.completing;
         self.open.task_tracker().spawn_on(
             async move {
                 match upload.abort().await {
-                    // One whose end was not heard of may have come to it.
                     Ok(()) | Err(Error::NotFound { .. }) => {}
                     Err(error) => {
                         tracing::warn!(%path, %error, "an upload could not be given up; its parts are left to the bucket's rules");
                     }
                 }
+                if completing {
+                    remove(&store, &path).await;
+                }
             },
             &runtime,
         );
+    }
+}
+
+/// Removes what may have come of a file that nobody waited for.
+async fn remove(store: &ObjectStoreRef, path: &Path) {
+    match store.delete(path).await {
+        Ok(()) | Err(Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(%path, %error, "a file that no commit took may be left behind"),
     }
 }

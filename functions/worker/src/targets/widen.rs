@@ -18,14 +18,19 @@ use datafusion::error::DataFusionError;
 use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Action, Add, StructType};
+use deltalake::logstore::get_actions;
 use deltalake::protocol::DeltaOperation;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
 /// The folder of the table in which files of wider types lie, each under the path of the one that it stands for.
 const FOLDER: &str = "widened";
+/// How many versions back it is looked for widenings whose worker has died.
+const LOOK_BACK: u64 = 31;
+/// Log entries that are read at once.
+const AT_ONCE: usize = 16;
 /// Rows of a batch while a file is written anew.
 const ROWS: usize = 8 * 1024;
 
@@ -69,40 +74,73 @@ async fn widen(
         Err(error) => Err(error),
     };
     let folder = Folder::at(place, table.object_store(), Path::from(FOLDER));
+    let replaced: HashSet<Path> = state(table)?.log_data().iter().map(|file| successors(&file.path())).collect();
     match tried {
         Ok(Tried::Committed(version)) => {
             tracing::info!(schema = schema.name, version, files = written.len(), "the table has wider types now");
-            remove_others(place, table, &written).await;
-            Ok(true)
         }
         Ok(Tried::Conflict) => {
             // A request that is sent again meets what it has written itself: the log says whose the version is.
             table.update_state().await.map_err(|e| place.error("read", e))?;
             let ours: HashSet<&str> = written.iter().map(|add| add.path.as_str()).collect();
-            if state(table)?.log_data().iter().any(|file| ours.contains(file.path().as_ref())) {
-                return Ok(true);
+            if !state(table)?.log_data().iter().any(|file| ours.contains(file.path().as_ref())) {
+                folder.remove_files(&written).await;
+                return Ok(false);
             }
-            folder.remove_files(&written).await;
-            Ok(false)
         }
         // It may be in: the files stay.
-        Ok(Tried::Unknown(error)) => Err(error),
+        Ok(Tried::Unknown(error)) => return Err(error),
         Err(error) => {
             folder.remove_files(&written).await;
-            Err(error)
+            return Err(error);
         }
+    }
+    // What others had written in the place of these files, before they were killed or stopped: no commit can take it any more.
+    let kept = written.iter().map(|add| add.path.as_str()).collect();
+    folder.remove_in(&replaced, &kept).await;
+    Ok(true)
+}
+
+/// Removes what attempts that died have left of the newest widenings of a table: after their commit, or since another one's
+/// came first. Whatever can be done of it is done.
+pub async fn tidy(place: &Place, table: &DeltaTable) {
+    if let Err(error) = tidy_newest(place, table).await {
+        tracing::warn!(schema = place.schema, %error, "files that no commit took may be left behind");
     }
 }
 
-/// Removes what others had written in the place of the files that `table` had, before they were killed or stopped: now that
-/// these files have been replaced, no commit can take it any more.
-async fn remove_others(place: &Place, table: &DeltaTable, written: &[Add]) {
-    let kept: HashSet<&str> = written.iter().map(|add| add.path.as_str()).collect();
-    let Ok(before) = state(table) else { return };
-    let folders: Vec<Path> = before.log_data().iter().map(|file| successors(&file.path())).collect();
-    for folder in folders {
-        Folder::at(place, table.object_store(), folder).remove_own(&kept).await;
+async fn tidy_newest(place: &Place, table: &DeltaTable) -> Result<(), RunError> {
+    let newest = state(table)?.version();
+    let mut entries = stream::iter(newest.saturating_sub(LOOK_BACK)..=newest)
+        .map(|version| {
+            let log = table.log_store();
+            async move { (version, log.read_commit_entry(version).await) }
+        })
+        .buffered(AT_ONCE);
+    let (mut folders, mut kept) = (HashSet::new(), HashSet::new());
+    while let Some((version, entry)) = entries.next().await {
+        let Some(entry) = entry.map_err(|e| place.error("read", e))? else { continue };
+        let actions = get_actions(version, &entry).map_err(|e| place.error("read", e))?;
+        let replaced = actions.iter().filter_map(|action| match action {
+            Action::Remove(remove) => Some(successors(&remove.path)),
+            _ => None,
+        });
+        let replaced: HashSet<Path> = replaced.collect();
+        for action in &actions {
+            if let Action::Add(add) = action
+                && let Some((folder, _)) = add.path.rsplit_once('/')
+                && let Some(folder) = replaced.get(&Path::from(folder))
+            {
+                folders.insert(folder.clone());
+                kept.insert(add.path.clone());
+            }
+        }
     }
+    if !folders.is_empty() {
+        let kept = kept.iter().map(String::as_str).collect();
+        Folder::at(place, table.object_store(), Path::from(FOLDER)).remove_in(&folders, &kept).await;
+    }
+    Ok(())
 }
 
 async fn write_all(

@@ -211,3 +211,32 @@ async fn many_rows_are_widened_in_batches() {
     ids.sort_unstable();
     assert_eq!(ids, (-1..100_000).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn what_a_dead_attempt_left_of_a_widening_is_removed_by_the_next_attempt() {
+    let fields =
+        |data_type: &str| json!([{ "name": "id", "dataType": data_type }, { "name": "name", "dataType": "text" }]);
+    let mut world = World::new(fields("integer"));
+    world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    world.schema.fields = serde_json::from_value(fields("bigint")).unwrap();
+    drop(world.open("run_2", append(), &[]).await.unwrap());
+    let mut folder = world.table_folder().join("widened");
+    let widened = loop {
+        let inside = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        if inside.is_file() {
+            break inside;
+        }
+        folder = inside;
+    };
+    // Of one that came second; and of one that is under way, in the place of a file that nobody has replaced.
+    let (dead, busy) = (folder.join("dead.parquet"), folder.join("part/busy.parquet"));
+    std::fs::create_dir(folder.join("part")).unwrap();
+    std::fs::copy(&widened, &dead).unwrap();
+    std::fs::copy(&widened, &busy).unwrap();
+    drop(world.open("run_2", append(), &[]).await.unwrap());
+    assert!(dead.exists(), "a first attempt has nobody before it");
+    let second = Job { attempt: 2, ..world.job("run_2", &[]) };
+    drop(world.open_for(&second, append()).await.unwrap());
+    assert_eq!([&dead, &busy, &widened].map(|path| path.exists()), [false, true, true]);
+    assert_eq!(world.people().await, ["1:Ada"]);
+}

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use tokio::sync::Semaphore;
 
-/// A bucket that counts its uploads, begins them only when it may, and refuses to complete them if it is to.
+/// A bucket that counts its uploads, begins them and puts files only when it may, and refuses to complete them or does not
+/// answer if it is to.
 #[derive(Debug)]
 struct Bucket {
     inner: InMemory,
@@ -28,6 +29,7 @@ struct Counts {
     completed: AtomicUsize,
     aborted: AtomicUsize,
     refuses: AtomicBool,
+    keeps_silent: AtomicBool,
 }
 
 impl Bucket {
@@ -61,8 +63,12 @@ impl MultipartUpload for Counted {
         if self.1.refuses.load(SeqCst) {
             return Err(Error::Generic { store: "bucket", source: "403".into() });
         }
+        let done = self.0.complete().await?;
         self.1.completed.fetch_add(1, SeqCst);
-        self.0.complete().await
+        if self.1.keeps_silent.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Ok(done)
     }
 
     async fn abort(&mut self) -> Result<()> {
@@ -74,6 +80,8 @@ impl MultipartUpload for Counted {
 #[async_trait]
 impl ObjectStore for Bucket {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.counts.begun.fetch_add(1, SeqCst);
+        self.may_begin.acquire().await.unwrap().forget();
         self.inner.put_opts(path, payload, options).await
     }
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -134,6 +142,44 @@ async fn an_upload_whose_completion_is_refused_is_given_up() {
     drop(upload);
     uploads.ended().await;
     assert_eq!(bucket.counts(), [1, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_file_that_comes_of_an_upload_after_nobody_waits_for_it_any_more_is_removed() {
+    let bucket = Bucket::new();
+    bucket.counts.keeps_silent.store(true, SeqCst);
+    let uploads = Uploads::new(bucket.clone());
+    let mut upload = uploads.put_multipart(&Path::from("a")).await.unwrap();
+    upload.put_part("rows".into()).await.unwrap();
+    assert!(upload.complete().now_or_never().is_none());
+    assert!(bucket.head(&Path::from("a")).await.is_ok());
+    drop(upload);
+    uploads.ended().await;
+    assert_eq!(bucket.counts(), [1, 1, 1]);
+    assert!(bucket.head(&Path::from("a")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_file_that_arrives_after_nobody_waits_for_it_any_more_is_removed() {
+    for waits in [true, false] {
+        let bucket = Bucket::new();
+        bucket.may_begin.forget_permits(100);
+        let uploads = Uploads::new(bucket.clone());
+        let asking = tokio::spawn({
+            let uploads = uploads.clone();
+            async move { uploads.put(&Path::from("a"), "rows".into()).await }
+        });
+        while bucket.counts() != [1, 0, 0] {
+            tokio::task::yield_now().await;
+        }
+        if !waits {
+            asking.abort();
+        }
+        bucket.may_begin.add_permits(1);
+        assert_eq!(asking.await.is_ok_and(|put| put.is_ok()), waits);
+        uploads.ended().await;
+        assert_eq!(bucket.head(&Path::from("a")).await.is_ok(), waits);
+    }
 }
 
 #[tokio::test]
