@@ -80,6 +80,8 @@ pub struct Wanted {
     pub pauses: usize,
     /// Each of the others at each such moment.
     pub others: usize,
+    /// Refusals of the bucket at each such moment: attempts that fail have moments of their own.
+    pub refuses: usize,
     /// Each but the kills at each moment that only some runs meet.
     pub rare: usize,
     /// The part of all but the kills that is left out, so that a short storm has a different part each time.
@@ -117,6 +119,7 @@ impl Faults {
                         usize::from(wanted.others > 1 || (place + seed).is_multiple_of(3))
                     }
                     _ if Moment::RARE.contains(&moment) => wanted.rare,
+                    Fault::Refuse => wanted.refuses,
                     Fault::KillStack => wanted.stack_kills,
                     Fault::Pause => wanted.pauses,
                     _ => wanted.others,
@@ -125,6 +128,9 @@ impl Faults {
                 all.extend((0..count).filter(|_| must || !random.random_bool(wanted.left_out)).map(|_| fault));
             }
             all.shuffle(&mut random);
+            if Moment::RARE.contains(&moment) {
+                all.sort_by_key(|fault| *fault != Fault::KillWorker);
+            }
             planned.insert(moment, all);
         }
         Self {
@@ -146,7 +152,7 @@ impl Faults {
         let mut waiting = self.waiting.lock().unwrap();
         let of = waiting.get_mut(&moment)?;
         let place = of.iter().position(|fault| can(*fault))?;
-        let fault = of.swap_remove(place);
+        let fault = of.remove(place);
         *self.done.lock().unwrap().entry((moment, fault)).or_default() += 1;
         Some(fault)
     }
@@ -155,6 +161,13 @@ impl Faults {
     pub fn left(&self) -> usize {
         let waiting = self.waiting.lock().unwrap();
         Moment::ALL.iter().filter_map(|moment| waiting.get(moment)).map(Vec::len).sum()
+    }
+
+    /// How often workers are still to be killed at moments that only some runs meet, of `some` times at each.
+    pub fn kills_left(&self, some: usize) -> usize {
+        let planned = |moment: &&Moment| self.planned.get(moment).is_some_and(|all| all.contains(&Fault::KillWorker));
+        let left = |moment: &Moment| some.saturating_sub(self.count(*moment, Fault::KillWorker));
+        Moment::RARE.iter().filter(planned).map(left).sum()
     }
 
     /// Nothing more is done: what is left is to come to its end.

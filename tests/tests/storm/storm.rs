@@ -143,7 +143,9 @@ impl Storm {
         let episodes = tokio::spawn(async move { episodes::play(&storm, storm.form.often).await });
         // Until all faults have come.
         let last = 2 * self.form.runs;
-        for number in (0..last).take_while(|number| *number < self.form.runs || self.around.faults.left() > 0) {
+        let faults = &self.around.faults;
+        let is_more = || faults.left() > 0 || faults.kills_left(self.form.kills.1) > 0;
+        for number in (0..last).take_while(|number| *number < self.form.runs || is_more()) {
             while self.open_runs() >= self.form.at_once {
                 self.look().await;
                 if said.elapsed() > Duration::from_secs(15) {
