@@ -51,8 +51,7 @@ impl Process {
 
     /// What Ctrl-C does, and what the process answers to it.
     async fn interrupt(&mut self) -> ExitStatus {
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("-INT");
         let mut ended = None;
         wait("the process ends", async || {
             ended = self.child.try_wait().unwrap();
@@ -62,11 +61,20 @@ impl Process {
         ended.unwrap()
     }
 
-    /// Whether SIGSTOP has reached all of its threads.
-    pub(crate) fn is_stopped(&self) -> bool {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let mut states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")));
-        states.all(|status| status.is_ok_and(|status| status.contains("State:\tT")))
+    /// SIGSTOP, once it has reached all threads: one after the other hears of it.
+    pub(crate) async fn pause(&self) {
+        self.signal("-STOP");
+        wait("the process is stopped", async || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+            let mut states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")));
+            states.all(|status| status.is_ok_and(|status| status.contains("State:\tT")))
+        })
+        .await;
+    }
+
+    /// Sends a signal such as `-CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
 
     pub(crate) fn kill(mut self) {

@@ -80,8 +80,7 @@ async fn a_run_killed_after_its_commit_finds_it_and_writes_nothing_again() {
     let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db).await;
     db.until(WAITING, "1").await;
     // The worker stops and hears of nothing more, while the server goes on with the commit that it was sent.
-    let pid = stack.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    stack.pause().await;
     lock.batch_execute("INSERT INTO people VALUES (100); COMMIT").await.unwrap();
     // It never came to COMMIT, so its transaction hangs; the next worker waits for it until the connection is gone.
     stack.kill_and_restart(&data);
@@ -108,15 +107,7 @@ async fn a_run_that_is_paused_in_its_transaction_until_the_database_gives_it_up_
     lock.batch_execute("BEGIN; LOCK TABLE people IN SHARE MODE").await.unwrap();
     let (pipeline, run) = started(&api, &data, &db).await;
     db.until(WAITING, "1").await;
-    let signal = |name: &str| {
-        let sent = std::process::Command::new("kill").args([name, &stack.child.id().to_string()]).status();
-        assert!(sent.unwrap().success());
-    };
-    signal("-STOP");
-    // A thread after the other hears of it.
-    while !stack.is_stopped() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    stack.pause().await;
     lock.batch_execute("COMMIT").await.unwrap();
     db.until(IN_TRANSACTION, "1").await;
     // The server waits for a minute.
@@ -126,7 +117,7 @@ async fn a_run_that_is_paused_in_its_transaction_until_the_database_gives_it_up_
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(db.texts("SELECT count(*) FROM people").await, ["0"]);
-    signal("-CONT");
+    stack.signal("-CONT");
     let ended = api.finished(&pipeline, &run).await;
     assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
     assert_eq!(db.texts("SELECT count(*) FROM people").await, ["5"]);
@@ -156,8 +147,7 @@ async fn a_run_killed_after_its_commit_has_a_receipt_of_the_attempt_that_committ
     lock.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db).await;
     db.until(WAITING, "1").await;
-    let pid = stack.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    stack.pause().await;
     lock.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
     db.until("SELECT state || attempt FROM flowgate_runs", "committed1").await;
     stack.kill_and_restart(&data);
