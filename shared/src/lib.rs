@@ -26,6 +26,7 @@ pub mod runtime;
 pub mod schedule;
 mod sealing;
 pub mod secrets;
+pub mod sql;
 pub mod store;
 pub mod token;
 

@@ -14,9 +14,14 @@ pub fn start<F: Future<Output = Result<(), Error>>>(main: F) -> ExitCode {
     start_with(tokio::runtime::Builder::new_current_thread(), main)
 }
 
+/// Bytes of stack of a thread, as many as the first one has: deep expressions are executed on it.
+const STACK: usize = 8 << 20;
+
 /// A runtime with a thread a core.
 pub fn threads() -> tokio::runtime::Builder {
-    tokio::runtime::Builder::new_multi_thread()
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.thread_stack_size(STACK);
+    threads
 }
 
 /// Runs `main` to its end, with logs as JSON lines on standard output, as CloudWatch wants them.

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Command::Token(_) | Command::VerifyReceipt(_) => {}
     }
     flowgate::choose_tls();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match shared::runtime::threads().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             warn(format_args!("error: the async runtime does not start: {error}"));

@@ -1,18 +1,17 @@
 //! SQL expressions, checked for syntax when a pipeline is saved; the worker checks them again against the columns.
 
+use crate::sql::{MAX_DEPTH, in_depth, parser};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Value, ValueWithSpan, Visit, Visitor,
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::{Parser, ParserError};
+use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use std::ops::ControlFlow;
 
 /// Longest expression, in characters.
 const MAX_LENGTH: usize = 10_000;
-/// Deepest nesting of parentheses, CASE and operators before them.
-pub(super) const MAX_DEPTH: usize = 50;
 /// Most words and operators: chains of them make deep trees, too (lists of literals do not).
 pub(super) const MAX_TOKENS: usize = 1000;
 
@@ -110,14 +109,15 @@ pub(super) fn check(text: &str) -> Result<(), String> {
             "nests more than {MAX_FORMS} of CASE, CAST, NOT, TRIM and the like in brackets; take it apart"
         ));
     }
-    let dialect = GenericDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
-    let expression = parser.parse_expr().map_err(not_parsed)?;
-    ends(&parser.next_token())?;
-    match expression.visit(&mut Allowed) {
-        ControlFlow::Break(refused) => Err(refused),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    in_depth(|| {
+        let mut parser = parser().with_tokens_with_locations(tokens);
+        let expression = parser.parse_expr().map_err(not_parsed)?;
+        ends(&parser.next_token())?;
+        match expression.visit(&mut Allowed) {
+            ControlFlow::Break(refused) => Err(refused),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    })
 }
 
 /// The tokens of `text`, with a text in the place of each parameter.

@@ -1,12 +1,12 @@
 //! The SELECT of an sql node, checked for syntax when a pipeline is saved; the worker checks it again against its inputs.
 
-use super::expression::{MAX_DEPTH, MAX_FORMS, MAX_TOKENS, forms, not_parsed, tokens, weighs};
+use super::expression::{MAX_FORMS, MAX_TOKENS, forms, not_parsed, tokens, weighs};
 use super::verdict::quote;
+use crate::sql::{in_depth, parser};
 use sqlparser::ast::{
     Expr, Function, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor, Value, ValueWithSpan, Visit,
     Visitor,
 };
-use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -15,6 +15,9 @@ use std::ops::ControlFlow;
 
 /// Longest query, in characters.
 const MAX_LENGTH: usize = 20_000;
+
+/// Most levels of subqueries in expressions: the time to plan them nearly doubles with each one.
+const MAX_SUBQUERIES: usize = 8;
 
 /// Starts of functions of other databases that read files, other hosts or the server's own state.
 const OUTWARD: &[&str] =
@@ -25,11 +28,10 @@ const OUTWARD: &[&str] =
 /// # Errors
 /// A sentence that says what is wrong and, where it is known, at which line and column.
 pub(super) fn check(text: &str) -> Result<(), String> {
-    let query = parse(text)?;
-    match query.visit(&mut Allowed) {
+    in_depth(|| match parse(text)?.visit(&mut Allowed::default()) {
         ControlFlow::Break(refused) => Err(refused),
         ControlFlow::Continue(()) => Ok(()),
-    }
+    })
 }
 
 /// The tables that a query reads.
@@ -43,9 +45,11 @@ pub(super) struct Tables {
 /// The tables of a query; none where it has faults, which are told by [`check`].
 pub(super) fn tables(text: &str) -> Option<Tables> {
     check(text).ok()?;
-    let mut found = Tables { own: HashSet::new(), read: Vec::new() };
-    let _ = parse(text).ok()?.visit(&mut found);
-    Some(found)
+    in_depth(|| {
+        let mut found = Tables { own: HashSet::new(), read: Vec::new() };
+        let _ = parse(text).ok()?.visit(&mut found);
+        Some(found)
+    })
 }
 
 fn parse(text: &str) -> Result<Query, String> {
@@ -68,8 +72,7 @@ fn parse(text: &str) -> Result<Query, String> {
         ));
     }
     begins(&tokens)?;
-    let dialect = GenericDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
+    let mut parser = parser().with_tokens_with_locations(tokens);
     let query = parser.parse_query().map_err(not_parsed)?;
     ends(&mut parser)?;
     Ok(*query)
@@ -132,7 +135,11 @@ impl Visitor for Tables {
 }
 
 /// Refuses what is more than a SELECT over the inputs.
-struct Allowed;
+#[derive(Default)]
+struct Allowed {
+    /// Subqueries in expressions around this place.
+    subqueries: usize,
+}
 
 impl Visitor for Allowed {
     type Break = String;
@@ -159,11 +166,25 @@ impl Visitor for Allowed {
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<String> {
+        self.subqueries += usize::from(is_subquery(expression));
         refuse(match expression {
             Expr::Function(function) => function_refused(function),
+            _ if self.subqueries > MAX_SUBQUERIES => Some(format!(
+                "has subqueries in conditions of subqueries, deeper than {MAX_SUBQUERIES} levels; join instead"
+            )),
             _ => None,
         })
     }
+
+    fn post_visit_expr(&mut self, expression: &Expr) -> ControlFlow<String> {
+        self.subqueries -= usize::from(is_subquery(expression));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether an expression has a query of its own.
+fn is_subquery(expression: &Expr) -> bool {
+    matches!(expression, Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. })
 }
 
 fn refuse(why: Option<String>) -> ControlFlow<String> {

@@ -5,7 +5,7 @@ use super::functions::{SCALAR, check_call, is_aggregate};
 use super::numbers::{one_nan, zeros_are_one};
 use super::parameters;
 use super::placeholders::{literal, parameter, with_placeholders};
-use super::queries::sql_config;
+use super::queries::{parsed, sql_config};
 use super::texts::{MOST_BYTES, bounded};
 use super::times;
 use crate::engine::progress::ROW_COLUMN;
@@ -20,9 +20,9 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, NegativeExpr, lit as literal_value};
-use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use serde_json::{Map, Value};
 use shared::error::nearest;
@@ -174,21 +174,15 @@ impl Expressions {
         if chars > MAX_CHARS {
             return Err(format!("it has {chars} characters, at most {MAX_CHARS} are allowed"));
         }
-        let dialect = GenericDialect {};
         let sql = with_placeholders(sql, &self.parameters, false)?;
-        let tokens = Tokenizer::new(&dialect, &sql).tokenize().map_err(|e| e.to_string())?;
+        let tokens = Tokenizer::new(&GenericDialect {}, &sql).tokenize().map_err(|e| e.to_string())?;
         let tokens = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).count();
         if tokens > MAX_TOKENS {
             return Err(format!("it has {tokens} words and signs, at most {MAX_TOKENS} are allowed"));
         }
-        let parsed = DFParserBuilder::new(sql.as_str())
-            .with_dialect(&dialect)
-            .with_recursion_limit(50)
-            .build()
-            .and_then(|mut parser| parser.parse_into_expr())
-            .map_err(|e| in_short(&e))?;
-        match parsed.alias {
-            None => Ok(parsed.expr),
+        let read = parsed(&sql, "one expression", Parser::parse_expr_with_alias)?;
+        match read.alias {
+            None => Ok(read.expr),
             Some(alias) => Err(format!("the alias {alias} has no meaning here; leave it out")),
         }
     }

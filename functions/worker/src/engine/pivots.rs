@@ -2,6 +2,7 @@
 //! planned, and nothing is counted.
 
 use super::graph::GraphNode;
+use super::session::physical;
 use crate::error::RunError;
 use crate::nodes::pivot;
 use datafusion::common::ScalarValue;
@@ -20,7 +21,7 @@ pub async fn values(
     plan: &LogicalPlan,
     session: &SessionState,
 ) -> Result<Vec<ScalarValue>, RunError> {
-    let plan = session.create_physical_plan(plan).await?;
+    let plan = physical(session, plan).await?;
     let rows = execute_stream(plan, session.task_ctx())?;
     pivot::read_values(node, config, rows).await
 }

@@ -260,7 +260,7 @@ impl Sampler<'_> {
     }
 
     async fn execute(&self, plan: &LogicalPlan) -> Result<Kept, RunError> {
-        let plan = self.session.create_physical_plan(plan).await?;
+        let plan = session::physical(&self.session, plan).await?;
         let context = self.session.task_ctx();
         let mut kept = Kept { schema: plan.schema(), batches: Vec::new(), rows: 0, cut: false };
         let mut bytes = 0;

@@ -22,11 +22,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use serde_json::{Map, Value};
 use shared::error::nearest;
+use shared::sql::{in_depth, parser};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -71,6 +71,10 @@ fn session() -> SessionState {
 /// # Errors
 /// A sentence that says what in the query is not allowed or not there, and what would be right.
 pub fn plan(query: &str, tables: &[Table], expressions: &Expressions) -> Result<LogicalPlan, String> {
+    in_depth(|| planned(query, tables, expressions))
+}
+
+fn planned(query: &str, tables: &[Table], expressions: &Expressions) -> Result<LogicalPlan, String> {
     let said = |e: DataFusionError| in_short(&e);
     let state = session();
     let mut parsed = parse(query, expressions.parameters())?;
@@ -126,14 +130,24 @@ fn parse(query: &str, parameters: &Map<String, Value>) -> Result<Box<ast::Query>
         return Err(format!("it has {chars} characters, at most {MAX_CHARS} are allowed"));
     }
     let sql = with_placeholders(query, parameters, true)?;
-    let said = |e: datafusion::sql::sqlparser::parser::ParserError| in_short(&DataFusionError::from(e));
-    let dialect = GenericDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(50).try_with_sql(&sql).map_err(said)?;
-    let query = parser.parse_query().map_err(said)?;
-    match parser.next_token().token {
-        Token::EOF => Ok(query),
-        other => Err(format!("one SELECT is expected; unexpected {other} behind it")),
-    }
+    parsed(&sql, "one SELECT", Parser::parse_query)
+}
+
+/// What `read` reads of `sql`, which is `what` and nothing else.
+pub fn parsed<T>(
+    sql: &str,
+    what: &str,
+    read: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
+) -> Result<T, String> {
+    let said = |e: ParserError| in_short(&DataFusionError::from(e));
+    in_depth(|| {
+        let mut parser = parser().try_with_sql(sql).map_err(said)?;
+        let tree = read(&mut parser).map_err(said)?;
+        match parser.next_token().token {
+            Token::EOF => Ok(tree),
+            other => Err(format!("{what} is expected; unexpected {other} behind it")),
+        }
+    })
 }
 
 /// The inputs of a node, and the functions that may be called.

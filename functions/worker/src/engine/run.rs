@@ -129,7 +129,7 @@ impl Run<'_> {
         let mut tapped = HashSet::new();
         for (index, plan) in open.iter().zip(compiled.targets) {
             let Some(target) = self.targets.iter().position(|open| open.node == *index) else { continue };
-            let plan = session.create_physical_plan(&plan).await?;
+            let plan = session::physical(&session, &plan).await?;
             tracing::debug!(run = self.job.run_id, plan = %datafusion::physical_plan::displayable(plan.as_ref()).indent(false), "planned");
             tapped.extend(tap::ids(&plan));
             targets.push(Planned { target, plan });
@@ -138,7 +138,7 @@ impl Run<'_> {
         // From the last to the first, so that what comes before a query is read together with it.
         for (id, plan) in compiled.sql_inputs.into_iter().rev() {
             if !tapped.contains(&id) {
-                let plan = session.create_physical_plan(&plan).await?;
+                let plan = session::physical(&session, &plan).await?;
                 tapped.extend(tap::ids(&plan));
                 left_out.push(plan);
             }

@@ -1,19 +1,24 @@
 //! Which columns of its inputs a query only hands on: a plain name in its SELECT list, and used for nothing else.
 
 use super::lineage::Wanted;
+use super::queries::parsed;
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, JoinConstraint, JoinOperator, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
     SetExpr, TableFactor, Visit, Visitor,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use shared::sql::in_depth;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 /// What is wanted of `input`, where `wanted` is wanted of what `query` gives. What a query compares, orders by or
 /// calculates with keeps the type that it was written for.
 pub fn before(query: &str, input: &str, wanted: &Wanted) -> Wanted {
-    let Some(query) = parse(query) else { return Wanted::new() };
+    in_depth(|| handed_on(query, input, wanted))
+}
+
+fn handed_on(query: &str, input: &str, wanted: &Wanted) -> Wanted {
+    let Ok(query) = parsed(query, "one SELECT", Parser::parse_query) else { return Wanted::new() };
     let SetExpr::Select(select) = query.body.as_ref() else { return Wanted::new() };
     let Some(tables) = tables(select).filter(|_| query.with.is_none()) else { return Wanted::new() };
     let mut names = tables.iter().filter(|(_, table)| table == input).map(|(name, _)| name.as_str());
@@ -29,11 +34,6 @@ pub fn before(query: &str, input: &str, wanted: &Wanted) -> Wanted {
         }
     }
     found
-}
-
-fn parse(query: &str) -> Option<Box<Query>> {
-    let dialect = GenericDialect {};
-    Parser::new(&dialect).with_recursion_limit(50).try_with_sql(query).ok()?.parse_query().ok()
 }
 
 /// What the tables of a SELECT are called in it, and which inputs they are; none where there is more than these.

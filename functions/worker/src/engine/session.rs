@@ -7,12 +7,18 @@ use super::memory::SharedPool;
 use crate::error::{Kind, RunError};
 use crate::nodes::step::StepQueryPlanner;
 use crate::sources::width::batch_size;
+use datafusion::error::DataFusionError;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use shared::sql::in_depth;
+use std::future::poll_fn;
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// Consumers that an error about exhausted memory names.
@@ -44,6 +50,15 @@ pub fn batch_bytes(job: &Job, settings: &Settings) -> usize {
 pub fn expressions(job: &Job, settings: &Settings) -> Arc<Expressions> {
     let bytes = settings.memory_bytes / (GROWN * parallelism(job, settings));
     Arc::new(Expressions::new(job.parameters.clone()).within(bytes.max(LEAST_GROWN)))
+}
+
+/// Plans what is to be executed. DataFusion goes down into each expression, some of it without a look at the stack's end.
+///
+/// # Errors
+/// What in the plan does not fit together.
+pub async fn physical(session: &SessionState, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let mut planning = pin!(session.create_physical_plan(plan));
+    poll_fn(|context| in_depth(|| planning.as_mut().poll(context))).await
 }
 
 /// A session for `job`. `spilling_joins` picks joins that sort both sides and spill, over faster ones that keep one

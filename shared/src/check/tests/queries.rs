@@ -82,6 +82,11 @@ fn length_depth_and_weight_are_bounded() {
         |depth: usize| format!("{}SELECT * FROM input{}", "SELECT * FROM (".repeat(depth), ") t".repeat(depth));
     assert_eq!(check(&nested(5)), Ok(()));
     assert!(check(&nested(200)).is_err());
+    let within = |depth: usize| {
+        format!("SELECT 1 FROM input{}{}", " WHERE a IN (SELECT a FROM input".repeat(depth), ")".repeat(depth))
+    };
+    assert_eq!(check(&within(8)), Ok(()));
+    assert!(check(&within(9)).unwrap_err().contains("deeper than 8 levels; join instead"));
 }
 
 /// What can be read in more than one way: an error inside would be looked for again and again.
@@ -130,6 +135,17 @@ fn whatever_is_nested_is_decided_at_once() {
             }
         }
     }
+}
+
+#[test]
+fn deep_queries_overflow_no_stack() {
+    let small = std::thread::Builder::new().stack_size(256 * 1024);
+    let all = || {
+        OPENERS.iter().for_each(|(open, close)| {
+            let _ = check(&format!("{}SELECT 1{}", open.repeat(49), close.repeat(49)));
+        })
+    };
+    small.spawn(all).unwrap().join().unwrap();
 }
 
 proptest! {

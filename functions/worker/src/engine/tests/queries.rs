@@ -268,3 +268,13 @@ async fn one_input_may_come_under_two_names_and_over_a_branch() {
     assert_eq!(ran.rows(), [json!({"n": 1, "m": 3}), json!({"n": 2, "m": 4})]);
     assert_eq!((ran.counts("b"), ran.counts("q")), ([5, 5, 0, 0, 0], [5, 2, 0, 0, 0]));
 }
+
+#[tokio::test]
+async fn the_deepest_queries_that_are_taken_are_planned_and_overflow_no_stack() {
+    let from = format!("{}SELECT n FROM input{}", "SELECT n FROM (".repeat(24), ") t".repeat(24));
+    let within = format!("SELECT n FROM input{}{}", " WHERE n IN (SELECT n FROM input".repeat(8), ")".repeat(8));
+    let sum = format!("SELECT {} AS n FROM input", vec!["n"; 199].join("+"));
+    for (query, n) in [(from, 1), (within, 1), (sum, 199)] {
+        assert_eq!(one(&[("n", "bigint")], "n\n1\n", &query).run().await.rows(), [json!({"n": n})], "{query:.40}");
+    }
+}
