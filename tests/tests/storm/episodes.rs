@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// How often each of them is played.
+/// How often each of them is played; tables become wider so often at two places at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Often {
     pub truncates: usize,
@@ -38,7 +38,9 @@ pub async fn play(storm: &Arc<Storm>, often: Often) -> Vec<String> {
     tasks.spawn(counted(Arc::clone(storm), episode("truncate").truncates(often.truncates)));
     tasks.spawn(counted(Arc::clone(storm), episode("refused").refused(often.refusals)));
     tasks.spawn(counted(Arc::clone(storm), episode("incremental").increments(often.increments)));
-    tasks.spawn(counted(Arc::clone(storm), episode("widening").widens(often.widenings)));
+    for name in ["widened", "widened_too"] {
+        tasks.spawn(counted(Arc::clone(storm), episode(name).widens(often.widenings)));
+    }
     tasks.spawn(counted(Arc::clone(storm), episode("retry").retries(often.retries)));
     tasks.spawn(counted(Arc::clone(storm), episode("timeout").times_out(often.timeouts)));
     tasks.spawn(counted(Arc::clone(storm), episode("deletion").deletes(often.deletions)));
@@ -301,7 +303,7 @@ impl Episode {
         let (mut round, mut done) = (0, 0);
         while done < steps {
             let mut wide = [0; COLUMNS];
-            let (name, none) = (format!("widened_{round}"), json!({}));
+            let (name, none) = (format!("{}_{round}", self.name), json!({}));
             let (schema, pipeline) = self.define_with(&name, "${part}.csv", none.clone(), none, fields(&wide)).await;
             let mut holds = Vec::new();
             for step in 0..=(2 * COLUMNS).min(steps - done) {

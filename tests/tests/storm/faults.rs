@@ -75,8 +75,9 @@ impl Fault {
 pub struct Wanted {
     /// Kills of workers at each moment.
     pub kills: usize,
-    /// Kills of the stack at each moment that every run meets, and pauses.
+    /// Kills of the stack at each moment.
     pub stack_kills: usize,
+    /// Pauses of workers at each moment that every run meets.
     pub pauses: usize,
     /// Each of the others at each such moment.
     pub others: usize,
@@ -88,6 +89,24 @@ pub struct Wanted {
     pub left_out: f64,
     /// One in so many who come to a moment meets a fault, while there are some for it.
     pub one_in: u32,
+    /// How often a worker and the stack are killed at least.
+    pub least: [Least; 2],
+}
+
+/// How often a fault happens at least, at each moment where it can.
+#[derive(Debug, Clone, Copy)]
+pub struct Least {
+    pub fault: Fault,
+    /// At one that every run meets.
+    pub at_all: usize,
+    /// At one that only some do.
+    pub at_rare: usize,
+}
+
+impl Least {
+    fn at(self, moment: Moment) -> usize {
+        if Moment::RARE.contains(&moment) { self.at_rare } else { self.at_all }
+    }
 }
 
 /// One in so many who come to a moment that only some runs meet.
@@ -102,6 +121,7 @@ pub struct Faults {
     besides: Mutex<BTreeMap<&'static str, usize>>,
     random: Mutex<StdRng>,
     one_in: u32,
+    least: [Least; 2],
 }
 
 impl Faults {
@@ -114,22 +134,23 @@ impl Faults {
             for fault in Fault::ALL.into_iter().filter(|fault| fault.fits(moment) && can(moment, *fault)) {
                 let count = match fault {
                     Fault::KillWorker => wanted.kills,
+                    Fault::KillStack => wanted.stack_kills,
                     // These hold up all runs for a while.
                     Fault::PauseStack | Fault::FullDisk => {
                         usize::from(wanted.others > 1 || (place + seed).is_multiple_of(3))
                     }
                     _ if Moment::RARE.contains(&moment) => wanted.rare,
                     Fault::Refuse => wanted.refuses,
-                    Fault::KillStack => wanted.stack_kills,
                     Fault::Pause => wanted.pauses,
                     _ => wanted.others,
                 };
-                let must = fault == Fault::KillWorker || (fault == Fault::Refuse && Moment::ALL.contains(&moment));
+                let must = wanted.least.iter().any(|least| least.fault == fault && least.at_all > 0)
+                    || (fault == Fault::Refuse && Moment::ALL.contains(&moment));
                 all.extend((0..count).filter(|_| must || !random.random_bool(wanted.left_out)).map(|_| fault));
             }
             all.shuffle(&mut random);
             if Moment::RARE.contains(&moment) {
-                all.sort_by_key(|fault| *fault != Fault::KillWorker);
+                all.sort_by_key(|fault| !wanted.least.iter().any(|least| least.fault == *fault));
             }
             planned.insert(moment, all);
         }
@@ -140,6 +161,7 @@ impl Faults {
             besides: Mutex::default(),
             random: Mutex::new(random),
             one_in: wanted.one_in,
+            least: wanted.least,
         }
     }
 
@@ -163,11 +185,18 @@ impl Faults {
         Moment::ALL.iter().filter_map(|moment| waiting.get(moment)).map(Vec::len).sum()
     }
 
-    /// How often workers are still to be killed at moments that only some runs meet, of `some` times at each.
-    pub fn kills_left(&self, some: usize) -> usize {
-        let planned = |moment: &&Moment| self.planned.get(moment).is_some_and(|all| all.contains(&Fault::KillWorker));
-        let left = |moment: &Moment| some.saturating_sub(self.count(*moment, Fault::KillWorker));
-        Moment::RARE.iter().filter(planned).map(left).sum()
+    /// What has happened less often than it has to: where, what, how often, and how often at least.
+    fn lacking(&self) -> impl Iterator<Item = (Moment, Fault, usize, usize)> {
+        let least = self.planned.iter().flat_map(|(moment, all)| {
+            let can = self.least.into_iter().filter(|least| all.contains(&least.fault));
+            can.map(|least| (*moment, least.fault, self.count(*moment, least.fault), least.at(*moment)))
+        });
+        least.filter(|(_, _, done, least)| done < least)
+    }
+
+    /// How many faults are still to be done that have to be, at moments that only some runs meet.
+    pub fn rare_left(&self) -> usize {
+        self.lacking().filter(|lack| Moment::RARE.contains(&lack.0)).map(|(_, _, done, least)| least - done).sum()
     }
 
     /// Nothing more is done: what is left is to come to its end.
@@ -186,18 +215,14 @@ impl Faults {
     }
 
     /// What of the plan did not happen: a storm that was none shows nothing. What only some runs meet may be left out, but
-    /// for the kills.
-    /// A worker was killed so often at each moment that every run meets, and at each that only some do.
-    pub fn shortfalls(&self, (every, some): (usize, usize)) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for (moment, planned) in &self.planned {
+    /// for what has to happen at least.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let lack =
+            |(moment, fault, done, least)| format!("{moment}: {fault:?} happened {done} times instead of {least}");
+        let mut wrong: Vec<String> = self.lacking().map(lack).collect();
+        for (moment, planned) in self.planned.iter().filter(|(moment, _)| Moment::ALL.contains(moment)) {
             let done: usize = Fault::ALL.into_iter().map(|fault| self.count(*moment, fault)).sum();
-            let killed = self.count(*moment, Fault::KillWorker);
-            let kills = if Moment::RARE.contains(moment) { some } else { every };
-            if killed < kills && planned.contains(&Fault::KillWorker) {
-                wrong.push(format!("{moment}: a worker was killed {killed} times there instead of {kills}"));
-            }
-            if Moment::ALL.contains(moment) && done < planned.len() {
+            if done < planned.len() {
                 wrong.push(format!("{moment}: {done} of {} faults happened", planned.len()));
             }
         }

@@ -17,10 +17,17 @@ mod storm;
 mod verdict;
 
 use episodes::Often;
-use faults::Wanted;
+use faults::{Fault, Least, Wanted};
 use std::sync::Arc;
 use std::time::Duration;
 use storm::{Form, Storm};
+
+/// How often a worker is killed at least, and how often the stack, at each moment that every run meets and at each that only
+/// some do.
+fn least(workers: (usize, usize), stack: (usize, usize)) -> [Least; 2] {
+    let least = |fault, (at_all, at_rare)| Least { fault, at_all, at_rare };
+    [least(Fault::KillWorker, workers), least(Fault::KillStack, stack)]
+}
 
 /// `FLOWGATE_STORM=long` makes the long form of it, `FLOWGATE_STORM_SEED` repeats the faults of an earlier one.
 fn form() -> (Form, u64) {
@@ -34,26 +41,26 @@ fn form() -> (Form, u64) {
             tables: 20,
             at_once: 24,
             wanted: Wanted {
-                kills: 22,
-                stack_kills: 20,
+                kills: 21,
+                stack_kills: 21,
                 pauses: 20,
                 others: 6,
-                refuses: 20,
+                refuses: 60,
                 rare: 2,
                 left_out: 0.0,
                 one_in: 16,
+                least: least((20, 20), (20, 20)),
             },
             patience: Duration::from_secs(300),
             often: Often {
                 truncates: 20,
-                refusals: 40,
+                refusals: 70,
                 increments: 12,
-                widenings: 60,
+                widenings: 48,
                 retries: 10,
                 timeouts: 12,
                 deletions: 16,
             },
-            kills: (20, 20),
         }
     } else {
         Form {
@@ -70,18 +77,18 @@ fn form() -> (Form, u64) {
                 rare: 1,
                 left_out: 0.5,
                 one_in: 3,
+                least: least((1, 0), (0, 0)),
             },
             patience: Duration::from_secs(90),
             often: Often {
                 truncates: 2,
                 refusals: 4,
                 increments: 2,
-                widenings: 2,
+                widenings: 1,
                 retries: 1,
                 timeouts: 1,
                 deletions: 2,
             },
-            kills: (1, 0),
         }
     };
     (form, seed)

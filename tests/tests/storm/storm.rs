@@ -37,8 +37,6 @@ pub struct Form {
     /// How long the last runs may take after the last one was started.
     pub patience: Duration,
     pub often: Often,
-    /// How often a worker is killed at each moment that every run meets, and at each that only some do, at least.
-    pub kills: (usize, usize),
 }
 
 /// Characters of a row of a run that is large.
@@ -144,7 +142,7 @@ impl Storm {
         // Until all faults have come.
         let last = 2 * self.form.runs;
         let faults = &self.around.faults;
-        let is_more = || faults.left() > 0 || faults.kills_left(self.form.kills.1) > 0;
+        let is_more = || faults.left() > 0 || faults.rare_left() > 0;
         for number in (0..last).take_while(|number| *number < self.form.runs || is_more()) {
             while self.open_runs() >= self.form.at_once {
                 self.look().await;

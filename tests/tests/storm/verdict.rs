@@ -86,7 +86,7 @@ pub async fn judge(storm: &Arc<Storm>) -> Vec<String> {
     let left = storm.empty_queues().await;
     let mut wrong: Vec<String> = left.iter().map(|left| format!("a queue is not empty: {left}")).collect();
     wrong.extend(storm.wrong.lock().unwrap().drain(..));
-    wrong.extend(storm.around.faults.shortfalls(storm.form.kills));
+    wrong.extend(storm.around.faults.shortfalls());
     for what in [DIED, CUT_OFF] {
         let needed = storm.database.is_some() || what != CUT_OFF;
         if needed && storm.around.faults.noted(what) == 0 {
