@@ -149,10 +149,11 @@ impl Storm {
                 if said.elapsed() > Duration::from_secs(15) {
                     said = Instant::now();
                     println!(
-                        "{:>5.0?} {number} runs started, {} open, {} faults to come",
+                        "{:>5.0?} {number} runs started, {} open, {} faults to come, and {} that only some runs meet",
                         begun.elapsed(),
                         self.open_runs(),
-                        self.around.faults.left()
+                        faults.left(),
+                        faults.rare_left()
                     );
                 }
             }
