@@ -28,8 +28,8 @@ pub struct Often {
 const TIMEOUT: u64 = 4;
 /// Minutes between two due times.
 const EVERY: i64 = 30;
-/// The longest that one step may take.
-const LONGEST: Duration = Duration::from_secs(300);
+/// The longest that one step may take: a run that is killed each time it is taken is tried again for minutes.
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// Plays all of them at once, and answers what was wrong.
 pub async fn play(storm: &Arc<Storm>, often: Often) -> Vec<String> {
