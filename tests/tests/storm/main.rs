@@ -54,7 +54,7 @@ fn form() -> (Form, u64) {
             patience: Duration::from_secs(300),
             often: Often {
                 truncates: 20,
-                refusals: 70,
+                refusals: 35,
                 increments: 12,
                 widenings: 48,
                 retries: 10,
@@ -82,7 +82,7 @@ fn form() -> (Form, u64) {
             patience: Duration::from_secs(90),
             often: Often {
                 truncates: 2,
-                refusals: 4,
+                refusals: 2,
                 increments: 2,
                 widenings: 1,
                 retries: 1,
