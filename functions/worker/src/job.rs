@@ -3,6 +3,7 @@
 use crate::engine::job::{Connector, Earlier, Job, TableSchema};
 use crate::error::{Kind, RunError};
 use crate::life::Worker;
+use crate::settle::Silent;
 use serde_json::{Map, Value};
 use shared::models::node::{NodeConfig, NodeType, TargetConfig};
 use shared::models::pipeline::{Edge, Node, Pipeline};
@@ -167,8 +168,12 @@ impl Database {
 }
 
 /// The tables of databases that a pipeline's targets write; and those of which nobody can ask any more, since what leads to
-/// them was deleted, in words.
-pub(crate) async fn databases(worker: &Worker, pipeline: &Pipeline) -> Result<(Vec<Database>, Vec<String>), RunError> {
+/// them was deleted, in words. So are those whose secret cannot be opened, where such are left out.
+pub(crate) async fn databases(
+    worker: &Worker,
+    pipeline: &Pipeline,
+    silent: Silent,
+) -> Result<(Vec<Database>, Vec<String>), RunError> {
     let targets = pipeline.nodes.0.iter().filter(|node| node.node_type == NodeType::Target);
     let configs: Vec<(String, String, TargetConfig)> = targets
         .filter_map(|node| match node.typed() {
@@ -198,8 +203,13 @@ pub(crate) async fn databases(worker: &Worker, pipeline: &Pipeline) -> Result<(V
             continue;
         };
         let named = TableSchema { id: pipeline.schema_id.clone(), name: table.clone(), fields: Vec::new() };
-        let schema = schema.clone().unwrap_or(named);
-        found.push(Database { node, connector: open(worker, connector).await?, config, schema });
+        match open(worker, connector).await {
+            Err(error) if silent == Silent::LeftOut => gone.push(format!("the table {table:?}: {}", error.message)),
+            connector => {
+                let (connector, schema) = (connector?, schema.clone().unwrap_or(named));
+                found.push(Database { node, connector, config, schema });
+            }
+        }
     }
     Ok((found, gone))
 }

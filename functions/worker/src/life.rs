@@ -169,6 +169,10 @@ pub(crate) async fn live(worker: &Worker, run: Run, task: Task, receipt: &str) -
 
 /// Why a run is ended that this worker has just taken, without another attempt.
 fn given_up(run: &Run, task: Task, now: Time) -> Option<RunFailure> {
+    // It could not be settled so far, and is not executed once more for that.
+    if let Some(error) = run.error.as_ref().filter(|_| run.committing && run.failures >= run.max_attempts) {
+        return Some(error.0.clone());
+    }
     if heartbeat::past_timeout(run, now) {
         return Some(report::failure(&timeout(run)));
     }

@@ -1,6 +1,8 @@
 //! What a run's worker keeps for its receipt.
 
+use crate::error::RunError;
 use crate::life::Worker;
+use crate::settle::{ASKED, Silent, in_time};
 use crate::targets::rejected;
 use crate::{job, targets};
 use shared::models::pipeline::Pipeline;
@@ -8,25 +10,37 @@ use shared::models::receipt::{Target, TargetKind};
 use shared::models::run::Run;
 use shared::models::time::JsonText;
 use shared::store::receipts::Kept;
-use shared::{Error, Result, canonical, receipt};
+use shared::{canonical, receipt};
 
 /// What the targets themselves say of a run: what each table took of it, or of an earlier run that it left to stand.
 ///
 /// # Errors
-/// Where a target or the store does not answer.
-pub(crate) async fn written(worker: &Worker, run: &Run, version: &Pipeline) -> Result<Vec<Target>> {
-    let earlier = job::earlier(worker, run).await.map_err(Error::internal)?;
+/// Where the store does not answer, or a target that is not left out for that.
+pub(crate) async fn written(
+    worker: &Worker,
+    run: &Run,
+    version: &Pipeline,
+    silent: Silent,
+) -> Result<Vec<Target>, RunError> {
+    let earlier = job::earlier(worker, run).await?;
     let mut found = Vec::new();
-    for (node, schema) in job::ever_written(worker, version).await.map_err(Error::internal)? {
+    let mut add = |node: &str, target: Result<Option<Target>, RunError>| {
+        match target {
+            Err(_) if silent == Silent::LeftOut => {}
+            target => found.extend(target?.map(|target| at(node, target))),
+        }
+        Ok::<_, RunError>(())
+    };
+    for (node, schema) in job::ever_written(worker, version).await? {
         for schema in [&rejected::schema(&schema), &schema] {
-            let target = targets::recorded(&run.tenant_id, schema, &run.id, &earlier, &worker.settings).await;
-            found.extend(target.map_err(Error::internal)?.map(|target| at(&node, target)));
+            let target = targets::recorded(&run.tenant_id, schema, &run.id, &earlier, &worker.settings);
+            add(&node, in_time(ASKED, target).await)?;
         }
     }
-    let (databases, _) = job::databases(worker, version).await.map_err(Error::internal)?;
+    let (databases, _) = job::databases(worker, version, silent).await?;
     for job::Database { node, connector, config, schema } in &databases {
-        let target = targets::database::recorded(connector, config, schema, &run.id, &earlier).await;
-        found.extend(target.map_err(Error::internal)?.map(|target| at(node, target)));
+        let target = targets::database::recorded(connector, config, schema, &run.id, &earlier);
+        add(node, in_time(ASKED, target).await)?;
     }
     Ok(found)
 }

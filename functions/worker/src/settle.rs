@@ -1,12 +1,18 @@
 //! The end of a run that may have committed: what its targets say decides between completed and failed.
 
 use crate::engine::job::Outcome;
+use crate::error::{Kind, RunError};
 use crate::life::{self, Done, Worker, succeeded};
 use crate::{job, receipt, targets};
 use shared::Result;
+use shared::models::pipeline::Pipeline;
 use shared::models::receipt::{Target, TargetKind};
-use shared::models::run::{Rows, Run, RunFailure};
+use shared::models::run::{MOST_FAILURES, Rows, Run, RunFailure};
 use shared::store::runs::End;
+use std::time::Duration;
+
+/// The longest that one target is asked: more than a session waits there for the locks of others.
+pub(crate) const ASKED: Duration = Duration::from_secs(180);
 
 /// Where the rows of a run are, as its targets say: the names of tables.
 #[derive(Debug, Default)]
@@ -15,9 +21,12 @@ struct Found {
     missing: Vec<String>,
     /// Those that nobody can ask any more, in words.
     gone: Vec<String>,
+    /// Those that did not answer, with the reason.
+    silent: Vec<String>,
 }
 
 /// Ends a run that may have committed. Where its rows are not in all of its tables it has failed, for the reason `why`.
+/// As long as a target does not answer, the run is put off; after [`MOST_FAILURES`] it fails without that target's word.
 pub(crate) async fn settle(worker: &Worker, run: &Run, why: &RunFailure) -> Result<Done> {
     let store = &worker.services.store;
     let Some(current) = store.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await? else {
@@ -29,22 +38,12 @@ pub(crate) async fn settle(worker: &Worker, run: &Run, why: &RunFailure) -> Resu
         let found = Found { gone: vec![gone], ..Found::default() };
         return life::end(worker, run, End::failed(found.failure(why))).await;
     };
-    let earlier = job::earlier(worker, run).await.map_err(shared::Error::internal)?;
-    let mut found = Found::default();
-    // Every table is asked: what is settled at one must not be left open at the next.
-    for (_, schema) in &job::ever_written(worker, &version).await.map_err(shared::Error::internal)? {
-        let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings).await;
-        found.add(settled.map_err(shared::Error::internal)?, schema.name.clone());
-    }
-    let (databases, gone) = job::databases(worker, &version).await.map_err(shared::Error::internal)?;
-    for database in &databases {
-        let (connector, config) = (&database.connector, &database.config);
-        let settled = targets::database::settle(connector, config, &database.schema, &run.id, &earlier).await;
-        found.add(settled.map_err(shared::Error::internal)?, database.name());
-    }
-    found.gone = gone;
+    let silent = if run.failures < MOST_FAILURES { Silent::Waits } else { Silent::LeftOut };
+    let (found, targets) = match asked(worker, run, &version, silent).await {
+        Ok(told) => told,
+        Err(error) => return put_off(worker, run, why, &error).await,
+    };
     tracing::warn!(run = run.id, ?found, "the run was settled at its targets");
-    let targets = receipt::written(worker, run, &version).await?;
     let rows = current.rows.unwrap_or_default();
     let finish = if found.has_all() {
         succeeded(if is_forgotten(&targets) { rows } else { taken(rows, &targets) }, None)
@@ -53,6 +52,70 @@ pub(crate) async fn settle(worker: &Worker, run: &Run, why: &RunFailure) -> Resu
     };
     let receipt = Some(receipt::kept(&version, targets));
     life::end(worker, run, End { receipt, ..finish }).await
+}
+
+/// What becomes of a run one of whose targets does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silent {
+    /// It waits for the target.
+    Waits,
+    /// The target is left out.
+    LeftOut,
+}
+
+/// Settles the run at its targets: where its rows are, and what each table took of them.
+async fn asked(
+    worker: &Worker,
+    run: &Run,
+    version: &Pipeline,
+    silent: Silent,
+) -> Result<(Found, Vec<Target>), RunError> {
+    let earlier = job::earlier(worker, run).await?;
+    let mut found = Found::default();
+    // Every table is asked, also behind one that is silent: what is settled at one must not be left open at the next.
+    for (_, schema) in &job::ever_written(worker, version).await? {
+        let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings);
+        found.add(in_time(ASKED, settled).await, schema.name.clone());
+    }
+    let (databases, gone) = job::databases(worker, version, silent).await?;
+    found.gone = gone;
+    for database in &databases {
+        let (connector, config) = (&database.connector, &database.config);
+        let settled = targets::database::settle(connector, config, &database.schema, &run.id, &earlier);
+        found.add(in_time(ASKED, settled).await, database.name());
+    }
+    if silent == Silent::Waits && !found.silent.is_empty() {
+        return Err(RunError::new(Kind::TargetUnavailable, found.silent.join("; ")));
+    }
+    found.gone.append(&mut found.silent);
+    let targets = receipt::written(worker, run, version, silent).await?;
+    Ok((found, targets))
+}
+
+/// What a target answers; one that takes too long counts as one that does not.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+        Err(RunError::new(Kind::TargetUnavailable, format!("there was no answer in {} s", limit.as_secs())))
+    })
+}
+
+/// Gives back a run that cannot be settled now, so that a worker asks its targets again after a while.
+async fn put_off(worker: &Worker, run: &Run, why: &RunFailure, error: &RunError) -> Result<Done> {
+    let before = run.failures.saturating_sub(run.max_attempts.saturating_sub(1));
+    let delay = again(worker.services.store.lease(), before);
+    tracing::warn!(run = run.id, %error, delay = delay.as_secs(), "the run cannot be settled yet: its target is away");
+    let now = worker.services.clock.now().into();
+    let given_back = worker.services.store.give_back(run, why, delay, now).await?;
+    Ok(if given_back { Done::Hide(delay) } else { Done::Leave })
+}
+
+/// When targets are asked again that did not answer: after half a lease, doubled each time, up to 180 leases, which with one
+/// of 20 s are an hour.
+fn again(lease: Duration, before: u32) -> Duration {
+    (lease / 2 * (1 << before.min(9))).min(lease * 180)
 }
 
 /// The numbers of an attempt that came to its end. Where an attempt before it has committed, to all tables or to some, this
@@ -88,8 +151,14 @@ fn is_forgotten(targets: &[Target]) -> bool {
 }
 
 impl Found {
-    fn add(&mut self, is_there: bool, name: String) {
-        if is_there { &mut self.there } else { &mut self.missing }.push(name);
+    fn add(&mut self, is_there: Result<bool, RunError>, name: String) {
+        match is_there {
+            Ok(true) => self.there.push(name),
+            Ok(false) => self.missing.push(name),
+            Err(error) => {
+                self.silent.push(format!("the table of {name:?}, which could not be asked: {}", error.message))
+            }
+        }
     }
 
     fn has_all(&self) -> bool {
@@ -128,7 +197,7 @@ mod tests {
             node_id: None,
             retryable: true,
         };
-        Found { there: all(there), missing: all(missing), gone: all(gone) }.failure(&why).message
+        Found { there: all(there), missing: all(missing), gone: all(gone), silent: Vec::new() }.failure(&why).message
     }
 
     fn table(kind: TargetKind, rows: u64, skipped_rows: u64) -> Target {
@@ -145,6 +214,21 @@ mod tests {
         assert_eq!(taken(gate, &some), Rows { rows_in: 10, rows_out: 7, failed: 2, skipped: 1 });
         assert_eq!(taken(gate, &[]), Rows { rows_in: 10, rows_out: 0, failed: 2, skipped: 0 });
         assert!(is_forgotten(&[table(TargetKind::Delta, 0, 0)]) && !is_forgotten(&some));
+    }
+
+    #[test]
+    fn silent_targets_are_asked_less_and_less_often_and_for_more_than_a_day() {
+        let seconds = |before| again(Duration::from_secs(20), before).as_secs();
+        assert_eq!([0, 1, 8, 9, 39].map(seconds), [10, 20, 2560, 3600, 3600]);
+        // Of a run that is tried three times.
+        assert!((0..MOST_FAILURES - 3).map(seconds).sum::<u64>() > 24 * 3600);
+    }
+
+    #[tokio::test]
+    async fn a_target_that_never_answers_is_away() {
+        let error =
+            in_time(Duration::from_millis(1), std::future::pending::<Result<(), RunError>>()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::TargetUnavailable);
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub struct RunFailure {
 /// How many workers may take a run and never say what became of it, before it is given up.
 pub const MOST_LOST: u32 = 20;
 
+/// How often a run may fail before one that may have committed, and whose targets do not answer, is ended without their
+/// word: some thirty hours after its last attempt.
+pub const MOST_FAILURES: u32 = 40;
+
 /// Rows that a run counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

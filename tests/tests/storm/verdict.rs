@@ -241,7 +241,7 @@ fn of_run(number: u64, seen: &Seen, now: &Run, cancelled: bool, doomed: bool) ->
         // The storm was too much for it, and it says so: each of the attempts that it had failed.
         (RunStatus::Failed, Expected::Rows { .. } | Expected::OneRejected { .. })
             if matches!(error, Some(("TARGET_UNAVAILABLE" | "SOURCE_UNAVAILABLE" | "INTERNAL", true)))
-                && now.failures + 1 == now.max_attempts => {}
+                && now.failures + 1 >= now.max_attempts => {}
         (RunStatus::Failed, _) if now.lost_attempts() >= MOST_LOST && error == Some(("DELIVERED_TOO_OFTEN", false)) => {
         }
         (status, expected) => {

@@ -4,7 +4,8 @@ use crate::wait;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::launch;
-use shared::models::run::{MOST_LOST, Progress, Rows, Run, Trigger};
+use shared::models::receipt::AttemptOutcome;
+use shared::models::run::{MOST_FAILURES, MOST_LOST, Progress, Rows, Run, RunStatus, Trigger};
 use shared::models::time::Time;
 use shared::queue::{Message, Task};
 use shared::store::runs::{Claim, End, Ender};
@@ -314,6 +315,60 @@ async fn a_run_whose_database_nobody_can_ask_any_more_fails_and_says_so() {
     let said = ended["error"]["message"].as_str().unwrap_or_default();
     assert_eq!(ended["status"], "failed", "{ended}");
     assert!(said.contains("is not known") && said.contains("\"people\"") && said.contains(&away), "{said}");
+}
+
+#[tokio::test]
+async fn a_run_whose_database_is_away_in_its_commit_is_put_off_and_in_the_end_says_what_is_not_known() {
+    let people = People::new().await;
+    let (api, services) = (&people.world.api, people.world.stack.services());
+    let away = json!({
+        "name": "away", "type": "postgresql", "config": {"host": "127.0.0.1", "port": 1, "database": "d"},
+        "authMethod": "password", "authConfig": {"username": "u", "password": "p"}
+    });
+    let away = api.create("/connectors", &away).await;
+    let body = json!({
+        "nodes": [
+            {"id": "s", "nodeType": "source", "config": {}},
+            {"id": "t", "nodeType": "target", "config": {"connectorId": away, "table": "people"}},
+        ],
+        "edges": [{"source": "s", "target": "t"}],
+        "executionConfig": {"retry": {"maxAttempts": 1}},
+    });
+    api.put(&format!("/pipelines/{}", people.pipeline), &body).await.expect(200);
+    let run = people.run().await;
+    people.lost_in_commit(&run, 60).await;
+    people.send(Task::Run, &run).await;
+    let found = async || services.store.find_run("acme", &people.pipeline, &run.id).await.unwrap().unwrap();
+    wait("it is put off", async || found().await.failures == 1).await;
+    let waiting = found().await;
+    assert!(waiting.status == RunStatus::Pending && waiting.committing, "{waiting:?}");
+    let tried = waiting.attempts.last().unwrap();
+    assert_eq!(tried.outcome, Some(AttemptOutcome::Failed), "each attempt has an end: {waiting:?}");
+    assert!(waiting.not_before.unwrap() > tried.ended_at.unwrap(), "nobody asks again at once: {waiting:?}");
+    api.post(&format!("/pipelines/{}/runs/{}/cancel", people.pipeline, run.id), &json!({})).await.expect(409);
+    // The message comes back when it may be asked again, and is the only one.
+    let depth = services.queue.depth().await.unwrap();
+    assert_eq!(depth.visible + depth.delayed, 0, "{depth:?}");
+    // More than a day later it still does not answer.
+    let error = waiting.error.clone().unwrap().0;
+    let past = Time(Clock::default().now() - chrono::Duration::seconds(60));
+    let later = Time(Clock::default().now() + chrono::Duration::days(1));
+    for _ in 1..MOST_FAILURES {
+        let Claim::Taken(held) = services.store.claim("acme", &people.pipeline, &run.id, "w", later).await.unwrap()
+        else {
+            panic!("nobody else wants it")
+        };
+        assert!(services.store.give_back(&held, &error, std::time::Duration::ZERO, past).await.unwrap());
+    }
+    people.send(Task::Run, &run).await;
+    let ended = people.finished(&run).await;
+    let said = ended["error"]["message"].as_str().unwrap_or_default();
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("TARGET_UNAVAILABLE")),
+        "{ended}"
+    );
+    assert!(said.contains("is not known") && said.contains("\"people in away\", which could not be asked"), "{said}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! How much room a run's progress and error have in its item, which must never grow past what an item may have: a run that
 //! cannot be written cannot end.
 //!
-//! Of 400 KB the parameters have 64 at most, 40 attempts with their errors some 100.
+//! Of 400 KB the parameters have 64 at most, 60 attempts with their errors some 150.
 
 use super::json;
 use crate::error::Result;
@@ -64,7 +64,7 @@ mod tests {
     use crate::models::node::NodeType;
     use crate::models::receipt::AttemptOutcome;
     use crate::models::run::{
-        LogLine, MOST_LOST, NodeProgress, PartitionDetail, RowError, RuleWarnings, Taken, Trigger,
+        LogLine, MOST_FAILURES, MOST_LOST, NodeProgress, PartitionDetail, RowError, RuleWarnings, Taken, Trigger,
     };
     use crate::models::time::{JsonText, Time};
     use crate::store::{item, keys};
@@ -129,7 +129,7 @@ mod tests {
             outcome: Some(AttemptOutcome::Failed),
             error: Some(JsonText(RunFailure { message: long(1000), ..error })),
         };
-        run.attempts = vec![taken; 20 + MOST_LOST as usize];
+        run.attempts = vec![taken; (MOST_FAILURES + MOST_LOST) as usize];
         item(&keys::run("acme", "pipe_1", "run_1"), &run).unwrap();
     }
 
