@@ -33,6 +33,8 @@ pub struct Place {
     store: Arc<dyn ObjectStore>,
     /// The folder of a local place, without symbolic links.
     root: Option<PathBuf>,
+    /// The folder of all tables, of every tenant, where that is a local one: nobody reads them as files.
+    tables: Option<PathBuf>,
     /// Such as `connector "sales"`, for messages.
     pub name: String,
     /// What no message may show.
@@ -87,7 +89,8 @@ impl Place {
                     .map_err(|_| fault(format!("{name}: the files root cannot be read")))?;
                 let described = Described { path: config.path, format: config.format, options: config.options };
                 let secrets = Arc::from([]);
-                Ok((Self { store: Arc::new(store), root: Some(root), name, secrets }, described))
+                let tables = local_tables(&settings.lake.url);
+                Ok((Self { store: Arc::new(store), root: Some(root), tables, name, secrets }, described))
             }
             ConnectorType::AwsS3 => {
                 let config: AwsS3Config = read_config(connector)?;
@@ -101,7 +104,8 @@ impl Place {
     }
 
     fn remote(name: String, connector: &Connector, store: impl ObjectStore) -> Self {
-        Self { store: Arc::new(store), root: None, name, secrets: buckets::secrets(connector).into() }
+        let secrets = buckets::secrets(connector).into();
+        Self { store: Arc::new(store), root: None, tables: None, name, secrets }
     }
 
     /// Whether it is a folder of this machine.
@@ -168,7 +172,19 @@ impl Place {
         if inside.components().any(|c| c.as_os_str() == STATE) || state.is_ok_and(|state| real.starts_with(state)) {
             return Err(self.own(relative));
         }
+        if self.holds_tables(&real) {
+            return Err(fault(format!(
+                "{}: {relative:?} lies in the folder of the tables, which are no files to read; a source reads what \
+                 comes from elsewhere",
+                self.name
+            )));
+        }
         Ok(())
+    }
+
+    /// Whether a path, without symbolic links, is or lies in the folder of the tables.
+    fn holds_tables(&self, real: &Path) -> bool {
+        self.tables.as_ref().is_some_and(|tables| real.starts_with(tables))
     }
 
     /// The file at exactly `relative`; none where there is no such file.
@@ -263,6 +279,7 @@ impl Place {
                 let kind =
                     if kind.is_symlink() { linked_kind(self, &path, &entry.path(), &mut linked)? } else { Some(kind) };
                 match kind {
+                    Some(kind) if kind.is_dir() && self.holds_tables(&entry.path()) => {}
                     Some(kind) if kind.is_dir() => folders.push((path, depth + 1)),
                     Some(kind) if kind.is_file() => found.push(path),
                     _ => {}
@@ -365,6 +382,12 @@ fn local_names(full: &Path) -> Option<Vec<String>> {
     let mut names: Vec<String> = named.collect();
     names.sort();
     Some(names)
+}
+
+/// The local folder of the tables, without symbolic links where it is there already.
+fn local_tables(lake: &str) -> Option<PathBuf> {
+    let folder = url::Url::parse(lake).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok()?;
+    Some(folder.canonicalize().unwrap_or(folder))
 }
 
 fn input_file(meta: ObjectMeta) -> InputFile {

@@ -130,6 +130,16 @@ async fn paths_do_not_leave_the_root() {
     assert_eq!(root.read().await.texts(), ["1"]);
 }
 
+#[tokio::test]
+async fn tables_are_nobodys_files() {
+    let root = Root::new("*/*/*.csv").file("lake/other/t.csv", "a\n1\n").file("in/all/a.csv", "a\n2\n");
+    assert_eq!(root.read().await.texts(), ["2"]);
+    for path in ["lake", "lake/other", "lake/other/t.csv", "lake/*/t.csv"] {
+        let fault = Root::new(path).file("lake/other/t.csv", "a\n1\n").fault().await;
+        assert!(fault.contains("lies in the folder of the tables"), "{path}: {fault}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn symbolic_links_do_not_leave_the_root() {

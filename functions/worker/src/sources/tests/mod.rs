@@ -184,7 +184,7 @@ pub(super) fn settings(root: &Path) -> Settings {
     Settings {
         files_root: Some(root.to_owned()),
         http_allowed_hosts: Vec::new(),
-        lake: Lake { url: "file:///nowhere".to_owned(), options: HashMap::new() },
+        lake: Lake { url: format!("file://{}/lake", root.display()), options: HashMap::new() },
         memory_bytes: 1 << 30,
         scratch: root.join(".state"),
         cores: 2,
