@@ -361,7 +361,10 @@ impl Run {
             (progress.rows_in, progress.rows_out) = (rows.rows_in, rows.rows_out);
             (progress.failed_rows, progress.skipped_rows) = (rows.failed, rows.skipped);
             progress.processed_rows = rows.rows_in;
-            progress.total_rows = Some(rows.rows_in);
+            // One that was stopped on its way has not read all that there was.
+            if matches!(self.status, RunStatus::Completed | RunStatus::CompletedWithErrors) {
+                progress.total_rows = Some(rows.rows_in);
+            }
         }
         let duration_ms = self.duration_ms(self.finished_at.or(Some(now)));
         let eta_seconds = match (self.status, progress.total_rows, duration_ms) {

@@ -7,8 +7,10 @@ use crate::models::run::{RowError, Run};
 use crate::models::time::JsonText;
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of a chunk's JSON, far below what an item may have.
+/// Bytes of a chunk's JSON after which it is full, far below what an item may have.
 const CHUNK_BYTES: usize = 200 * 1024;
+/// The most chunks of a page: a function may answer 6 MB, and quotes and commas of a CSV file double what they are here.
+const PAGE_CHUNKS: u32 = 12;
 /// The most rows of a chunk.
 const CHUNK_ROWS: usize = 1000;
 
@@ -45,8 +47,8 @@ impl<'a> ErrorWriter<'a> {
     /// # Errors
     /// Where the table does not take a full chunk.
     pub async fn push(&mut self, row: RowError) -> Result<()> {
-        self.bytes +=
-            80 + row.column.len() + row.error.len() + row.node.len() + row.value.as_ref().map_or(0, String::len);
+        // As it is kept: of some characters JSON makes six bytes.
+        self.bytes += serde_json::to_string(&row).map_err(crate::Error::internal)?.len() + 1;
         self.rows.push(row);
         if self.bytes >= CHUNK_BYTES || self.rows.len() >= CHUNK_ROWS { self.flush().await } else { Ok(()) }
     }
@@ -71,7 +73,7 @@ impl<'a> ErrorWriter<'a> {
 }
 
 impl Store {
-    /// `limit` of a run's rejected rows at most, from `position` on, and where the next page begins.
+    /// `limit` of a run's rejected rows at most, fewer where they are long, from `position` on, and where the next page begins.
     ///
     /// # Errors
     /// Where the table does not answer.
@@ -102,7 +104,7 @@ impl Store {
             } else {
                 ErrorPosition { chunk: at.chunk + 1, offset: 0 }
             };
-            if found.len() >= limit || !more {
+            if found.len() >= limit || !more || at.chunk - position.chunk >= PAGE_CHUNKS {
                 let next = (take < left || more).then_some(at);
                 return Ok((found, next));
             }

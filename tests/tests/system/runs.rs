@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use tests::World;
+use tests::stalled::Stalled;
 
 fn people() -> Value {
     json!([
@@ -91,6 +92,60 @@ async fn rows_that_do_not_fit_are_rejected_with_row_column_value_and_reason() {
     assert!(!progress["log"].as_array().unwrap().is_empty());
     let rows = world.api.rows(&schema).await;
     assert!(rows.len() == 50 && rows.iter().all(|r| r["id"].as_u64().unwrap() % 4 == 1));
+}
+
+#[tokio::test]
+async fn rejected_rows_are_kept_and_paged_however_long_they_are_as_json() {
+    let world = World::new().await;
+    // Characters that JSON writes with six bytes each.
+    let row = format!("{},a,2000-01-01\n", "\u{1}".repeat(200));
+    world.file("people.csv", format!("id,name,born\n{}", row.repeat(3000)));
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", people()).await;
+    let id = world.copy(&connector, &schema).await;
+    let run = world.run(&id).await;
+    assert_eq!((&run["status"], &run["failedRows"]), (&json!("completed_with_errors"), &json!(3000)), "{run}");
+    let mut path = format!("/pipelines/{id}/runs/{}/errors?limit=5000", run["id"].as_str().unwrap());
+    let (mut rows, mut pages) = (0, 0);
+    loop {
+        let page = world.api.send(reqwest::Method::GET, &path, &[("accept", "text/csv")], None).await.expect(200);
+        let bytes = serde_json::to_string(&page.text).unwrap().len();
+        assert!(bytes < 6_000_000, "{bytes} bytes are more than a function may answer");
+        rows += page.text.lines().count() - 1;
+        pages += 1;
+        let link = page.headers.get("link").map(|link| link.to_str().unwrap().to_owned());
+        let Some(link) = link else { break };
+        let next = link.trim_start_matches("</api/v1").split('>').next().unwrap().to_owned();
+        path = next;
+    }
+    assert!(rows == 3000 && pages > 1, "{rows} rows on {pages} pages");
+}
+
+#[tokio::test]
+async fn a_running_run_tells_how_far_it_is() {
+    let world = World::new().await;
+    let stalled = Stalled::start(&world.api, world.folder(), &world.lake(), json!({})).await;
+    let path = format!("{}/progress", stalled.path());
+    let count = |progress: &Value, name: &str| progress[name].as_u64().unwrap_or_default();
+    let progress = loop {
+        let progress = world.api.get(&path).await.expect(200).json();
+        assert_eq!(progress["status"], "running", "{progress}");
+        if count(&progress, "processedRows") > 0 {
+            break progress;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    let (done, total) = (count(&progress, "processedRows"), count(&progress, "totalRows"));
+    assert!(done < total && total >= Stalled::ROWS as u64 / 2, "{progress}");
+    assert!(progress["etaSeconds"].is_u64() && count(&progress, "durationMs") > 0, "{progress}");
+    assert_eq!((count(&progress, "partitions"), progress["partitionDetails"].as_array().unwrap().len()), (2, 2));
+    assert_eq!(progress["nodes"].as_array().unwrap().len(), 6, "{progress}");
+    stalled.s3.release();
+    world.api.finished(&stalled.pipeline, &stalled.run).await;
+    let progress = world.api.get(&path).await.expect(200).json();
+    let all = Stalled::ROWS as u64;
+    assert_eq!((count(&progress, "processedRows"), count(&progress, "totalRows")), (all, all), "{progress}");
+    assert_eq!((&progress["etaSeconds"], count(&progress, "completedPartitions")), (&Value::Null, 2), "{progress}");
 }
 
 #[tokio::test]
