@@ -121,6 +121,21 @@ impl Error {
     }
 }
 
+/// Both, or the faults of both.
+///
+/// # Errors
+/// Those of either; one that is no list of faults comes before all faults.
+pub fn both<A, B>(one: Result<A>, other: Result<B>) -> Result<(A, B)> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(Error::Invalid(mut faults)), Err(Error::Invalid(more))) => {
+            faults.extend(more);
+            Err(Error::Invalid(faults))
+        }
+        (Ok(_) | Err(Error::Invalid(_)), Err(error)) | (Err(error), _) => Err(error),
+    }
+}
+
 /// `name` among `known`, by edit distance, for "did you mean".
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -23,7 +23,8 @@ struct Input {
 }
 
 fn read(request: &Request) -> Result<Input> {
-    Ok(Input { body: request.json()?, once: Once::read(request)? })
+    let (once, body) = Once::with_body(request)?;
+    Ok(Input { body, once })
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {

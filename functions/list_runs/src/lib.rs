@@ -1,6 +1,7 @@
 //! `GET /api/v1/pipelines/{id}/runs`: the last runs of a pipeline, newest first.
 
 use shared::context::Context;
+use shared::error::both;
 use shared::http::{Function, ListInput, Request, Response};
 use shared::models::run::RunStatus;
 use shared::roles::Action;
@@ -19,13 +20,13 @@ struct Input {
 
 fn read(request: &Request) -> Result<Input> {
     let status = match request.query("status") {
-        None => None,
-        Some(name) => Some(RunStatus::named(name).ok_or_else(|| {
+        None => Ok(None),
+        Some(name) => RunStatus::named(name).map(Some).ok_or_else(|| {
             let known: Vec<_> = RunStatus::ALL.into_iter().map(RunStatus::name).collect();
             Error::fault("?status", "enum", format!("{name:?} is none of {}", known.join(", ")))
-        })?),
+        }),
     };
-    let mut list = ListInput::read(request)?;
+    let (status, mut list) = both(status, ListInput::read(request))?;
     list.filters = status.map(|s| format!("status={}", s.name())).unwrap_or_default();
     Ok(Input { pipeline: request.param("id").to_owned(), status, list })
 }

@@ -2,6 +2,7 @@
 
 use http::{StatusCode, header};
 use shared::context::Context;
+use shared::error::both;
 use shared::http::{Function, Once, Request, Response};
 use shared::id::{self, Prefix};
 use shared::models::run::{Run, RunStatus, Trigger};
@@ -22,12 +23,8 @@ struct Input {
 }
 
 fn read(request: &Request) -> Result<Input> {
-    request.no_input()?;
-    Ok(Input {
-        pipeline: request.param("id").to_owned(),
-        run: request.param("runId").to_owned(),
-        once: Once::read(request)?,
-    })
+    let ((), once) = both(request.no_input(), Once::read(request))?;
+    Ok(Input { pipeline: request.param("id").to_owned(), run: request.param("runId").to_owned(), once })
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {

@@ -4,6 +4,7 @@ use http::{StatusCode, header};
 use serde_json::{Map, Value};
 use shared::check;
 use shared::context::Context;
+use shared::error::both;
 use shared::http::{Function, Once, Request, Response};
 use shared::id::{self, Prefix};
 use shared::models::run::{Run, Trigger};
@@ -26,11 +27,8 @@ struct Input {
 fn read(request: &Request) -> Result<Input> {
     let body = request.optional_json()?;
     let (parsed, faults) = check::run::create(&body);
-    Ok(Input {
-        pipeline: request.param("id").to_owned(),
-        parameters: check::finish(parsed, faults)?.parameters.unwrap_or_default(),
-        once: Once::read(request)?,
-    })
+    let (input, once) = both(check::finish(parsed, faults), Once::read(request))?;
+    Ok(Input { pipeline: request.param("id").to_owned(), parameters: input.parameters.unwrap_or_default(), once })
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {

@@ -6,6 +6,7 @@ use crate::targets::{PageRequest, Position};
 use crate::{job, rollback, sources, targets, trial};
 use serde_json::json;
 use shared::context::Context;
+use shared::error::both;
 use shared::http::{Function, ListInput, Request, Response};
 use shared::models::connector::Connector;
 use shared::models::schema::Schema;
@@ -96,8 +97,7 @@ struct RowsInput {
 }
 
 fn read_rows(request: &Request) -> Result<RowsInput> {
-    let rejected = request.flag("rejected")?;
-    let mut list = ListInput::with(request, 20, MOST_ROWS)?;
+    let (rejected, mut list) = both(request.flag("rejected"), ListInput::with(request, 20, MOST_ROWS))?;
     list.filters = if rejected { "rejected".to_owned() } else { String::new() };
     Ok(RowsInput { id: request.param("id").to_owned(), list, rejected })
 }

@@ -23,12 +23,19 @@ impl Body {
         Self { value, faults: Vec::new() }
     }
 
+    /// The same with faults of what came with it, such as a header.
+    #[must_use]
+    pub fn with(mut self, faults: Vec<Fault>) -> Self {
+        self.faults.extend(faults);
+        self
+    }
+
     /// The object as it was sent.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Keys that are there twice, and characters that cannot be stored.
+    /// Keys that are there twice, characters that cannot be stored, and what came with it.
     pub(super) fn faults(&self) -> Vec<Fault> {
         self.faults.clone()
     }

@@ -114,6 +114,11 @@ pub fn standalone_faults(body: &Body) -> Vec<Fault> {
     if let (Some(kind), Some(config)) = (parsed(value, "type"), value.get("config")) {
         check_config(kind, config, &mut faults);
     }
+    if let Some(method) = value.get("authMethod") {
+        let method = if method.is_null() { Some(AuthMethod::None) } else { parsed(value, "authMethod") };
+        // Whether a secret of this method is stored already is not known here.
+        check_auth(value, parsed(value, "type"), method, method, &mut faults);
+    }
     faults
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Request, Response};
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Result, both};
 use crate::store::resources::{Listed, Slice};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,7 +23,7 @@ impl ListInput {
     /// The query of a list with 20 items a page unless it says otherwise, 1 to 100.
     ///
     /// # Errors
-    /// A fault at the parameter that is wrong.
+    /// A fault at each parameter that is wrong.
     pub fn read(request: &Request) -> Result<Self> {
         Self::with(request, 20, 100)
     }
@@ -31,12 +31,13 @@ impl ListInput {
     /// The same with other bounds.
     ///
     /// # Errors
-    /// A fault at the parameter that is wrong.
+    /// A fault at each parameter that is wrong.
     pub fn with(request: &Request, default: usize, max: usize) -> Result<Self> {
+        let (limit, total) = both(request.limit(default, max), request.flag("includeTotal"))?;
         Ok(Self {
-            limit: request.limit(default, max)?,
+            limit,
             cursor: request.query("cursor").map(str::to_owned),
-            total: request.flag("includeTotal")?,
+            total,
             path: request.path.clone(),
             filters: String::new(),
         })

@@ -144,9 +144,9 @@ impl Request {
         }
     }
 
-    /// The `If-Match` header.
+    /// The `If-Match` header; one that is no text names no version that there is, and is not as good as none.
     pub fn if_match(&self) -> Option<String> {
-        self.header(header::IF_MATCH).map(str::to_owned)
+        self.headers.get(header::IF_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 }
 
@@ -340,6 +340,22 @@ impl Once {
     /// A fault where the key is not usable.
     pub fn read(request: &Request) -> Result<Self> {
         Ok(Self { key: request.idempotency_key()?, path: request.path.clone(), body: request.body.clone() })
+    }
+
+    /// The JSON body of a create, which also has the fault of a key that is not usable, to be told beside its own.
+    ///
+    /// # Errors
+    /// Those of [`Request::json`].
+    pub fn with_body(request: &Request) -> Result<(Self, Body)> {
+        let body = request.json()?;
+        match Self::read(request) {
+            Ok(once) => Ok((once, body)),
+            Err(Error::Invalid(faults)) => {
+                let once = Self { key: None, path: request.path.clone(), body: request.body.clone() };
+                Ok((once, body.with(faults)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The record to look for and to keep; none where the request has no key.

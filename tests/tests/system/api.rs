@@ -338,6 +338,25 @@ async fn what_is_there_comes_before_what_is_in_conflict_and_that_before_its_vers
 }
 
 #[tokio::test]
+async fn a_key_that_is_not_usable_is_told_beside_the_faults_of_its_body() {
+    let world = World::with(|o| o.worker = false).await;
+    let [connector, _, pipeline] = one_of_each(&world, "keyed").await;
+    let long = "k".repeat(256);
+    let headers = [("content-type", "application/json"), ("idempotency-key", long.as_str())];
+    let broken = json!({"nmae": "x"}).to_string();
+    let of = async |path: &str| {
+        let answer = world.api.send(Method::POST, path, &headers, Some(broken.clone())).await.expect(400);
+        answer.pointers().into_iter().map(|p| p.to_owned()).collect::<Vec<_>>()
+    };
+    for path in ["/connectors", "/schemas", "/pipelines", &format!("{pipeline}/run")] {
+        let told = of(path).await;
+        assert!(told.iter().any(|p| p == "Idempotency-Key") && told.iter().any(|p| p == "/nmae"), "{path}: {told:?}");
+    }
+    let fine = json!({"description": "x"}).to_string();
+    world.api.send(Method::PUT, &connector, &headers, Some(fine)).await.expect(200);
+}
+
+#[tokio::test]
 async fn an_id_that_is_missing_is_told_beside_all_other_faults() {
     let world = World::with(|o| o.worker = false).await;
     for path in ["/connectors", "/schemas", "/pipelines"] {
@@ -426,4 +445,11 @@ async fn a_broken_change_of_a_connector_that_is_not_there_is_400_before_it_is_40
     world.api.put(&path, &json!({"config": {"bucket": "b"}})).await.expect(404);
     let in_body = json!({"id": tests::named::CONNECTOR, "nmae": "x"});
     assert_eq!(world.api.put("/connectors", &in_body).await.expect(400).pointers(), ["/nmae"]);
+    let secret = json!({"authMethod": "password", "authConfig": {"usr": "x", "password": "y"}});
+    assert_eq!(world.api.put(&path, &secret).await.expect(400).pointers(), ["/authConfig/username", "/authConfig/usr"]);
+    assert_eq!(
+        world.api.put("/connectors", &json!({"authMethod": "bearer", "authConfig": null})).await.expect(400).pointers(),
+        ["/authConfig", "/id"]
+    );
+    world.api.put(&path, &json!({"authMethod": "password"})).await.expect(404);
 }

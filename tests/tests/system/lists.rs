@@ -52,6 +52,10 @@ async fn limits_and_cursors_are_checked() {
         let answer = world.api.get(&format!("/schemas?{bad}")).await.expect(400);
         assert_eq!(answer.pointers(), [format!("?{}", bad.split('=').next().unwrap())]);
     }
+    let both = world.api.get("/schemas?limit=0&includeTotal=maybe").await.expect(400);
+    assert_eq!(both.pointers(), ["?limit", "?includeTotal"]);
+    let runs = world.api.get(&format!("/pipelines/{}/runs?limit=0&status=done", tests::named::PIPELINE)).await;
+    assert_eq!(runs.expect(400).pointers(), ["?status", "?limit"]);
     let page = world.api.get("/schemas?limit=2&includeTotal=true").await.expect(200).json();
     assert_eq!(page["pagination"]["total"], 3);
     let cursor = page["pagination"]["cursor"].as_str().unwrap();
