@@ -202,6 +202,40 @@ async fn load_modes_of_mysql_do_what_they_say() {
 }
 
 #[tokio::test]
+async fn a_table_of_mysql_without_transactions_is_refused() {
+    let Some(mut db) = Maria::new().await else { return };
+    let world = World::new().await;
+    world.file("rows.jsonl", "{\"id\": 1}\n{\"id\": 2}\n");
+    let files = world.connector("files", "rows.jsonl").await;
+    let shop = connector(&world, "shop", &db.server, &db.name, json!({})).await;
+    let schema = world.schema("people", json!([{"name": "id", "dataType": "integer"}])).await;
+    let to = async |table: &str| {
+        pipeline(&world, &files, &schema, json!({}), json!({"connectorId": shop, "table": table})).await
+    };
+    let (copy, named) = (to("people").await, to(&format!("{}.people", db.name)).await);
+    for engine in ["MyISAM", "Aria", "MEMORY"] {
+        db.run(&format!("CREATE OR REPLACE TABLE people (id int) ENGINE = {engine}")).await;
+        for (pipeline, name) in [(&copy, "`people`".to_owned()), (&named, format!("`{}`.`people`", db.name))] {
+            let run = world.run(pipeline).await;
+            assert_eq!((&run["status"], &run["error"]["code"]), (&json!("failed"), &json!("TARGET_ERROR")), "{run}");
+            let message = run["error"]["message"].as_str().unwrap();
+            assert!(message.contains("people\" cannot be written"), "{message}");
+            assert!(message.contains(&format!("its engine {engine} has no transactions")), "{message}");
+            assert!(message.contains(&format!("by ALTER TABLE {name} ENGINE=InnoDB")), "{message}");
+            assert_eq!(db.texts("SELECT COUNT(*) FROM people").await, ["0"]);
+        }
+    }
+    // As the message says; and a view, which has no engine.
+    db.run("ALTER TABLE people ENGINE=InnoDB").await;
+    db.run("CREATE VIEW persons AS SELECT id FROM people").await;
+    for pipeline in [copy, named, to("persons").await] {
+        let run = world.run(&pipeline).await;
+        assert_eq!((&run["status"], &run["rowsOut"]), (&json!("completed"), &json!(2)), "{run}");
+    }
+    assert_eq!(db.texts("SELECT COUNT(*) FROM people").await, ["6"]);
+}
+
+#[tokio::test]
 async fn ranges_of_mysql_read_each_row_once() {
     let Some(mut db) = Maria::new().await else { return };
     db.run("CREATE TABLE n (id int PRIMARY KEY, k int, name varchar(20), at datetime)").await;

@@ -47,7 +47,8 @@ impl Table {
     /// Looks at the table `name`, which is made with the schema's fields where it is not there.
     ///
     /// # Errors
-    /// `Kind::Target` where a column does not fit its field, which is named; `Kind::TargetUnavailable`.
+    /// `Kind::Target` where a column does not fit its field, which is named, or where the table's engine has no
+    /// transactions; `Kind::TargetUnavailable`.
     pub async fn open(connection: &mut Connection, name: &TableName, schema: &TableSchema) -> Result<Self, RunError> {
         let target = |failed: Failed| failed.fault.target();
         let mut found = columns(connection, name).await.map_err(target)?;
@@ -57,10 +58,17 @@ impl Table {
         }
         let dialect = connection.dialect();
         let uniques = uniques(connection, name).await.map_err(target)?;
+        let engine = engine_without_transactions(connection, name).await.map_err(target)?;
         let wrong = |why: String| {
             let server = &connection.server().name;
             RunError::new(Kind::Target, format!("{server}: the table {:?} cannot be written: {why}", name.to_string()))
         };
+        if let Some(engine) = engine {
+            let why = "has no transactions, so that the rows of a run that is cut off would stay, and its next attempt \
+                       would write them again; give the table one that has, such as by";
+            let table = name.quoted(dialect);
+            return Err(wrong(format!("its engine {engine} {why} ALTER TABLE {table} ENGINE=InnoDB")));
+        }
         let (mut fields, mut own) = (Vec::new(), Vec::new());
         for field in &schema.fields {
             let Some(column) = found.iter().find(|c| c.name == field.name) else {
@@ -220,6 +228,23 @@ fn column(row: Vec<Option<String>>) -> Column {
         computed: next().as_deref() == Some("t"),
         charset: next(),
     }
+}
+
+/// The engine of a table of MySQL where it has no transactions: what is written there stays although it is rolled back.
+/// A view has no engine of its own.
+async fn engine_without_transactions(connection: &mut Connection, name: &TableName) -> Result<Option<String>, Failed> {
+    if connection.dialect() == Dialect::Postgresql {
+        return Ok(None);
+    }
+    let statement = format!(
+        "SELECT t.ENGINE FROM information_schema.TABLES t \
+         LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE \
+         WHERE t.TABLE_SCHEMA = {} AND t.TABLE_NAME = {} AND t.ENGINE IS NOT NULL \
+         AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES'",
+        database(connection, name),
+        connection.literal(&name.table)
+    );
+    Ok(connection.rows(&statement).await?.into_iter().flatten().flatten().next())
 }
 
 fn database(connection: &Connection, name: &TableName) -> String {
