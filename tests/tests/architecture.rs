@@ -230,6 +230,8 @@ fn keys_of_the_table_are_made_in_one_file() {
         "\"RECEIPT",
         "\"IDEM\"",
         "\"TOMBSTONE",
+        "\"REST\"",
+        "\"SHARDS\"",
         "#PIPELINE",
         "#STATE",
         "#NAME#",
