@@ -132,8 +132,9 @@ impl Store {
         Ok(Due { items: items.collect(), next: answer.last_evaluated_key.map(Place) })
     }
 
-    /// Notes that a run was sent again, so that the next time is later. False where it moved on in the meantime: then a worker
-    /// has it, and has said when it is to be looked after.
+    /// Notes that a run is sent again, so that the next time is later. False where it moved on in the meantime: then a worker
+    /// has it, and has said when it is to be looked after. Two ticks that note it at once both hear that it is noted, and a
+    /// run that is sent twice is harmless.
     ///
     /// # Errors
     /// Where the table does not answer.
@@ -164,7 +165,13 @@ impl Store {
         };
         match update.send().await {
             Ok(_) => Ok(true),
-            Err(error) if refused(&error) => Ok(false),
+            // The request is sent again where its answer is lost, and then meets what it has done itself.
+            Err(error) if refused(&error) => {
+                Ok(self.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?.is_some_and(|now| {
+                    (now.status, now.attempt, now.lease_until) == (run.status, run.attempt, run.lease_until)
+                        && now.resends == run.resends + 1
+                }))
+            }
             Err(error) => Err(away(error)),
         }
     }
@@ -174,21 +181,29 @@ impl Store {
     /// # Errors
     /// Where the table does not answer.
     pub async fn is_deleted(&self, tenant: &str, pipeline: &str) -> Result<bool> {
-        Ok(self.get::<Tombstone>(&keys::tombstone(tenant, pipeline)).await?.is_some())
+        Ok(self.tombstone(tenant, pipeline).await?.is_some())
+    }
+
+    async fn tombstone(&self, tenant: &str, pipeline: &str) -> Result<Option<Tombstone>> {
+        self.get(&keys::tombstone(tenant, pipeline)).await
     }
 
     /// Notes that the purge of a deleted pipeline is sent again, so that the next time is later. False where nothing is left
-    /// of it, or another tick was first.
+    /// of it. Two ticks that note it at once both hear that it is noted, and a purge that is sent twice is harmless.
     ///
     /// # Errors
     /// Where the table does not answer.
     pub async fn note_purge(&self, tenant: &str, pipeline: &str, now: Time) -> Result<bool> {
-        let Some(left) = self.get::<Tombstone>(&keys::tombstone(tenant, pipeline)).await? else { return Ok(false) };
+        let Some(left) = self.tombstone(tenant, pipeline).await? else { return Ok(false) };
         let again = Time(now.0 + resend_delay(left.resends + 1));
         let sets = "SET resends = :resends, GSI1PK = :pk, GSI1SK = :sk";
         let condition = "attribute_exists(PK) AND (attribute_not_exists(resends) OR resends = :before)";
         let values = [(":resends", n(left.resends + 1)), (":before", n(left.resends))];
-        self.move_purge((tenant, pipeline), again, (sets, condition), &values).await
+        if self.move_purge((tenant, pipeline), again, (sets, condition), &values).await? {
+            return Ok(true);
+        }
+        // The request is sent again where its answer is lost, and then meets what it has done itself.
+        Ok(self.tombstone(tenant, pipeline).await?.is_some_and(|now| now.resends == left.resends + 1))
     }
 
     /// Notes that a worker purges a deleted pipeline, so that the tick does not send it again before that worker should long
