@@ -1,6 +1,7 @@
 //! The worker: takes runs off the queue and executes them. The only package that knows DataFusion.
 
 pub mod answer;
+mod backoff;
 mod claim;
 pub mod databases;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! The life of a run, from the claim to its end.
 
+use crate::backoff::delay;
 use crate::engine::job::{Hooks, Settings};
 use crate::engine::progress::Progress;
 use crate::error::{Kind, RunError};
@@ -7,7 +8,6 @@ use crate::gate::Gate;
 use crate::heartbeat::{self, Reason, Stop};
 use crate::settle::{self, settle};
 use crate::{claim, engine, job, leftovers, report};
-use rand::RngExt;
 use shared::Result;
 use shared::context::Services;
 use shared::models::pipeline::Retry;
@@ -321,14 +321,6 @@ async fn try_again(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunErr
         Some(held) if held.cancel_requested && !held.committing => cancelled(worker, run, attempt).await,
         Some(_) => fail(worker, run, attempt, error).await,
     }
-}
-
-/// Seconds until the next attempt: doubled with each failure, of which a random half is left out.
-fn delay(retry: &Retry, failures: u32) -> Duration {
-    let first = f64::from(retry.initial_delay_seconds.unwrap_or(5));
-    let most = f64::from(retry.max_delay_seconds.unwrap_or(300));
-    let full = (first * 2_f64.powi(i32::try_from(failures.min(20)).unwrap_or(20))).min(most);
-    Duration::from_secs_f64(full * rand::rng().random_range(0.5..=1.0))
 }
 
 async fn fail(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunError) -> Result<Done> {
