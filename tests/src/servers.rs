@@ -345,4 +345,17 @@ impl Maria {
         let found: Vec<Option<String>> = self.client.query(query).await.unwrap_or_else(|e| panic!("{query}: {e:?}"));
         found.into_iter().map(|text| text.unwrap_or_else(|| "NULL".to_owned())).collect()
     }
+
+    /// Waits until a query answers this.
+    pub async fn until(&mut self, query: &str, wanted: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let found = self.texts(query).await;
+            if found == [wanted] {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not in time: {query}: {found:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! Databases as sources and targets, against real servers that the tests start.
 
+mod either;
 mod holds;
 mod increments;
+mod kills;
 mod lookups;
 mod moments;
 mod mysql;

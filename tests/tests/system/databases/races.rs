@@ -1,130 +1,13 @@
-//! Each row lands once: kills, late commits, settling, cancellation; and large tables in little memory.
+//! What a run leaves that is killed behind its commit, left alone, or cancelled; and large tables in little memory.
 
+use super::either::{CONNECTED, WAITING};
+use super::kills::started;
 use super::{connector, pipeline};
 use crate::processes::{Process, token};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::{Duration, Instant};
 use tests::servers::{self, Maria, Postgres, Server};
-use tests::{Api, DEADLINE, World};
-use worker::engine::job::{Connector, TableSchema};
-
-/// Statements of Flowgate that wait for a lock.
-const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowgate' AND wait_event_type = 'Lock' \
-                       AND datname = current_database()";
-/// Connections of Flowgate.
-const CONNECTED: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowgate' AND datname = current_database()";
-
-/// Transactions of Flowgate that are open and wait for its next statement.
-const IN_TRANSACTION: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flowgate' \
-                              AND state LIKE 'idle in transaction%' AND datname = current_database()";
-
-/// A pipeline of a stack of its own from five lines into the table `people`, with its run.
-async fn started(api: &Api, data: &Path, db: &Postgres) -> (String, String) {
-    let lines: Vec<String> = (1..=5).map(|id| json!({"id": id}).to_string()).collect();
-    std::fs::write(data.join("rows.jsonl"), lines.join("\n")).unwrap();
-    let body = json!({"name": "files", "type": "local_fs", "config": {"path": "rows.jsonl"}});
-    let files = api.create("/connectors", &body).await;
-    let config = json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name});
-    let body = json!({"name": "shop", "type": "postgresql", "config": config, "authMethod": "password",
-        "authConfig": {"username": servers::USER, "password": servers::PASSWORD}});
-    let shop = api.create("/connectors", &body).await;
-    let fields = json!([{"name": "id", "dataType": "integer"}]);
-    let schema = api.create("/schemas", &json!({"name": "people", "fields": fields})).await;
-    let body = json!({"name": "p", "connectorId": files, "schemaId": schema,
-        "nodes": [{"id": "s", "nodeType": "source", "config": {}},
-            {"id": "t", "nodeType": "target", "config": {"connectorId": shop}}],
-        "edges": [{"source": "s", "target": "t"}]});
-    let pipeline = api.create("/pipelines", &body).await;
-    let run = api.run(&pipeline, json!({})).await;
-    (pipeline, run)
-}
-
-#[tokio::test]
-async fn a_run_killed_before_its_commit_lands_once_and_leaves_nothing_staged() {
-    let Some(db) = Postgres::new().await else { return };
-    db.run("CREATE TABLE people (id int)").await;
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    std::fs::create_dir_all(&data).unwrap();
-    let mut stack = Process::start(&data);
-    let token = token(&data);
-    // It may stage, and waits in the middle of its commit.
-    let lock = db.connect().await;
-    lock.batch_execute("BEGIN; LOCK TABLE people IN SHARE MODE").await.unwrap();
-    let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db).await;
-    db.until(WAITING, "1").await;
-    stack.kill_and_restart(&data);
-    lock.batch_execute("COMMIT").await.unwrap();
-    let ended = Api::new(&stack.url, &token).finished(&pipeline, &run).await;
-    assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
-    assert!(ended["attempt"].as_u64().unwrap() >= 2, "{ended}");
-    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["5"]);
-    assert_eq!(db.texts("SELECT count(*) FROM flowgate_runs").await, ["1"]);
-    db.until("SELECT count(*) FROM pg_class WHERE relname = 'flowgate_staging'", "0").await;
-    stack.kill();
-}
-
-#[tokio::test]
-async fn a_run_killed_after_its_commit_finds_it_and_writes_nothing_again() {
-    let Some(db) = Postgres::new().await else { return };
-    db.run("CREATE TABLE people (id int)").await;
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    std::fs::create_dir_all(&data).unwrap();
-    let mut stack = Process::start(&data);
-    let token = token(&data);
-    let lock = db.connect().await;
-    lock.batch_execute("BEGIN; LOCK TABLE people IN SHARE MODE").await.unwrap();
-    let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db).await;
-    db.until(WAITING, "1").await;
-    // The worker stops and hears of nothing more, while the server goes on with the commit that it was sent.
-    stack.pause().await;
-    lock.batch_execute("INSERT INTO people VALUES (100); COMMIT").await.unwrap();
-    // It never came to COMMIT, so its transaction hangs; the next worker waits for it until the connection is gone.
-    stack.kill_and_restart(&data);
-    let ended = Api::new(&stack.url, &token).finished(&pipeline, &run).await;
-    assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
-    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["6"]);
-    // Redelivered, as if its end had been lost: the ledger knows the run.
-    let settled = settle(&db, &run).await;
-    assert!(settled, "the ledger does not know the run");
-    assert_eq!(db.texts("SELECT state || rows_written FROM flowgate_runs").await, ["committed5"]);
-    stack.kill();
-}
-
-#[tokio::test]
-async fn a_run_that_is_paused_in_its_transaction_until_the_database_gives_it_up_lands_once() {
-    let Some(db) = Postgres::new().await else { return };
-    db.run("CREATE TABLE people (id int)").await;
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    std::fs::create_dir_all(&data).unwrap();
-    let stack = Process::start(&data);
-    let api = Api::new(&stack.url, &token(&data));
-    let lock = db.connect().await;
-    lock.batch_execute("BEGIN; LOCK TABLE people IN SHARE MODE").await.unwrap();
-    let (pipeline, run) = started(&api, &data, &db).await;
-    db.until(WAITING, "1").await;
-    stack.pause().await;
-    lock.batch_execute("COMMIT").await.unwrap();
-    db.until(IN_TRANSACTION, "1").await;
-    // The server waits for a minute.
-    let paused = Instant::now();
-    while db.texts(IN_TRANSACTION).await != ["0"] {
-        assert!(paused.elapsed() < Duration::from_secs(90), "the transaction is still open");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["0"]);
-    stack.signal("-CONT");
-    let ended = api.finished(&pipeline, &run).await;
-    assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
-    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["5"]);
-    assert_eq!(db.texts("SELECT count(*) FROM flowgate_runs").await, ["1"]);
-    db.until(CONNECTED, "0").await;
-    stack.kill();
-}
+use tests::{Api, World};
 
 #[tokio::test]
 async fn a_run_killed_after_its_commit_has_a_receipt_of_the_attempt_that_committed() {
@@ -145,7 +28,7 @@ async fn a_run_killed_after_its_commit_has_a_receipt_of_the_attempt_that_committ
     let token = token(&data);
     let lock = db.connect().await;
     lock.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
-    let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db).await;
+    let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db.server, &db.name).await;
     db.until(WAITING, "1").await;
     stack.pause().await;
     lock.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
@@ -180,7 +63,7 @@ async fn a_transaction_that_is_left_alone_ends_by_itself() {
     )
     .await;
     let world = World::new().await;
-    let (pipeline, run) = started(&world.api, world.stack.files_root(), &db).await;
+    let (pipeline, run) = started(&world.api, world.stack.files_root(), &db.server, &db.name).await;
     assert_eq!(world.api.finished(&pipeline, &run).await["status"], "completed");
     assert_eq!(db.texts("SELECT limits FROM seen").await, ["1min 15"]);
 }
@@ -199,66 +82,6 @@ async fn a_transaction_of_mysql_that_is_left_alone_ends_by_itself() {
     let (copy, _) = one_row(&world, &db.server, &db.name, json!({})).await;
     assert_eq!(world.run(&copy).await["status"], "completed");
     assert_eq!(db.texts("SELECT limits FROM seen").await, ["60 120 120"]);
-}
-
-fn shop(db: &Postgres) -> Connector {
-    let config = json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name});
-    let auth = json!({"username": servers::USER, "password": servers::PASSWORD});
-    let object = |value: Value| value.as_object().unwrap().clone();
-    Connector {
-        id: "conn_1".to_owned(),
-        name: "shop".to_owned(),
-        kind: shared::models::connector::ConnectorType::Postgresql,
-        config: object(config),
-        auth: Some(object(auth)),
-    }
-}
-
-/// Whether the run's rows are in `people`; from now on they never come in where they are not.
-async fn settle(db: &Postgres, run: &str) -> bool {
-    let schema = TableSchema { id: "schema_1".to_owned(), name: "people".to_owned(), fields: Vec::new() };
-    let config = Default::default();
-    worker::targets::database::settle(&shop(db), &config, &schema, run, &[]).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_commit_that_comes_after_its_run_was_settled_changes_nothing() {
-    let Some(db) = Postgres::new().await else { return };
-    db.run("CREATE TABLE people (id int)").await;
-    assert!(!settle(&db, "run_that_nobody_knows").await);
-    // The run stages and waits at the ledger, where somebody settles it.
-    let lock = db.connect().await;
-    lock.batch_execute("BEGIN; LOCK TABLE flowgate_runs IN SHARE ROW EXCLUSIVE MODE").await.unwrap();
-    let world = World::new().await;
-    let (pipeline, run) = started(&world.api, world.stack.files_root(), &db).await;
-    db.until(WAITING, "1").await;
-    let void = format!("INSERT INTO flowgate_runs VALUES ('{run}', 'people', 'void', 0, 0, 0, now())");
-    lock.batch_execute(&void).await.unwrap();
-    lock.batch_execute("COMMIT").await.unwrap();
-    db.until(WAITING, "0").await;
-    db.until(CONNECTED, "0").await;
-    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["0"]);
-    assert!(!settle(&db, &run).await, "what is settled stays so");
-    let seen = world.api.get(&format!("/pipelines/{pipeline}/runs/{run}")).await.expect(200).json();
-    assert_ne!(seen["status"], "completed", "{seen}");
-}
-
-#[tokio::test]
-async fn settling_waits_for_a_commit_that_is_under_way() {
-    let Some(db) = Postgres::new().await else { return };
-    db.run("CREATE TABLE people (id int)").await;
-    let lock = db.connect().await;
-    lock.batch_execute("BEGIN; LOCK TABLE people IN SHARE MODE").await.unwrap();
-    let world = World::new().await;
-    let (pipeline, run) = started(&world.api, world.stack.files_root(), &db).await;
-    db.until(WAITING, "1").await;
-    let (settled, ()) = tokio::join!(settle(&db, &run), async {
-        db.until(WAITING, "2").await;
-        lock.batch_execute("COMMIT").await.unwrap();
-    });
-    assert!(settled, "the rows are in, and it was said that they never will be");
-    assert_eq!(world.api.finished(&pipeline, &run).await["status"], "completed");
-    assert_eq!(db.texts("SELECT count(*) FROM people").await, ["5"]);
 }
 
 #[tokio::test]
@@ -294,10 +117,10 @@ async fn a_cancelled_run_of_mysql_leaves_no_connection() {
     let run = world.api.run(&copy, json!({})).await;
     let others = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
     let reading = format!("{others} AND INFO LIKE 'SELECT seq%'");
-    until(&mut db, &reading, "1").await;
+    db.until(&reading, "1").await;
     world.api.post(&format!("/pipelines/{copy}/runs/{run}/cancel"), &json!({})).await.expect(202);
     assert_eq!(world.api.finished(&copy, &run).await["status"], "cancelled");
-    until(&mut db, others, "0").await;
+    db.until(others, "0").await;
     assert_eq!(db.texts("SELECT COUNT(*) FROM people").await, ["0"]);
 }
 
@@ -370,18 +193,10 @@ async fn a_run_that_waits_for_a_locked_table_of_mysql_can_be_cancelled() {
     db.run("LOCK TABLES people WRITE").await;
     let run = world.api.run(&copy, json!({})).await;
     let others = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
-    until(&mut db, &format!("{others} AND STATE LIKE 'Waiting for table metadata lock%'"), "1").await;
+    db.until(&format!("{others} AND STATE LIKE 'Waiting for table metadata lock%'"), "1").await;
     cancelled(&world, &copy, &run).await;
-    until(&mut db, others, "0").await;
+    db.until(others, "0").await;
     db.run("UNLOCK TABLES").await;
-}
-
-async fn until(db: &mut Maria, query: &str, wanted: &str) {
-    let deadline = Instant::now() + DEADLINE;
-    while db.texts(query).await != [wanted] {
-        assert!(Instant::now() < deadline, "not in time: {query}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// The most memory that a process had, in MiB.
