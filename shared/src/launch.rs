@@ -26,6 +26,7 @@ pub fn new_run(pipeline: &Pipeline, id: String, trigger: Trigger, by: &str, now:
         failures: 0,
         retry_of: None,
         retried_by: None,
+        undoing_until: None,
         scheduled_for: None,
         created_at: now,
         started_at: None,

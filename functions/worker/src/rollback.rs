@@ -9,11 +9,15 @@ use crate::targets::rollback::{Look, Refusal, Undo, already};
 use shared::check::{self as bodies, Body};
 use shared::context::Context;
 use shared::http::{Request, Response};
-use shared::models::receipt::{Rollback, RollbackTable, RolledBack, RolledBackTable, TargetKind};
+use shared::models::receipt::{Rollback, RollbackTable, RolledBack, RolledBackTable, Target, TargetKind};
 use shared::models::run::Run;
 use shared::models::time::Time;
 use shared::{Error, Result};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a rollback may write: it ends before retries can be made again (`shared::store::runs::UNDOING`).
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What is asked for.
 pub(crate) struct Input {
@@ -34,7 +38,8 @@ pub(crate) async fn rollback(worker: Arc<Worker>, context: Context, input: Input
     let dry_run = bodies::finish(asked, faults)?.dry_run.unwrap_or(false);
     let pipeline = context.store.pipeline(context.tenant(), &input.pipeline).await?;
     let run = context.store.run(context.tenant(), &pipeline.id, &input.run).await?;
-    check(&context, &run).await?;
+    let targets = check(&context, &run).await?;
+    let newest = check_retries(&context, &run).await?;
     let now: Time = context.now().into();
     let tables = tables(&worker, &context, &run).await?;
     let by = context.caller.subject.as_str();
@@ -47,31 +52,73 @@ pub(crate) async fn rollback(worker: Arc<Worker>, context: Context, input: Input
     for undo in &undoes {
         planned.push((undo, undo.look().await.map_err(refused)?));
     }
-    check_looks(&context, &run, &planned, (by, now)).await?;
+    let leaves = targets.iter().any(|target| target.written_by != run.id);
+    check_looks(&context, (&run, leaves), &planned, (by, now)).await?;
+    let mut answer = Rollback { run_id: run.id.clone(), dry_run, tables: Vec::new(), rolled_back: None };
+    if dry_run {
+        answer.tables = planned.into_iter().filter_map(|(undo, look)| would(undo.schema, look)).collect();
+        return Response::ok(&answer);
+    }
+    answer.tables = undo_alone(&context, (&run, &newest), planned).await?;
+    let how = summary(&answer.tables, by, now);
+    context.store.mark_rolled_back(&run, &how).await?;
+    tracing::info!(run = run.id, version = how.version, "run rolled back");
+    answer.rolled_back = Some(how);
+    Response::ok(&answer)
+}
+
+/// Undoes the run at its tables while it is retried by nobody: a retry that finds its rows in a table leaves them to stand.
+async fn undo_alone(
+    context: &Context,
+    (run, newest): (&Run, &Run),
+    planned: Vec<(&Undo<'_>, Look)>,
+) -> Result<Vec<RollbackTable>> {
+    let Some(undoing) = context.store.begin_undoing(newest, context.now().into()).await? else {
+        check_retries(context, run).await?;
+        return Err(Error::conflict("BUSY", "the run was retried in this moment; ask again"));
+    };
+    let late = |_| Error::Unavailable { what: "the table", source: "the rollback took too long".into() };
+    let done = tokio::time::timeout(LONGEST, undo_all(planned)).await.map_err(late).flatten();
+    let ended = match &done {
+        // The mark of the run lets it be retried itself.
+        Ok(_) if newest.id == run.id => Ok(()),
+        Ok(_) => context.store.end_undoing(newest, undoing, true).await,
+        Err(Error::Conflict { .. }) => context.store.end_undoing(newest, undoing, false).await,
+        // A commit whose end nobody knows may come in later.
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = ended {
+        tracing::warn!(run = run.id, %error, "the run cannot be retried for a while");
+    }
+    done
+}
+
+async fn undo_all(planned: Vec<(&Undo<'_>, Look)>) -> Result<Vec<RollbackTable>> {
     let mut reports = Vec::new();
     for (undo, look) in planned {
         match look {
             Look::Nothing => {}
             Look::Already(version) => reports.push(done_before(undo.schema, version)),
-            Look::Can(plan) if dry_run => reports.push(plan.report),
             Look::Can(_) => match undo.undo().await {
                 Ok(report) => reports.extend(report),
                 Err(refusal) => return Err(partly(refused(refusal), &reports)),
             },
         }
     }
-    let mut answer = Rollback { run_id: run.id.clone(), dry_run, tables: reports, rolled_back: None };
-    if !dry_run {
-        let how = summary(&answer.tables, by, now);
-        context.store.mark_rolled_back(&run, &how).await?;
-        tracing::info!(run = run.id, version = how.version, "run rolled back");
-        answer.rolled_back = Some(how);
-    }
-    Response::ok(&answer)
+    Ok(reports)
 }
 
-/// Whether there is anything to be undone, by what the store knows.
-async fn check(context: &Context, run: &Run) -> Result<()> {
+/// What undoing the run would do to a table.
+fn would(schema: &TableSchema, look: Look) -> Option<RollbackTable> {
+    match look {
+        Look::Nothing => None,
+        Look::Already(version) => Some(done_before(schema, version)),
+        Look::Can(plan) => Some(plan.report),
+    }
+}
+
+/// Whether the run can be undone, by what the store knows; answers what its receipt says of tables.
+async fn check(context: &Context, run: &Run) -> Result<Vec<Target>> {
     if !run.status.is_final() {
         let detail = format!("the run is {}; it can be rolled back once it has ended", run.status.name());
         return Err(Error::conflict("RUN_NOT_FINAL", detail));
@@ -91,7 +138,37 @@ async fn check(context: &Context, run: &Run) -> Result<()> {
         );
         return Err(Error::conflict("DATABASE_TARGET", detail));
     }
-    Ok(())
+    Ok(targets)
+}
+
+/// Whether no retry of the run counts on its rows, or may before it ends; answers the last of the runs that retry one
+/// another, which is the run itself where nobody has retried it.
+async fn check_retries(context: &Context, run: &Run) -> Result<Run> {
+    let later = |detail: String| Err(Error::conflict("LATER_WRITES", detail));
+    let mut newest = run.clone();
+    while let Some(id) = newest.retried_by.clone() {
+        let Some(retry) = context.store.find_run(&run.tenant_id, &run.pipeline_id, &id).await? else { break };
+        if !retry.status.is_final() {
+            let status = retry.status.name();
+            return later(format!(
+                "{id}, a retry of the run, is {status} and may leave the rows of {} to stand; wait for its end, or cancel it",
+                run.id
+            ));
+        }
+        if retry.rolled_back.is_none() {
+            let kept = context.store.kept_receipt(&retry).await?;
+            let targets = kept.map(|kept| kept.targets.0).unwrap_or_default();
+            if let Some(target) = targets.iter().find(|target| target.written_by == run.id) {
+                return later(format!(
+                    "{id}, a retry of the run, has left the rows of {} in the table {:?} to stand and counts them as its own; \
+                     roll that back first, the newest first",
+                    run.id, target.table
+                ));
+            }
+        }
+        newest = retry;
+    }
+    Ok(newest)
 }
 
 /// The tables that the run's version writes, each before its rejected rows.
@@ -108,10 +185,11 @@ async fn tables(worker: &Worker, context: &Context, run: &Run) -> Result<Vec<Tab
         .collect())
 }
 
-/// Whether there is anything to be undone, by what the tables say.
+/// Whether there is anything to be undone, by what the tables say. Where the run `leaves` rows of one that it retries to
+/// stand, it can be undone without a change: it does not count them as its own any more.
 async fn check_looks(
     context: &Context,
-    run: &Run,
+    (run, leaves): (&Run, bool),
     planned: &[(&Undo<'_>, Look)],
     (by, now): (&str, Time),
 ) -> Result<()> {
@@ -128,7 +206,7 @@ async fn check_looks(
             context.store.mark_rolled_back(run, &summary(&before, by, now)).await?;
             Err(refused(already(&run.id, first.version)))
         }
-        None if !changes => {
+        None if !changes && !leaves => {
             Err(Error::conflict("NOTHING_WRITTEN", "the run has changed no table; there is nothing to undo"))
         }
         _ => Ok(()),

@@ -278,7 +278,8 @@ pub struct DatabaseWrite {
 pub struct RolledBack {
     pub at: Time,
     pub by: String,
-    /// The version of the first table that is without them.
+    /// The version of the first table that is without them; 0 where there is none, since the run had only left the rows of
+    /// one that it retries to stand.
     pub version: u64,
     pub tables: Vec<RolledBackTable>,
 }

@@ -127,6 +127,9 @@ pub struct Run {
     /// The one retry that it has: a second one would not know of the first one's rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_by: Option<String>,
+    /// Until when it cannot be retried, since it, or a run that it retries, is being rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoing_until: Option<Time>,
     pub scheduled_for: Option<Time>,
     pub created_at: Time,
     pub started_at: Option<Time>,

@@ -91,7 +91,7 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Marks a run as rolled back, once. False where it was marked before, or is gone.
+    /// Marks a run as rolled back, once, and lets it be retried. False where it was marked before, or is gone.
     ///
     /// # Errors
     /// Where the table does not answer.
@@ -102,7 +102,7 @@ impl Store {
             .update_item()
             .table_name(self.table())
             .set_key(Some(key_item(&run_key(run))))
-            .update_expression("SET rolledBack = :how")
+            .update_expression("SET rolledBack = :how REMOVE undoingUntil")
             .condition_expression(
                 "attribute_exists(PK) AND attribute_not_exists(rolledBack) AND NOT #status IN (:a, :b)",
             )

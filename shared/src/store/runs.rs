@@ -3,9 +3,11 @@
 mod end;
 mod hold;
 mod room;
+mod undoing;
 
 pub use end::{End, Ender};
 pub use hold::{Beat, Claim};
+pub use undoing::{UNDOING, Undoing};
 
 use super::idempotency::{Created, Idempotency};
 use super::keys::{self, Key};
@@ -53,7 +55,8 @@ impl Store {
     /// are a chain, in which each knows of all rows before it.
     ///
     /// # Errors
-    /// 404 where the pipeline went away, 409 where another run, or another retry of the same run, came first.
+    /// 404 where the pipeline went away, 409 where another run, or another retry of the same run, came first, or where the
+    /// run that this one retries is being rolled back.
     pub async fn create_run(
         &self,
         run: &Run,
@@ -75,7 +78,7 @@ impl Store {
                 Some(before) => Ok(before),
                 None if places.contains(&0) => Err(Error::not_found("pipeline", &run.pipeline_id)),
                 None => {
-                    self.not_retried(run).await?;
+                    self.can_be_retried(run).await?;
                     Err(Error::conflict(RUN_ACTIVE, "another run of this pipeline was started in this moment"))
                 }
             },
@@ -104,21 +107,26 @@ impl Store {
             .table_name(self.table())
             .set_key(Some(key_item(&keys::run(&run.tenant_id, &run.pipeline_id, old))))
             .update_expression("SET retriedBy = :run")
-            .condition_expression("attribute_exists(PK) AND attribute_not_exists(retriedBy)")
+            .condition_expression(
+                "attribute_exists(PK) AND attribute_not_exists(retriedBy) \
+                 AND (attribute_not_exists(undoingUntil) OR undoingUntil < :now)",
+            )
             .expression_attribute_values(":run", s(&run.id))
+            .expression_attribute_values(":now", s(run.created_at.text()))
             .build()
             .map_err(Error::internal)?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// # Errors
-    /// 409 where the run that this one retries has been retried by another one.
-    async fn not_retried(&self, run: &Run) -> Result<()> {
+    /// 409 where the run that this one retries has been retried by another one, or is being rolled back.
+    async fn can_be_retried(&self, run: &Run) -> Result<()> {
         let Some(id) = &run.retry_of else { return Ok(()) };
         let old = self.run(&run.tenant_id, &run.pipeline_id, id).await?;
-        match self.newest_retry(&old).await? {
-            Some(newest) => Err(already_retried(&old, &newest)),
-            None => Ok(()),
+        match (self.newest_retry(&old).await?, old.undoing_until) {
+            (Some(newest), _) => Err(already_retried(&old, &newest)),
+            (None, Some(until)) if until >= run.created_at => Err(undoing::being_undone(&old, until)),
+            (None, _) => Ok(()),
         }
     }
 

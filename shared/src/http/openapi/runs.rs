@@ -93,6 +93,10 @@ pub(super) fn retry() -> Operation {
                 "RUN_RETRIED",
                 "the run has been retried already; the detail names its newest retry, which is to be retried instead",
             ),
+            (
+                "ROLLBACK_UNDER_WAY",
+                "the run, or one that it retries, is being rolled back; the detail says until when at the latest",
+            ),
             RUN_ACTIVE,
             BUSY,
         ],
@@ -104,7 +108,9 @@ pub(super) fn rollback() -> Operation {
     let description = "Takes the run's rows out of its tables again, by a commit of its own to each: the files that it added go, those that \
                        it removed come back, and so does the watermark. Rows that were appended can go whatever was appended since; \
                        what was merged or replaced only while nobody has changed the table since. The run's status stays. With \
-                       `dryRun` nothing is changed. Where a rollback was cut off between two tables, asking again goes on with it.";
+                       `dryRun` nothing is changed. Where a rollback was cut off between two tables, asking again goes on with it. A \
+                       retry that has left rows of this run to stand is rolled back first: that takes out what it has written \
+                       itself, and leaves those.";
     Operation {
         body: Some(Sent { schema: "RollbackInput", required: false, example: Some(json!({"dryRun": true})) }),
         conflicts: &[
@@ -112,13 +118,14 @@ pub(super) fn rollback() -> Operation {
             ("NOTHING_WRITTEN", "the run has changed no table"),
             ("ALREADY_ROLLED_BACK", "it was rolled back before"),
             ("DATABASE_TARGET", "the run has written a database, where its rows cannot be told apart"),
-            ("LATER_WRITES", "later runs, which are named, depend on its rows"),
+            ("LATER_WRITES", "later runs, which are named, depend on its rows, or may since they have not ended"),
             ("WATERMARK_MOVED", "a later run has gone on from its watermark"),
             ("FILES_GONE", "files that it replaced were removed from the lake (a vacuum)"),
             ("LOG_CLEANED", "the table's log no longer reaches back to it"),
             ("SCHEMA_CHANGED", "the table's columns have had other types since"),
             ("SCHEMA_GONE", "the schema of its table does not exist any more"),
             ("TABLE_REFUSES", "another tool has changed the table so that Flowgate cannot write it"),
+            BUSY,
         ],
         ..Operation::read(Tag::Runs, "Roll a run back", description, Answer::Plain("Rollback"))
     }

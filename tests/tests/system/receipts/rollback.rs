@@ -3,8 +3,14 @@
 use super::{People, path, people, receipt, retried, rollback, rows, to};
 use crate::python::{self, Tools};
 use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::id::{self as ids, Prefix};
+use shared::launch;
+use shared::models::run::{Run, Trigger};
+use shared::models::time::Time;
+use shared::store::Store;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tests::World;
 
 fn code(answer: &tests::Answer) -> String {
@@ -90,6 +96,141 @@ async fn a_retry_that_is_rolled_back_gives_the_table_to_the_run_before() {
     assert_eq!(rows(api, &people.schema).await, ["1:Ada"]);
     rollback(api, &run, json!({})).await.expect(200);
     assert_eq!(rows(api, &people.schema).await, [""; 0]);
+}
+
+/// Another tool says in the log of a table whether it only grows, as one that a run can replace does not.
+fn only_grows(people: &People, schema: &str, only: bool) {
+    let log = people.world.lake().join(schema).join("_delta_log");
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    entries.sort();
+    let texts = entries.iter().map(|path| std::fs::read_to_string(path).unwrap());
+    let text = texts.collect::<Vec<_>>().join("\n");
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let mut actions: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    actions.retain(|action| action["metaData"].is_object());
+    let mut table = actions.pop().unwrap();
+    table["metaData"]["configuration"]["delta.appendOnly"] = json!(only.to_string());
+    let entry = format!("{}\n{table}\n", json!({"commitInfo": {"operation": "SET TBLPROPERTIES"}}));
+    std::fs::write(log.join(format!("{:020}.json", entries.len())), entry).unwrap();
+}
+
+/// A run that is in the first of its two tables alone: the second one, of which this answers the schema, held a row, and
+/// could not be replaced.
+async fn partly_written(people: &People) -> (String, Value) {
+    let names = people.world.schema("names", json!([{"name": "name", "dataType": "text"}])).await;
+    let body = json!({"name": "n", "connectorId": people.connector, "schemaId": names});
+    let before = people.world.api.create("/pipelines", &body).await;
+    people.run(&before, "0,Zoe\n").await;
+    only_grows(people, &names, true);
+    let both = people.pipeline(&[json!({}), json!({"table": "names", "loadMode": "truncate"})]).await;
+    let run = people.run(&both, "1,Ada\n2,Bob\n").await;
+    assert_eq!((&run["status"], &run["rowsOut"]), (&json!("failed"), &json!(2)), "{run}");
+    (names, run)
+}
+
+/// The run as the table keeps it.
+async fn kept(store: &Store, run: &Value) -> Run {
+    store.run("acme", run["pipelineId"].as_str().unwrap(), id(run)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_on_whose_rows_its_retry_counts_is_undone_after_the_retry() {
+    let people = People::new().await;
+    let api = &people.world.api;
+    let (names, run) = partly_written(&people).await;
+    only_grows(&people, &names, false);
+    let retry = retried(api, &run).await;
+    assert_eq!((&retry["status"], &retry["rowsOut"]), (&json!("completed"), &json!(4)), "{retry}");
+    let written = receipt(api, &retry).await["targets"].clone();
+    assert_eq!((&written[0]["writtenBy"], &written[1]["writtenBy"]), (&run["id"], &retry["id"]), "{written}");
+    let holds = async || [rows(api, &people.schema).await, rows(api, &names).await];
+    for body in [json!({"dryRun": true}), json!({})] {
+        let refused = rollback(api, &run, body).await.expect(409);
+        assert_eq!(code(&refused), "LATER_WRITES");
+        assert!(refused.text.contains(id(&retry)), "{}", refused.text);
+    }
+    assert_eq!(holds().await, [["1:Ada", "2:Bob"], ["null:Ada", "null:Bob"]]);
+    assert_eq!(api.get(&path(&run)).await.expect(200).json()["rolledBack"], Value::Null);
+    // What the retry has not written itself stays.
+    let did = rollback(api, &retry, json!({})).await.expect(200).json();
+    let undone: Vec<&Value> = did["tables"].as_array().unwrap().iter().map(|table| &table["schemaId"]).collect();
+    assert_eq!(undone, [&json!(names)], "{did}");
+    assert_eq!(holds().await, [vec!["1:Ada", "2:Bob"], vec!["null:Zoe"]]);
+    rollback(api, &run, json!({})).await.expect(200);
+    assert_eq!(holds().await, [vec![], vec!["null:Zoe"]]);
+    // All of it can be brought again.
+    let again = retried(api, &retry).await;
+    assert_eq!((&again["status"], &again["rowsOut"]), (&json!("completed"), &json!(4)), "{again}");
+    assert_eq!(holds().await, [["1:Ada", "2:Bob"], ["null:Ada", "null:Bob"]]);
+}
+
+#[tokio::test]
+async fn a_retry_that_wrote_nothing_itself_gives_up_the_rows_of_the_run_before() {
+    let people = People::new().await;
+    let api = &people.world.api;
+    let (names, run) = partly_written(&people).await;
+    let retry = retried(api, &run).await;
+    assert_eq!((&retry["status"], &retry["rowsOut"]), (&json!("failed"), &json!(2)), "{retry}");
+    let refused = rollback(api, &run, json!({})).await.expect(409);
+    assert_eq!(code(&refused), "LATER_WRITES");
+    assert!(refused.text.contains(id(&retry)), "{}", refused.text);
+    let did = rollback(api, &retry, json!({})).await.expect(200).json();
+    assert_eq!((&did["tables"], &did["rolledBack"]["version"]), (&json!([]), &json!(0)), "{did}");
+    assert_eq!(rows(api, &people.schema).await, ["1:Ada", "2:Bob"]);
+    assert_eq!(code(&rollback(api, &retry, json!({})).await.expect(409)), "ALREADY_ROLLED_BACK");
+    rollback(api, &run, json!({})).await.expect(200);
+    assert_eq!(rows(api, &people.schema).await, [""; 0]);
+    assert_eq!(rows(api, &names).await, ["null:Zoe"]);
+}
+
+#[tokio::test]
+async fn a_run_is_not_undone_while_a_retry_of_it_is_live() {
+    let people = People::new().await;
+    let api = &people.world.api;
+    let (_, run) = partly_written(&people).await;
+    let services = people.world.stack.services();
+    let old = kept(&services.store, &run).await;
+    // No message names it, so that it stays as it is.
+    let stored = services.store.pipeline("acme", &old.pipeline_id).await.unwrap();
+    let now = services.clock.now();
+    let mut retry = launch::new_run(&stored, ids::new(Prefix::Run, now), Trigger::Retry, "ada", now.into());
+    retry.retry_of = Some(old.id.clone());
+    services.store.create_run(&retry, None, None).await.unwrap();
+    for body in [json!({"dryRun": true}), json!({})] {
+        let refused = rollback(api, &run, body).await.expect(409);
+        assert_eq!(code(&refused), "LATER_WRITES");
+        assert!(refused.text.contains(&retry.id) && refused.text.contains("pending"), "{}", refused.text);
+    }
+    assert_eq!(rows(api, &people.schema).await, ["1:Ada", "2:Bob"]);
+    let cancel = format!("/pipelines/{}/runs/{}/cancel", retry.pipeline_id, retry.id);
+    api.post(&cancel, &json!({})).await.expect(202);
+    rollback(api, &run, json!({})).await.expect(200);
+    assert_eq!(rows(api, &people.schema).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn no_retry_is_made_of_a_run_that_is_being_rolled_back() {
+    let people = People::new().await;
+    let api = &people.world.api;
+    let (names, run) = partly_written(&people).await;
+    only_grows(&people, &names, false);
+    let store = &people.world.stack.services().store;
+    let old = kept(store, &run).await;
+    let now = Time(Clock::default().now());
+    let again = format!("{}/retry", path(&run));
+    let first = store.begin_undoing(&old, now).await.unwrap().unwrap();
+    assert_eq!(code(&api.post(&again, &json!({})).await.expect(409)), "ROLLBACK_UNDER_WAY");
+    // A second one that is refused does not speak for the first one.
+    let second = store.begin_undoing(&old, now).await.unwrap().unwrap();
+    store.end_undoing(&old, second, false).await.unwrap();
+    assert_eq!(code(&api.post(&again, &json!({})).await.expect(409)), "ROLLBACK_UNDER_WAY");
+    store.end_undoing(&old, first, true).await.unwrap();
+    // One of which nobody hears again is over after a while.
+    let long_ago = Time(now.0 - chrono::Duration::minutes(2));
+    store.begin_undoing(&old, long_ago).await.unwrap().unwrap();
+    assert_eq!(retried(api, &run).await["status"], "completed");
+    assert!(store.begin_undoing(&old, now).await.unwrap().is_none(), "it was retried");
 }
 
 #[tokio::test]
