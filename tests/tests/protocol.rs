@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `claim` | `Store::claim`: pending, or running with a lease that is over; raises `attempt` |
 //! | `open` | the target looks for the run's transaction before it stages |
-//! | `gate` | `Store::enter_committing`: the attempt's own, not asked to be cancelled |
+//! | `gate` | `Store::enter_committing`, or `pass_committing`: the attempt's own, not asked to be cancelled |
 //! | `send` | a commit on its way to the log, right after the version that was looked at |
 //! | `land`, `lose` | the log takes it if no other has that version; or it is lost, or only its answer is |
 //! | `give_back` | `Store::give_back` after an error that another attempt may mend |

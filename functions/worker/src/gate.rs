@@ -18,15 +18,29 @@ pub(crate) struct Gate {
     pub(crate) entered: Arc<AtomicBool>,
 }
 
+impl Gate {
+    /// The store did not answer.
+    fn away(&self, error: shared::Error) -> RunError {
+        tracing::warn!(run = self.run.id, %error, "the run cannot start to commit");
+        RunError::new(Kind::Internal, "the store did not answer before the commit; nothing was written")
+    }
+
+    /// What the store has answered.
+    fn asked(&self, may: bool) -> Result<(), RunError> {
+        if may {
+            self.entered.store(true, Relaxed);
+            return Ok(());
+        }
+        Err(RunError::new(Kind::Superseded, "the run was cancelled, or is another worker's: nothing was written"))
+    }
+}
+
 #[async_trait::async_trait]
 impl CommitGate for Gate {
     async fn enter(&self) -> Result<(), RunError> {
-        let away = |error: shared::Error| {
-            tracing::warn!(run = self.run.id, %error, "the run cannot start to commit");
-            RunError::new(Kind::Internal, "the store did not answer before the commit; nothing was written")
-        };
         let spool = self.progress.finish_errors()?;
         let store = &self.services.store;
+        let away = |error| self.away(error);
         let errors = report::keep_errors(store, &self.run, spool.as_deref()).await.map_err(away)?;
         let mut rows = report::rows(&self.progress, report::skipped(&self.progress));
         let progress = report::progress(&self.progress);
@@ -45,10 +59,16 @@ impl CommitGate for Gate {
             };
         }
         store.keep_reading(&self.run, &report::reading(&self.progress, self.run.attempt)).await.map_err(away)?;
-        if store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)? {
-            self.entered.store(true, Relaxed);
+        self.asked(store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)?)
+    }
+
+    async fn pass(&self) -> Result<(), RunError> {
+        // An attempt before this one came to its commits: nobody can cancel the run, and what that one counted stays.
+        if self.run.committing {
             return Ok(());
         }
-        Err(RunError::new(Kind::Superseded, "the run was cancelled, or is another worker's: nothing was written"))
+        let progress = report::progress(&self.progress);
+        let passed = self.services.store.pass_committing(&self.run, &progress).await;
+        self.asked(passed.map_err(|error| self.away(error))?)
     }
 }

@@ -44,11 +44,11 @@ pub(crate) async fn settle(worker: &Worker, run: &Run, why: &RunFailure) -> Resu
         Err(error) => return put_off(worker, run, why, &error).await,
     };
     tracing::warn!(run = run.id, ?found, "the run was settled at its targets");
-    let rows = current.rows.unwrap_or_default();
     let finish = if found.has_all() {
-        succeeded(if is_forgotten(&targets) { rows } else { taken(rows, &targets) }, None)
+        let counted = current.rows.filter(|_| is_forgotten(&targets));
+        succeeded(counted.unwrap_or_else(|| taken(current.rows, &targets)), None)
     } else {
-        End { rows: Some(taken(rows, &targets)), ..End::failed(found.failure(why)) }
+        End { rows: Some(taken(current.rows, &targets)), ..End::failed(found.failure(why)) }
     };
     let receipt = Some(receipt::kept(&version, targets));
     life::end(worker, run, End { receipt, ..finish }).await
@@ -135,14 +135,14 @@ pub(crate) fn with_attempt_before(run: &Run, outcome: &Outcome, entered: bool) -
     }
 }
 
-/// What the tables took and left out, as their commits say.
-fn taken(rows: Rows, targets: &[Target]) -> Rows {
+/// What the tables took and left out, as their commits say. Of a run that had `counted` nothing, since it found all its rows
+/// in, no more is known.
+fn taken(counted: Option<Rows>, targets: &[Target]) -> Rows {
     let tables = || targets.iter().filter(|target| target.kind != TargetKind::Rejected);
-    Rows {
-        rows_out: tables().map(|target| target.rows).sum(),
-        skipped: tables().map(|target| target.skipped_rows).sum(),
-        ..rows
-    }
+    let rows_out: u64 = tables().map(|target| target.rows).sum();
+    let skipped: u64 = tables().map(|target| target.skipped_rows).sum();
+    let rows = counted.unwrap_or(Rows { rows_in: rows_out + skipped, ..Rows::default() });
+    Rows { rows_out, skipped, ..rows }
 }
 
 /// Whether a table has the run's rows and its log does not reach back to their commit, so that it does not say how many.
@@ -211,8 +211,10 @@ mod tests {
         let gate = Rows { rows_in: 10, rows_out: 16, failed: 2, skipped: 0 };
         // Of two targets one has its rows.
         let some = [table(TargetKind::Rejected, 2, 0), table(TargetKind::Database, 7, 1)];
-        assert_eq!(taken(gate, &some), Rows { rows_in: 10, rows_out: 7, failed: 2, skipped: 1 });
-        assert_eq!(taken(gate, &[]), Rows { rows_in: 10, rows_out: 0, failed: 2, skipped: 0 });
+        assert_eq!(taken(Some(gate), &some), Rows { rows_in: 10, rows_out: 7, failed: 2, skipped: 1 });
+        assert_eq!(taken(Some(gate), &[]), Rows { rows_in: 10, rows_out: 0, failed: 2, skipped: 0 });
+        // It had found all its rows in.
+        assert_eq!(taken(None, &some), Rows { rows_in: 8, rows_out: 7, failed: 0, skipped: 1 });
         assert!(is_forgotten(&[table(TargetKind::Delta, 0, 0)]) && !is_forgotten(&some));
     }
 

@@ -68,6 +68,17 @@ impl People {
         folder.join("part-0.parquet")
     }
 
+    /// Makes the one commit of the table, which `run` has written, that of another run; answers the table's folder.
+    fn give_commit(&self, run: &Run, other: &Run) -> PathBuf {
+        let table = self.world.lake().join(&self.schema);
+        let log = table.join("_delta_log/00000000000000000001.json");
+        let text = std::fs::read_to_string(&log).unwrap();
+        // Both ids have the same length.
+        std::fs::write(&log, text.replace(&run.id, &other.id)).unwrap();
+        std::fs::rename(table.join(&run.id), table.join(&other.id)).unwrap();
+        table
+    }
+
     async fn send(&self, task: Task, run: &Run) {
         let message =
             Message { task, tenant_id: "acme".to_owned(), pipeline_id: self.pipeline.clone(), run_id: run.id.clone() };
@@ -118,12 +129,7 @@ async fn an_attempt_that_finds_the_commit_removes_what_others_had_staged_and_not
     let staged = people.staged(&run);
     let again = people.run().await;
     people.lost_in_commit(&again, 60).await;
-    let log = people.world.lake().join(&people.schema).join("_delta_log/00000000000000000001.json");
-    let text = std::fs::read_to_string(&log).unwrap();
-    // The commit of the first run is that of the second one, whose id has the same length.
-    std::fs::write(&log, text.replace(&run.id, &again.id)).unwrap();
-    let table = people.world.lake().join(&people.schema);
-    std::fs::rename(table.join(&run.id), table.join(&again.id)).unwrap();
+    let table = people.give_commit(&run, &again);
     let staged = table.join(&again.id).join(staged.strip_prefix(table.join(&run.id)).unwrap());
     assert!(staged.exists());
     people.send(Task::Run, &again).await;
@@ -131,6 +137,47 @@ async fn an_attempt_that_finds_the_commit_removes_what_others_had_staged_and_not
     assert_eq!((&ended["status"], &ended["attempt"]), (&json!("completed"), &json!(2)), "{ended}");
     assert!(!staged.exists(), "what nobody took is still there");
     assert_eq!(people.rows().await, 3, "what was committed stays");
+}
+
+#[tokio::test]
+async fn a_retry_that_finds_all_rows_in_can_be_cancelled_no_more_before_it_ends() {
+    let people = People::new().await;
+    let run = people.run().await;
+    people.send(Task::Run, &run).await;
+    assert_eq!(people.finished(&run).await["status"], "completed");
+    // As it lies there where a run was given up although its rows are in.
+    let old = people.run().await;
+    let held = people.lost_in_commit(&old, 60).await;
+    people.give_commit(&run, &old);
+    let store = &people.world.stack.services().store;
+    let now = Time(Clock::default().now());
+    assert!(store.end_run(&held, Ender::Holder, &End::failed(held.given_too_often()), now).await.unwrap());
+    let again = format!("/pipelines/{}/runs/{}/retry", people.pipeline, old.id);
+    let retry = people.world.api.create(&again, &json!({})).await;
+    let ended = people.world.api.finished(&people.pipeline, &retry).await;
+    let told = ["status", "rowsIn", "rowsOut"].map(|name| ended[name].clone());
+    assert_eq!(told, [json!("completed"), json!(3), json!(3)], "{ended}");
+    let kept = store.find_run("acme", &people.pipeline, &retry).await.unwrap().unwrap();
+    assert!(kept.committing, "a cancellation would have been accepted, and nothing would have come of it");
+    assert_eq!(people.rows().await, 3);
+}
+
+#[tokio::test]
+async fn a_run_that_passes_the_gate_with_nothing_of_its_own_is_cancelled_before_or_not_at_all() {
+    let people = People::new().await;
+    let store = &people.world.stack.services().store;
+    let now = Time(Clock::default().now());
+    let first = people.lost(&people.run().await, 1).await;
+    assert!(store.pass_committing(&first, &Progress::default()).await.unwrap());
+    assert!(!store.request_cancel(&first).await.unwrap());
+    let kept = store.find_run("acme", &people.pipeline, &first.id).await.unwrap().unwrap();
+    assert_eq!((kept.committing, kept.rows), (true, None), "what it comes to is said by its commits");
+    let second = people.lost(&people.run().await, 1).await;
+    assert!(store.request_cancel(&second).await.unwrap());
+    assert!(!store.pass_committing(&second, &Progress::default()).await.unwrap());
+    for run in [first, second] {
+        assert!(store.end_run(&run, Ender::Holder, &End::cancelled(), now).await.unwrap());
+    }
 }
 
 #[tokio::test]

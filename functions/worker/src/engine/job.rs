@@ -123,7 +123,7 @@ pub struct Hooks {
     /// Set when the run must stop: cancelled, timed out, or its lease lost. The engine then answers
     /// `Kind::Cancelled` and has written nothing.
     pub stop: CancellationToken,
-    /// Asked once, after all rows are staged and before the first commit.
+    /// Asked once, after all rows are staged, or where all are in, and before the first commit.
     pub gate: Arc<dyn CommitGate>,
 }
 
@@ -135,6 +135,12 @@ pub trait CommitGate: Send + Sync {
     /// # Errors
     /// `Kind::Superseded` or `Kind::Cancelled`: nothing may be committed.
     async fn enter(&self) -> Result<(), RunError>;
+
+    /// The same for a run whose rows are in all its targets already, so that it has counted nothing.
+    ///
+    /// # Errors
+    /// As [`CommitGate::enter`]: the run is not to end as one that came through.
+    async fn pass(&self) -> Result<(), RunError>;
 }
 
 /// What a run came to.

@@ -88,6 +88,7 @@ impl Run<'_> {
         self.hooks
             .progress
             .log("committing", "The rows of this run are in all its targets already; nothing is read again.");
+        unless(&stop, self.hooks.gate.pass()).await?;
         let session = session::open(self.job, self.settings, false, 0)?;
         self.commit(&session).await
     }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Characters of an attempt's error that are kept.
 const ERROR_CHARS: usize = 1000;
+/// What holds of a run beside its attempt before it may start to commit.
+const UNCANCELLED: &str = " AND cancelRequested = :no";
 
 /// How a worker's claim ended.
 #[derive(Debug)]
@@ -159,8 +161,21 @@ impl Store {
             sets += ", errorsAttempt = :errors";
             values.push((":errors", n(attempt)));
         }
-        let uncancelled = " AND cancelRequested = :no";
-        Ok(self.as_holder(run, &sets, uncancelled, &values).await?.is_some())
+        Ok(self.as_holder(run, &sets, UNCANCELLED, &values).await?.is_some())
+    }
+
+    /// The same for a run that finds all its rows in and has counted nothing: its commits say what they came to.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn pass_committing(&self, run: &Run, progress: &Progress) -> Result<bool> {
+        let values = [
+            (":yes", AttributeValue::Bool(true)),
+            (":no", AttributeValue::Bool(false)),
+            (":progress", room::progress(progress)?),
+        ];
+        let sets = "SET committing = :yes, progress = :progress";
+        Ok(self.as_holder(run, sets, UNCANCELLED, &values).await?.is_some())
     }
 
     /// An update by the worker that holds the run; none where it does not hold it any more.

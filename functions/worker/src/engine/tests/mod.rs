@@ -42,10 +42,11 @@ struct Bench {
     earlier: Vec<Earlier>,
 }
 
-/// Opens unless it was told otherwise, and counts who came.
+/// Opens unless it was told otherwise, and counts who came, and who had nothing to bring.
 #[derive(Default)]
 struct Gate {
     came: AtomicUsize,
+    passed: AtomicUsize,
     refuses: Option<RunError>,
     /// What happens just before the first commit.
     meanwhile: Option<Box<dyn Fn() + Send + Sync>>,
@@ -58,6 +59,11 @@ impl CommitGate for Gate {
         if let Some(meanwhile) = &self.meanwhile {
             meanwhile();
         }
+        self.refuses.clone().map_or(Ok(()), Err)
+    }
+
+    async fn pass(&self) -> Result<(), RunError> {
+        self.passed.fetch_add(1, Relaxed);
         self.refuses.clone().map_or(Ok(()), Err)
     }
 }

@@ -78,7 +78,7 @@ async fn a_crash_between_two_commits_doubles_nothing_and_the_next_attempt_fills_
     assert_eq!((again.table.len(), bench.read(&orders()).await.len()), (3, 2));
     // And once more, with nothing left to do.
     let last = bench.run().await;
-    assert_eq!((last.outcome().rows_out, bench.gate.came.load(Relaxed)), (5, 1));
+    assert_eq!((last.outcome().rows_out, bench.gate.came.load(Relaxed), bench.gate.passed.load(Relaxed)), (5, 1, 1));
     assert_eq!((last.table.len(), bench.read(&orders()).await.len()), (3, 2));
 }
 
@@ -105,6 +105,23 @@ async fn settling_asks_every_table_and_a_retry_fills_in_the_others() {
         "the rows of the run before stand for it"
     );
     assert!(settle("acme", &orders(), "run_2", earlier, &settings).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_retry_that_finds_all_rows_in_asks_at_the_gate_too() {
+    let mut bench = two_targets();
+    bench.run().await.result.unwrap();
+    bench.job["run"] = json!("run_2");
+    bench.earlier = vec![Earlier { run_id: "run_1".to_owned(), replace: false }];
+    let refuses = Some(RunError::new(Kind::Superseded, "the run was cancelled"));
+    bench.gate = Arc::new(Gate { refuses, ..Gate::default() });
+    let refused = bench.run().await;
+    assert_eq!(refused.result.unwrap_err().kind, Kind::Superseded);
+    bench.gate = Arc::default();
+    let ran = bench.run().await;
+    assert_eq!((ran.outcome().rows_in, ran.outcome().rows_out), (5, 5), "by what the commits say");
+    assert_eq!((bench.gate.came.load(Relaxed), bench.gate.passed.load(Relaxed)), (0, 1));
+    assert_eq!((ran.table.len(), bench.read(&orders()).await.len()), (3, 2));
 }
 
 #[tokio::test]
