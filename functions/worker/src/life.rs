@@ -268,6 +268,7 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &mut Attempt) -> Result<D
     let held = held(worker, run).await?.filter(|_| stopped != Some(Reason::Lost));
     let Some(held) = held else {
         tracing::warn!(run = run.id, attempt = run.attempt, "the run is not this worker's any more");
+        remove_late(worker, run).await;
         return Ok(Done::Leave);
     };
     match (stopped, error.kind) {
@@ -317,7 +318,10 @@ async fn try_again(worker: &Worker, run: &Run, attempt: &Attempt, error: &RunErr
         return Ok(Done::Hide(delay));
     }
     match held(worker, run).await? {
-        None => Ok(Done::Leave),
+        None => {
+            remove_late(worker, run).await;
+            Ok(Done::Leave)
+        }
         Some(held) if held.cancel_requested && !held.committing => cancelled(worker, run, attempt).await,
         Some(_) => fail(worker, run, attempt, error).await,
     }
@@ -389,6 +393,14 @@ async fn has_ended(worker: &Worker, run: &Run, end: &End) -> Result<bool> {
         tracing::info!(run = run.id, status, "run ended");
     } else {
         tracing::warn!(run = run.id, status, "the run was ended by someone else before");
+        remove_late(worker, run).await;
     }
     Ok(ended)
+}
+
+/// Removes what this attempt has kept of a run that was removed with its pipeline before: nobody else finds it there.
+async fn remove_late(worker: &Worker, run: &Run) {
+    if let Err(error) = worker.services.store.remove_late(run).await {
+        tracing::warn!(run = run.id, %error, "what was kept of a run whose pipeline was deleted may be left behind");
+    }
 }

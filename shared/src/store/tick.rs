@@ -298,6 +298,22 @@ impl Store {
         Ok(Purged::Done)
     }
 
+    /// Removes what lies below a run that is gone or going, since its pipeline was deleted: an attempt that does not hold the
+    /// run any more may have kept something after the purge was there. Nothing is removed of a pipeline that is there.
+    ///
+    /// # Errors
+    /// Where the table does not answer.
+    pub async fn remove_late(&self, run: &Run) -> Result<()> {
+        // In this order: whoever deletes it after the first look purges all that was kept before.
+        if !self.is_deleted(&run.tenant_id, &run.pipeline_id).await?
+            && self.find_run(&run.tenant_id, &run.pipeline_id, &run.id).await?.is_some()
+        {
+            return Ok(());
+        }
+        while !self.purge_errors(&run.tenant_id, &run.id, Instant::now()).await? {}
+        Ok(())
+    }
+
     /// Removes what lies below a run. False where it became too late for all of it.
     async fn purge_errors(&self, tenant: &str, run: &str, until: Instant) -> Result<bool> {
         let partition = keys::under_run(tenant, run);

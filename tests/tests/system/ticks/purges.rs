@@ -5,9 +5,14 @@ use crate::fires::{at, end_all, every_ten_minutes, world_at};
 use chrono::Duration;
 use serde_json::json;
 use shared::clock::Clock;
-use shared::models::time::Time;
+use shared::models::run::{Progress, RowError, Rows, Run};
+use shared::models::time::{JsonText, Time};
+use shared::store::errors::{ErrorPosition, ErrorWriter};
+use shared::store::receipts::Reading;
+use shared::store::runs::{Claim, End, Ender};
 use shared::store::tick::Purged;
 use std::time::Instant;
+use tests::{World, named};
 
 #[tokio::test]
 async fn the_purge_of_a_deleted_pipeline_is_sent_again_less_and_less_often() {
@@ -61,4 +66,46 @@ async fn a_purge_that_ends_in_time_leaves_the_rest_to_the_next_one() {
     assert!(!store.is_deleted("acme", &id).await.unwrap());
     let span = (Time(at("2026-01-15T00:00:00Z")), Time(at("2026-01-16T00:00:00Z")));
     assert!(store.fires(("acme", &id), span, 100).await.unwrap().entries.is_empty());
+}
+
+#[tokio::test]
+async fn what_an_attempt_keeps_after_the_purge_of_its_pipeline_does_not_stay() {
+    let world = World::with(|options| options.worker = false).await;
+    let store = &world.stack.services().store;
+    named::keep_connector(store, "acme", "Files").await;
+    named::keep_schema(store, "acme", "people").await;
+    let run = named::keep_pipeline_and_run(store, "acme").await;
+    let now = Time(Clock::default().now());
+    let Claim::Taken(held) = store.claim("acme", &run.pipeline_id, &run.id, "slow", now).await.unwrap() else {
+        panic!("nobody else wants it");
+    };
+    // What an attempt keeps before it asks whether it may commit.
+    let keep = async || {
+        let (value, error) = (Some("x".to_owned()), "\"x\" is not an integer".to_owned());
+        let row = RowError { row: Some(1), column: "age".to_owned(), value, error, node: "node_1".to_owned() };
+        let mut writer = ErrorWriter::new(store, &held);
+        writer.push(row).await.unwrap();
+        writer.flush().await.unwrap();
+        let reading = Reading { attempt: held.attempt, inputs: JsonText(Vec::new()), nodes: JsonText(Vec::new()) };
+        store.keep_reading(&held, &reading).await.unwrap();
+    };
+    let kept = async || {
+        let run = Run { errors_attempt: Some(held.attempt), ..Run::clone(&held) };
+        let (errors, _) = store.run_errors(&run, ErrorPosition::default(), 10).await.unwrap();
+        (errors.len(), store.readings(&run).await.unwrap().len())
+    };
+    keep().await;
+    store.remove_late(&held).await.unwrap();
+    assert_eq!(kept().await, (1, 1), "the pipeline is there");
+    world.api.delete(&format!("/pipelines/{}", run.pipeline_id)).await.expect(204);
+    assert!(store.end_run(&held, Ender::Holder, &End::cancelled(), now).await.unwrap());
+    let until = Instant::now() + std::time::Duration::from_secs(60);
+    let purged = store.purge("acme", &run.pipeline_id, until, &|_| Box::pin(async { true })).await.unwrap();
+    assert_eq!((purged, kept().await), (Purged::Done, (0, 0)));
+    // The worker was paused all the time, and goes on.
+    keep().await;
+    assert!(!store.enter_committing(&held, Rows::default(), &Progress::default(), Some(1)).await.unwrap());
+    assert_eq!(kept().await, (1, 1), "it came too late for the purge");
+    store.remove_late(&held).await.unwrap();
+    assert_eq!(kept().await, (0, 0));
 }
