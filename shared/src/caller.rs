@@ -5,6 +5,17 @@ use crate::roles::Role;
 use crate::token::{TokenError, Verifier};
 use chrono::{DateTime, Utc};
 
+/// The most characters that a tenant's name has.
+const LONGEST_TENANT: usize = 128;
+/// What [`is_tenant`] asks for, in words.
+pub const TENANTS: &str = "1 to 128 ASCII letters, digits, '-', '_', '.' and '@', of which the first is no '.'";
+
+/// Whether a tenant can have this name. It becomes a part of keys, and the name of a folder of the lake.
+pub fn is_tenant(name: &str) -> bool {
+    let may = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    (1..=LONGEST_TENANT).contains(&name.len()) && !name.starts_with('.') && name.chars().all(may)
+}
+
 /// The one who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -37,15 +48,27 @@ impl Caller {
             .tenant
             .filter(|t| !t.is_empty())
             .ok_or_else(|| Error::Forbidden("the token names no tenant: the claim is missing or empty".to_owned()))?;
-        if tenant.len() > 128
-            || !tenant.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
-            || tenant.starts_with('.')
-        {
-            return Err(Error::Forbidden(
-                "the token's tenant is not usable: 1 to 128 ASCII letters, digits, '-', '_', '.' or '@' are".to_owned(),
-            ));
+        if !is_tenant(&tenant) {
+            return Err(Error::Forbidden(format!("the token's tenant is not usable: that has {TENANTS}")));
         }
         let role = claims.roles.iter().filter_map(|name| Role::named(name)).max();
         Ok(Self { subject: claims.sub, tenant, role })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_name_can_be_a_key_and_a_folder() {
+        let longest = "t".repeat(LONGEST_TENANT);
+        for name in ["a", "acme", "Acme-2_eu.west", "ada@example.com", "-", longest.as_str()] {
+            assert!(is_tenant(name), "{name}");
+        }
+        let longer = "t".repeat(LONGEST_TENANT + 1);
+        for name in ["", ".", "..", ".acme", "a b", "a#b", "a/b", "a%2f", "\u{e4}cme", longer.as_str()] {
+            assert!(!is_tenant(name), "{name}");
+        }
     }
 }

@@ -2,10 +2,14 @@
 
 use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::caller::{TENANTS, is_tenant};
 use shared::config::{DEFAULT_LEASE_SECONDS, DEFAULT_MEMORY_MIB, DEFAULT_RUNS, names};
 use shared::hosts::AllowedHost;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// The most days that a token is valid.
+const LONGEST_DAYS: i64 = 3650;
 
 /// The whole of Flowgate on this machine: API, table, queue, worker and clock in one process.
 #[derive(Debug, Parser)]
@@ -89,7 +93,7 @@ pub struct Token {
     /// Whose data it is for
     #[arg(long, default_value = "default", value_parser = tenant)]
     pub tenant: String,
-    /// How long it is valid: a number with s, m, h or d
+    /// How long it is valid: a number with s, m, h or d, and 3650d at most
     #[arg(long, default_value = "12h", value_parser = duration)]
     pub ttl: TimeDelta,
     /// Who it is for, which runs record as triggeredBy; the role's name where it is left out
@@ -147,14 +151,10 @@ impl From<RoleName> for shared::roles::Role {
 }
 
 fn tenant(text: &str) -> Result<String, String> {
-    let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    match (1..=64).contains(&text.len()) && text.chars().all(is_valid) {
-        true => Ok(text.to_owned()),
-        false => Err("a tenant has 1 to 64 letters, digits, hyphens, underscores and dots".to_owned()),
-    }
+    if is_tenant(text) { Ok(text.to_owned()) } else { Err(format!("a tenant has {TENANTS}")) }
 }
 
-/// `90s`, `30m`, `12h`, `7d`; a number alone is seconds.
+/// `90s`, `30m`, `12h`, `7d`, as long as [`LONGEST_DAYS`] at most; a number alone is seconds.
 fn duration(text: &str) -> Result<TimeDelta, String> {
     let fault = || format!("{text:?} is not a duration such as 90s, 30m, 12h or 7d");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -165,8 +165,9 @@ fn duration(text: &str) -> Result<TimeDelta, String> {
         Some("d") => 86_400,
         _ => return Err(fault()),
     };
-    let count: i64 = digits.parse().ok().filter(|count| (1..=100_000_000).contains(count)).ok_or_else(fault)?;
-    Ok(TimeDelta::seconds(count * unit))
+    let count: i64 = digits.parse().ok().filter(|count| *count > 0).ok_or_else(fault)?;
+    let seconds = count.checked_mul(unit).filter(|seconds| *seconds <= LONGEST_DAYS * 86_400);
+    seconds.map(TimeDelta::seconds).ok_or_else(|| format!("{text:?} is longer than {LONGEST_DAYS}d"))
 }
 
 #[cfg(test)]
@@ -205,6 +206,24 @@ mod tests {
         assert_eq!(duration("45"), Ok(TimeDelta::seconds(45)));
         for wrong in ["", "h", "0s", "-1h", "1w", "1.5h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_have_an_end() {
+        assert_eq!(duration("3650d"), Ok(TimeDelta::days(3650)));
+        for longer in ["3651d", "87601h", "100000000d", "9223372036854775807d", "9223372036854775807"] {
+            assert!(duration(longer).is_err_and(|said| said.ends_with("is longer than 3650d")), "{longer}");
+        }
+        let arguments = Arguments::try_parse_from(["flowgate", "token", "--ttl", "100000000d"]);
+        assert!(arguments.is_err_and(|e| e.to_string().contains("is longer than 3650d")));
+    }
+
+    #[test]
+    fn a_token_is_for_tenants_that_the_api_knows() {
+        for (name, is_known) in [("acme", true), ("ada@example.com", true), (".acme", false), ("a/b", false)] {
+            let arguments = Arguments::try_parse_from(["flowgate", "token", "--tenant", name]);
+            assert_eq!(arguments.is_ok(), is_known, "{name}");
         }
     }
 }
