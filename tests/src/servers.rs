@@ -1,6 +1,7 @@
 //! A PostgreSQL and a MariaDB server in temporary folders, shared by the tests of this process and stopped after the last.
 
 use crate::DEADLINE;
+use std::io::Write;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -52,9 +53,25 @@ fn shared(slot: &Mutex<Weak<Server>>, engine: Engine) -> Option<Arc<Server>> {
     Some(server)
 }
 
-/// A server of the test's own that speaks TLS; none where it is not installed.
+/// A server of the test's own that speaks TLS; none where it, or what makes its certificate, is not installed.
 pub fn encrypted(engine: Engine) -> Option<Server> {
-    Some(Server::start(engine, &installed(engine)?, true))
+    let programs = installed(engine)?;
+    has("openssl", "databases over TLS").then(|| Server::start(engine, &programs, true))
+}
+
+/// Whether a program of a usual system is there; where it is not, it is said loudly what was not run, which fails in CI.
+pub fn has(program: &str, skipped: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        missing(&format!("{program} is not installed, so that these were not run: {skipped}"));
+    }
+    found
+}
+
+/// Says past the test harness, which would swallow it, what was not run; fails in CI.
+fn missing(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "NOT TESTED: {why}");
+    let _ = std::io::stderr().write_all(format!("\n*** NOT TESTED: {why}\n\n").as_bytes());
 }
 
 /// The folder of the programs; none where they are not installed, which is said loudly and fails in CI.
@@ -62,9 +79,7 @@ fn installed(engine: Engine) -> Option<PathBuf> {
     let found = programs(engine);
     if found.is_none() {
         let name = if engine == Engine::Postgres { "postgresql" } else { "mariadb-server" };
-        let said = format!("NOT TESTED: {name} is not installed, so nothing of it was tried");
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{said}");
-        eprintln!("\n{said}\n");
+        missing(&format!("{name} is not installed, so nothing of it was tried"));
     }
     found
 }
@@ -201,7 +216,8 @@ impl Server {
     }
 }
 
-/// Makes a key of the curve P-256, and a certificate for the host `localhost` that it has signed itself, both in PEM.
+/// Makes a key of the curve P-256, and a certificate for the host `localhost` that it has signed itself, both in PEM; only
+/// where [`has`] finds `openssl`.
 pub fn certify(key: &Path, certificate: &Path) {
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
