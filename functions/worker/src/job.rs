@@ -124,13 +124,31 @@ pub(crate) async fn written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<
 pub(crate) async fn ever_written(worker: &Worker, pipeline: &Pipeline) -> Result<Vec<(String, TableSchema)>, RunError> {
     let mut schemas = Vec::new();
     for (node, id) in table_ids(pipeline) {
-        let schema = match table_schema(worker, &pipeline.tenant_id, &id).await {
-            Err(error) if error.kind == Kind::Definition => TableSchema { name: id.clone(), id, fields: Vec::new() },
-            other => other?,
-        };
-        schemas.push((node, schema));
+        schemas.push((node, schema_that_was(worker, &pipeline.tenant_id, id).await?));
     }
     Ok(schemas)
+}
+
+/// The schema beside whose table the rejected rows are kept of what goes to databases: the pipeline's, which no target need
+/// write. None where no target is in a database, or the table is one of those that are written.
+pub(crate) async fn beside_databases(worker: &Worker, pipeline: &Pipeline) -> Result<Option<TableSchema>, RunError> {
+    let is_in_one = |node: &Node| {
+        node.node_type == NodeType::Target && node.config.get("connectorId").and_then(Value::as_str).is_some()
+    };
+    let (nodes, _) = graph(pipeline);
+    let is_written = table_ids(pipeline).iter().any(|(_, id)| *id == pipeline.schema_id);
+    if is_written || !nodes.iter().any(is_in_one) {
+        return Ok(None);
+    }
+    schema_that_was(worker, &pipeline.tenant_id, pipeline.schema_id.clone()).await.map(Some)
+}
+
+/// The schema; one that was deleted is without fields, and has its id for a name.
+async fn schema_that_was(worker: &Worker, tenant: &str, id: String) -> Result<TableSchema, RunError> {
+    match table_schema(worker, tenant, &id).await {
+        Err(error) if error.kind == Kind::Definition => Ok(TableSchema { name: id.clone(), id, fields: Vec::new() }),
+        other => other,
+    }
 }
 
 /// The ids of the schemas of the tables that targets write, each once, with the ids of the nodes.

@@ -37,6 +37,11 @@ pub(crate) async fn written(
             add(&node, in_time(ASKED, target).await)?;
         }
     }
+    if let Some(schema) = job::beside_databases(worker, version).await? {
+        let schema = rejected::schema(&schema);
+        let target = targets::recorded(&run.tenant_id, &schema, &run.id, &earlier, &worker.settings);
+        add("", in_time(ASKED, target).await)?;
+    }
     let (databases, _) = job::databases(worker, version, silent).await?;
     for job::Database { node, connector, config, schema } in &databases {
         let target = targets::database::recorded(connector, config, schema, &run.id, &earlier);

@@ -90,7 +90,11 @@ impl Run<'_> {
             .log("committing", "The rows of this run are in all its targets already; nothing is read again.");
         unless(&stop, self.hooks.gate.pass()).await?;
         let session = session::open(self.job, self.settings, false, 0)?;
-        self.commit(&session).await
+        let schemas: Vec<TableSchema> = self.targets.iter().map(|open| open.schema.clone()).collect();
+        let mut kept = unless(&stop, rejected::recorded(self.job, &schemas, self.settings)).await?;
+        let mut outcome = self.commit(&session).await?;
+        kept.append(&mut outcome.targets);
+        Ok(Outcome { targets: kept, ..outcome })
     }
 
     /// Makes the targets ready for their commits and passes the gate.

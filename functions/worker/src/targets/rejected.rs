@@ -18,7 +18,8 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::stream;
 use shared::models::node::{DataTypeName, NodeType, TargetConfig};
-use shared::models::pipeline::ErrorHandling;
+use shared::models::pipeline::{ErrorHandling, OnError};
+use shared::models::receipt;
 use shared::models::schema::Field;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -117,6 +118,29 @@ pub async fn stage(
     let plan = plan(&job.run_id, rows.map(Path::to_owned).unwrap_or_default(), kept.nodes)?;
     target.stage(plan, context, counters, progress, stop).await?;
     Ok(Some(target))
+}
+
+/// What the tables beside those of `schemas` have of the run, or of an earlier one that it leaves to stand: for the receipt
+/// of a run that finds its rows in all of its targets, and so stages nothing.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the lake does not answer.
+pub async fn recorded(
+    job: &Job,
+    schemas: &[TableSchema],
+    settings: &Settings,
+) -> Result<Vec<receipt::Target>, RunError> {
+    let mut found = Vec::new();
+    if job.execution.errors().on_error != OnError::DeadLetter {
+        return Ok(found);
+    }
+    let mut seen = HashSet::new();
+    let each: Vec<&TableSchema> = schemas.iter().filter(|schema| seen.insert(schema.id.as_str())).collect();
+    for of in each {
+        let target = super::receipt::recorded(&job.tenant_id, &schema(of), &job.run_id, &job.earlier, settings).await?;
+        found.extend(target);
+    }
+    Ok(found)
 }
 
 /// Whether there is a row of one of these nodes.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::targets::{rejected, rollback, settle};
+use shared::models::receipt::TargetKind;
 
 /// A file with a row that the source rejects, one that a cast rejects and one that the target rejects.
 fn bench() -> Bench {
@@ -57,6 +58,10 @@ async fn rejected_rows_are_kept_once_whatever_ends_between_the_commits() {
     assert_eq!((again.table.len(), bench.rejected().await.len()), (2, 3));
     let last = bench.run().await;
     assert_eq!((last.table.len(), last.outcome().failed_rows, bench.rejected().await.len()), (2, 3, 3));
+    // It has read nothing, and tells of both tables all the same.
+    let told = |ran: &Ran| -> Vec<_> { ran.outcome().targets.iter().map(|target| target.kind).collect() };
+    assert_eq!(told(&last), [TargetKind::Rejected, TargetKind::Delta]);
+    assert_eq!(told(&last), told(&again));
 }
 
 #[tokio::test]
