@@ -7,6 +7,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// The version of the `txn` action of a commit that has a run's rows.
+pub const COMMITTED: i64 = 1;
+
 /// One commit.
 #[derive(Debug, Default)]
 pub struct Commit {
@@ -43,6 +46,16 @@ impl Commit {
         }
     }
 
+    /// The attempt that made it; none where it does not say.
+    pub fn attempt(&self) -> Option<u64> {
+        self.facts()["attempt"].as_u64().filter(|attempt| *attempt > 0)
+    }
+
+    /// Whether one of its transactions is that of `run`.
+    fn names(&self, run: &str) -> bool {
+        self.transactions.iter().any(|(app, _)| app == run)
+    }
+
     /// When it was made, in milliseconds since 1970.
     pub fn timestamp(&self) -> Option<i64> {
         self.info["timestamp"].as_i64()
@@ -61,22 +74,63 @@ impl Log {
     /// # Errors
     /// A sentence, where there is none or an entry cannot be read.
     pub fn read(folder: &Path) -> Result<Self, String> {
+        Self::read_where(folder, |_| true)
+    }
+
+    /// The same for whoever asks about one run only: of the commits that do not name it, all but the oldest are known by
+    /// their versions alone.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn read_of(folder: &Path, run: &str) -> Result<Self, String> {
+        let mut is_oldest = true;
+        Self::read_where(folder, |bytes| std::mem::take(&mut is_oldest) || String::from_utf8_lossy(bytes).contains(run))
+    }
+
+    /// Parses the entries that are `wanted`, which is asked from the oldest on.
+    fn read_where(folder: &Path, mut wanted: impl FnMut(&[u8]) -> bool) -> Result<Self, String> {
         let log = folder.join("_delta_log");
-        let entries = fs::read_dir(&log).map_err(|error| match error.kind() {
+        let found = fs::read_dir(&log).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!("there is no table at {}", folder.display()),
             _ => format!("{} cannot be read: {error}", log.display()),
         })?;
-        let mut commits = BTreeMap::new();
-        for entry in entries {
+        let mut entries = BTreeMap::new();
+        for entry in found {
             let path = entry.map_err(|error| format!("{} cannot be read: {error}", log.display()))?.path();
-            let Some(version) = version_of(&path) else { continue };
+            if let Some(version) = version_of(&path) {
+                entries.insert(version, path);
+            }
+        }
+        let mut commits = BTreeMap::new();
+        for (version, path) in entries {
             let bytes = fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-            commits.insert(version, commit(version, &bytes).map_err(|why| format!("{}: {why}", path.display()))?);
+            let read = if wanted(&bytes) {
+                commit(version, &bytes).map_err(|why| format!("{}: {why}", path.display()))?
+            } else {
+                Commit { version, ..Commit::default() }
+            };
+            commits.insert(version, read);
         }
         if commits.is_empty() {
             return Err(format!("{} has no entries", log.display()));
         }
         Ok(Self { commits })
+    }
+
+    /// The commits that have rows of `run`, oldest first; none where the newest of its transactions keeps them out.
+    pub fn holding(&self, run: &str) -> Vec<&Commit> {
+        let is_in = |commit: &Commit| commit.transactions.iter().any(|(app, at)| app == run && *at == COMMITTED);
+        let mut all: Vec<&Commit> = self.commits().filter(|commit| commit.names(run)).collect();
+        if all.last().is_none_or(|newest| !is_in(newest)) {
+            return Vec::new();
+        }
+        all.retain(|commit| is_in(commit));
+        all
+    }
+
+    /// The commit that took the rows of `run` out again.
+    pub fn rollback_of(&self, run: &str) -> Option<&Commit> {
+        self.commits().find(|commit| commit.facts()["rollbackOf"].as_str() == Some(run))
     }
 
     /// The commits, oldest first.

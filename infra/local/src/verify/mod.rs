@@ -1,6 +1,8 @@
-//! `flowgate verify-receipt`: holds a run's receipt against the logs of the tables that it names, without asking anybody.
+//! `flowgate verify-receipt`: holds a run's receipt against the logs of its tenant's tables, without asking anybody.
 
 mod checks;
+mod facts;
+mod listed;
 mod log;
 mod table;
 
@@ -79,3 +81,6 @@ fn read(path: &Path) -> Result<(Value, Receipt), BoxError> {
     let receipt = serde_json::from_value(value.clone()).map_err(|e| format!("{name} is no whole receipt: {e}"))?;
     Ok((value, receipt))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! One table of a receipt against its log.
 
 use super::checks::Checks;
-use super::log::{Commit, Log};
+use super::log::{COMMITTED, Commit, Log};
+use super::{facts, listed};
 use shared::models::node::LoadMode;
 use shared::models::receipt::{DeltaWrite, Receipt, Target, TargetKind};
 
-/// The version of the `txn` action of a commit that has a run's rows.
-pub const COMMITTED: i64 = 1;
+/// Milliseconds by which the clocks of two machines may differ.
+const CLOCKS: i64 = 60_000;
 
 /// Checks what `target` says of the table with this log.
 pub fn check(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log, checks: &mut Checks) {
@@ -33,14 +34,16 @@ pub fn check(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log, 
     );
     transaction(receipt, target, delta, log, checks);
     contents(target, delta, commit, &at, checks);
-    versions(delta, log, &at, checks);
+    facts::check(receipt, target, delta, (commit, &at), checks);
+    versions(delta, commit, log, &at, checks);
+    earlier(receipt, target, log, (commit, &at), checks);
     rollbacks(receipt, target, delta, log, checks);
 }
 
 /// The run's transaction is in this commit and in no other one.
 fn transaction(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log, checks: &mut Checks) {
     let wanted = (delta.transaction.app_id.clone(), delta.transaction.version);
-    let text = format!(
+    let mut text = format!(
         "{} version {}: holds the transaction {} of the run, once in the whole log",
         delta.location, delta.version_after, wanted.0
     );
@@ -54,6 +57,12 @@ fn transaction(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log
     if target.kind == TargetKind::Rejected {
         // An attempt has replaced what one before it had rejected.
         holding.retain(|version| *version == delta.version_after || !is_of_attempt_before(log, *version, delta));
+        let (late, rest): (Vec<u64>, Vec<u64>) =
+            holding.into_iter().partition(|version| is_too_late(receipt, target, delta, log, *version));
+        holding = rest;
+        if !late.is_empty() {
+            text += &format!(", but for what attempts replaced when the run had ended (versions {late:?})");
+        }
     }
     if holding != [delta.version_after] {
         return checks.fail(format!("{text}: the versions that hold it are {holding:?}"));
@@ -77,6 +86,15 @@ fn transaction(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log
 fn is_of_attempt_before(log: &Log, version: u64, delta: &DeltaWrite) -> bool {
     let attempt = |version| log.commit(version).and_then(|commit| commit.facts()["attempt"].as_u64());
     version < delta.version_after && attempt(version) < attempt(delta.version_after)
+}
+
+/// Whether a version is of an attempt that was at its commit when another one had ended the run, and then replaced the
+/// rejected rows by its own.
+fn is_too_late(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log, version: u64) -> bool {
+    let attempt = |version| log.commit(version).and_then(Commit::attempt);
+    let (Some(own), Some(late)) = (attempt(delta.version_after), attempt(version)) else { return false };
+    let first = listed::first_beside(receipt, &target.written_by, &delta.schema_id);
+    version > delta.version_after && late > own && first.is_none_or(|first| late > first)
 }
 
 /// Files, bytes and rows.
@@ -109,14 +127,24 @@ fn contents(target: &Target, delta: &DeltaWrite, commit: &Commit, at: &str, chec
 }
 
 /// The version before, and what came in between.
-fn versions(delta: &DeltaWrite, log: &Log, at: &str, checks: &mut Checks) {
+fn versions(delta: &DeltaWrite, commit: &Commit, log: &Log, at: &str, checks: &mut Checks) {
     let after = delta.version_after;
+    let found = commit.facts()["readVersion"].as_u64();
     let Some(before) = delta.version_before else {
-        return checks.note(format!("{at}: which version the run had read is not known"));
+        let text = format!("{at}: which version the run had read is not known");
+        return match found {
+            Some(found) => checks.fail(format!("{text}: the log has {found}")),
+            None => checks.note(text),
+        };
     };
     let text = format!("{at}: follows version {before}, which the run had read");
     if before >= after {
         return checks.fail(format!("{text}: it does not"));
+    }
+    match found {
+        Some(found) if found == before => {}
+        Some(found) => return checks.fail(format!("{text}: the log has {found}")),
+        None => return checks.unable(format!("{text}: cannot be checked: the log does not say which it had read")),
     }
     let between: Vec<String> = (before + 1..after).filter_map(|v| log.commit(v)).map(Commit::author).collect();
     if between.len() as u64 != after - before - 1 {
@@ -133,10 +161,34 @@ fn versions(delta: &DeltaWrite, log: &Log, at: &str, checks: &mut Checks) {
     }
 }
 
+/// What the log tells of the rows of a run before this one, which this one says that it left to stand: they were in when
+/// it was made, and those of the run that it retries were not. Further back no log tells which run retries which.
+fn earlier(receipt: &Receipt, target: &Target, log: &Log, (commit, at): (&Commit, &str), checks: &mut Checks) {
+    let writer = &target.written_by;
+    // Rejected rows may be replaced later.
+    if *writer == receipt.run_id || target.kind != TargetKind::Delta {
+        return;
+    }
+    let Some(retried) = receipt.retry_of.as_deref() else { return };
+    let stands = !log.holding(retried).is_empty() && log.rollback_of(retried).is_none();
+    if retried != writer.as_str() && stands {
+        return checks.fail(format!(
+            "{at}: the rows of {writer} were left to stand: the log has those of {retried}, which the run retries"
+        ));
+    }
+    let text = format!("{at}: the rows of {writer} were in when the run was made");
+    let Some(time) = commit.timestamp() else {
+        return checks.note(format!("{text}: the log does not say when they came in"));
+    };
+    let late = time - receipt.created_at.0.timestamp_millis();
+    checks.check(late <= CLOCKS, text, || format!("by the log they came in {} s later", late / 1000));
+}
+
 /// Rollbacks in the log and in the receipt.
 fn rollbacks(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log, checks: &mut Checks) {
-    let undone = log.commits().find(|commit| commit.facts()["rollbackOf"].as_str() == Some(&target.written_by));
-    let told = receipt.rolled_back.as_ref().and_then(|how| {
+    let undone = log.rollback_of(&target.written_by);
+    let own = receipt.rolled_back.as_ref().filter(|_| target.written_by == receipt.run_id);
+    let told = own.and_then(|how| {
         how.tables.iter().find(|table| table.schema_id == delta.schema_id && table.kind == target.kind)
     });
     if let Some(told) = told {
@@ -147,10 +199,13 @@ fn rollbacks(receipt: &Receipt, target: &Target, delta: &DeltaWrite, log: &Log, 
             None => "the log has no rollback of the run".to_owned(),
         });
     }
-    if let Some(commit) = undone {
-        checks.note(format!(
-            "{}: was rolled back later, by version {}; the receipt is from before",
-            delta.location, commit.version
+    let Some(commit) = undone else { return };
+    let text = format!("{}: was rolled back", delta.location);
+    if own.is_some() {
+        return checks.fail(format!(
+            "{text}: rolledBack does not name the table, but version {} of the log is the rollback",
+            commit.version
         ));
     }
+    checks.note(format!("{text} later, by version {}; the receipt is from before", commit.version));
 }
