@@ -1,11 +1,12 @@
 //! `flowgate verify-receipt`: what holds, and what a changed byte does to it.
 
-use super::{People, receipt, retried, rollback};
+use super::{People, receipt, retried, rollback, to};
 use crate::processes::program;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::World;
+use tests::stalled::Stalled;
 
 /// Whether a file holds, and what was said.
 fn verify_file(world: &World, file: &Path) -> (bool, String) {
@@ -47,7 +48,7 @@ async fn receipts_of_all_load_modes_hold() {
         let found = receipt(api, &run).await;
         let (held, said) = verify(&people.world, &found);
         assert!(
-            held && said.contains(&format!("The receipt of {} holds: 1", found["runId"].as_str().unwrap())),
+            held && said.contains(&format!("The receipt of {} holds: 2", found["runId"].as_str().unwrap())),
             "{said}"
         );
         assert!(!said.contains("FAILED"), "{said}");
@@ -89,6 +90,9 @@ async fn a_receipt_with_a_changed_byte_does_not_hold() {
         *forged.pointer_mut(pointer).unwrap() = value;
         sealed(forged)
     };
+    let moved = json!({"column": "id", "before": null, "after": "2"});
+    let undone = |tables: Value| json!({"at": "2026-01-15T09:00:00.000Z", "by": "ada", "version": 2, "tables": tables});
+    let other = json!([{"schemaId": "schema_0", "kind": "delta", "version": 2}]);
     for (pointer, value, why) in [
         ("/targets/0/rows", json!(3), "rows of the run: 3: the log has 2"),
         ("/targets/0/delta/recordsAdded", json!(9), "rows in the added files: 9: the log has 2"),
@@ -99,9 +103,21 @@ async fn a_receipt_with_a_changed_byte_does_not_hold() {
         ("/targets/0/delta/entryHash", json!("sha256:00"), "the receipt says sha256:00"),
         ("/targets/0/delta/location", json!("acme/../acme"), "no folder of a lake"),
         ("/targets/0/delta/location", json!("acme/other"), "there is no table at"),
+        ("/targets/0/delta/versionBefore", Value::Null, "the run had read is not known: the log has 0"),
+        ("/targets/0/delta/watermark", moved, "watermark: \"id\" from none to \"2\": the log has none"),
+        ("/targets/0/attempt", json!(2), "attempt: 2: the log has 1"),
+        ("/targets/0/attempt", Value::Null, "attempt: not given: the log has 1"),
+        ("/targets/0/loadMode", json!("truncate"), "load mode: truncate: the log has append"),
+        ("/targets/0/kind", json!("rejected"), "is of another kind"),
+        ("/targets/0/writtenBy", json!("run_0"), "has those of run_0, and the run retries no other one"),
         ("/definition/content/name", json!("q"), "the definition's hash"),
         ("/rowsOut", json!(1), "they come to 2"),
+        ("/rowsOut", Value::Null, "not given: they come to 2"),
+        ("/failedRows", json!(1), "the rows that the run had rejected: 1: the log has 0"),
+        ("/skippedRows", json!(1), "they come to 0"),
         ("/targets", json!([]), "version 1 has the run's rows"),
+        ("/rolledBack", undone(json!([])), "it names none"),
+        ("/rolledBack", undone(other), "it does not list schema_0"),
     ] {
         let (held, said) = verify(&people.world, &forged(pointer, value));
         assert!(!held && said.contains(why) && said.contains("FAILED"), "{pointer}: {said}");
@@ -156,17 +172,104 @@ async fn a_log_with_a_changed_byte_is_found_out() {
 }
 
 #[tokio::test]
-async fn commits_in_between_are_named_and_rollbacks_are_noted() {
+async fn facts_of_a_watermark_and_of_later_versions_cannot_be_forged() {
+    let people = People::new().await;
+    let load = json!({"loadMode": "incremental_watermark", "watermarkColumn": "id"});
+    let pipeline = people.pipeline(&[load]).await;
+    people.run(&pipeline, "1,Ada\n").await;
+    let run = people.run(&pipeline, "1,Ada\n7,Cy\n").await;
+    let found = receipt(&people.world.api, &run).await;
+    let (held, said) = verify(&people.world, &found);
+    assert!(held && said.contains("watermark: \"id\" from \"1\" to \"7\""), "{said}");
+    for (pointer, value, why) in [
+        ("/targets/0/delta/watermark/after", json!("9"), "to \"9\": the log has \"id\" from \"1\" to \"7\""),
+        ("/targets/0/delta/watermark/before", Value::Null, "from none to \"7\": the log has"),
+        ("/targets/0/delta/watermark", Value::Null, "watermark: not given: the log has"),
+        ("/targets/0/delta/versionBefore", json!(0), "follows version 0, which the run had read: the log has 1"),
+        ("/targets/0/skippedRows", json!(0), "rows left out: 0: the log has 1"),
+    ] {
+        let mut forged = found.clone();
+        *forged.pointer_mut(pointer).unwrap() = value;
+        let (held, said) = verify(&people.world, &sealed(forged));
+        assert!(!held && said.contains(why), "{pointer}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_left_out_is_found_whatever_the_rows_are_said_to_be() {
+    let people = People::new().await;
+    let api = &people.world.api;
+    people.world.schema("names", json!([{"name": "name", "dataType": "text"}])).await;
+    let mut body = to(&people.connector, &people.schema, &[json!({}), json!({"table": "names"})]);
+    body["executionConfig"] = json!({"errorHandling": {"onError": "deadLetter"}});
+    let pipeline = api.create("/pipelines", &body).await;
+    let run = people.run(&pipeline, "1,Ada\n2,Dorothea\n").await;
+    let later = people.run(&pipeline, "3,Eve\n").await;
+    let found = receipt(api, &run).await;
+    let (held, said) = verify(&people.world, &found);
+    assert!(held && said.contains("all tables of acme that have rows of the run are listed"), "{said}");
+    // The rejected rows, the people and the names.
+    for (index, rows) in [(0, 3), (1, 2), (2, 1)] {
+        let mut forged = found.clone();
+        let gone = forged["targets"].as_array_mut().unwrap().remove(index);
+        forged["rowsOut"] = json!(rows);
+        let delta = &gone["delta"];
+        let why =
+            format!("in {} version {} has the run's rows", delta["schemaId"].as_str().unwrap(), delta["versionAfter"]);
+        let (held, said) = verify(&people.world, &sealed(forged));
+        assert!(!held && said.contains(&why), "{index}: {said}");
+    }
+    let mut failed = found.clone();
+    (failed["status"], failed["rowsOut"]) = (json!("failed"), json!(1));
+    let (held, said) = verify(&people.world, &sealed(failed));
+    assert!(!held && said.contains("rowsOut is the sum of the targets' rows: 1: they come to 3"), "{said}");
+    // The rows of another run are not this one's.
+    let mut stolen = found.clone();
+    let other = receipt(api, &later).await;
+    stolen["targets"] = other["targets"].clone();
+    stolen["rowsOut"] = other["rowsOut"].clone();
+    let (held, said) = verify(&people.world, &sealed(stolen));
+    assert!(!held && said.contains("and the run retries no other one"), "{said}");
+    rollback(api, &run, json!({})).await.expect(200);
+    let after = receipt(api, &run).await;
+    let (held, said) = verify(&people.world, &after);
+    assert!(held && said.contains("what was rolled back are tables that the receipt lists"), "{said}");
+    let mut forged = after.clone();
+    forged["rolledBack"]["tables"].as_array_mut().unwrap().pop();
+    let (held, said) = verify(&people.world, &sealed(forged));
+    assert!(!held && said.contains("rolledBack does not name the table"), "{said}");
+}
+
+#[tokio::test]
+async fn commits_in_between_are_named() {
+    let world = World::new().await;
+    let stalled = Stalled::start(&world.api, world.folder(), &world.lake(), json!({})).await;
+    // It has opened the table, and another run commits before it.
+    world.file("people.csv", "n,text\n1,Ada\n");
+    let connector = world.connector("people", "people.csv").await;
+    let other = world.run(&world.copy(&connector, &stalled.schema).await).await;
+    assert_eq!(other["status"], "completed", "{other}");
+    stalled.s3.release();
+    let run = world.api.finished(&stalled.pipeline, &stalled.run).await;
+    let found = receipt(&world.api, &run).await;
+    let delta = &found["targets"][0]["delta"];
+    assert_eq!((&delta["versionBefore"], &delta["versionAfter"]), (&json!(0), &json!(2)), "{found}");
+    let (held, said) = verify(&world, &found);
+    let between = format!("after others that came in between: version 1 ({})", other["id"].as_str().unwrap());
+    assert!(held && said.contains(&between), "{said}");
+    // As if it had seen the other one's rows.
+    let mut forged = found.clone();
+    forged["targets"][0]["delta"]["versionBefore"] = json!(1);
+    let (held, said) = verify(&world, &sealed(forged));
+    assert!(!held && said.contains("follows version 1, which the run had read: the log has 0"), "{said}");
+}
+
+#[tokio::test]
+async fn rollbacks_are_noted() {
     let people = People::new().await;
     let pipeline = people.pipeline(&[json!({})]).await;
     let first = people.run(&pipeline, "1,Ada\n").await;
-    let second = people.run(&pipeline, "2,Bob\n").await;
-    // As if the second run had opened the table before the first one's commit.
-    let mut found = receipt(&people.world.api, &second).await;
-    found["targets"][0]["delta"]["versionBefore"] = json!(0);
-    let (held, said) = verify(&people.world, &sealed(found));
-    let between = format!("after others that came in between: version 1 ({})", first["id"].as_str().unwrap());
-    assert!(held && said.contains(&between), "{said}");
+    people.run(&pipeline, "2,Bob\n").await;
     let before = receipt(&people.world.api, &first).await;
     rollback(&people.world.api, &first, json!({})).await.expect(200);
     let (held, said) = verify(&people.world, &before);
