@@ -4,7 +4,7 @@ use super::columns;
 use super::log::{FACTS, Facts};
 use super::rollback::Undone;
 use super::table::{COMMITTED, VOIDED};
-use super::table::{Place, is_conflict, rollback_id, state};
+use super::table::{Place, closing_id, is_conflict, rollback_id, state, transaction};
 use crate::engine::job::TableSchema;
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
@@ -51,6 +51,35 @@ pub async fn try_once(
         // No tries of its own: they would not look for the transaction.
         .with_max_retries(0);
     send(place, table, actions, properties, operation(facts.load_mode)).await
+}
+
+/// Keeps attempts of the run before `attempt` from replacing its rejected rows any more, so that what they have staged can be
+/// removed: by an empty commit, which the table then includes.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where that cannot be committed.
+pub async fn close(place: &Place, table: &mut DeltaTable, run_id: &str, attempt: u32) -> Result<(), RunError> {
+    let mut last = None;
+    for again in 0..TRIES {
+        if again > 0 {
+            pause(again).await;
+        }
+        table.update_state().await.map_err(|e| place.error("read", e))?;
+        let closed = transaction(place, table, &closing_id(run_id)).await?;
+        if closed.is_some_and(|by| by >= i64::from(attempt)) {
+            return Ok(());
+        }
+        let properties = CommitProperties::default()
+            .with_application_transaction(Transaction::new(closing_id(run_id), i64::from(attempt)))
+            .with_max_retries(0);
+        match send(place, table, Vec::new(), properties, operation(None)).await? {
+            // The next look finds it.
+            Tried::Committed(_) | Tried::Conflict => {}
+            Tried::Unknown(error) if error.kind.is_retryable() => last = Some(error),
+            Tried::Unknown(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| too_busy(place)))
 }
 
 /// Tries once to commit `actions` that leave the rows as they are, right after the version that `table` was loaded in.

@@ -1,7 +1,8 @@
 //! What the table says about a run and those that it retries, and how their rows are taken out again.
 
 use super::log::{self, Entry};
-use super::table::{COMMITTED, rolled_back, state, transaction};
+use super::rejected;
+use super::table::{COMMITTED, closing_id, rolled_back, state, transaction};
 use super::target::Target;
 use super::widen::successors;
 use crate::error::{Kind, RunError};
@@ -25,8 +26,9 @@ impl Target {
     /// # Errors
     /// `Kind::Superseded` where the run was settled; `Kind::TargetUnavailable`.
     pub(super) async fn look(&self) -> Result<Look, RunError> {
+        let is_closed = self.is_closed().await?;
         match transaction(&self.place, &self.table, &self.run_id).await? {
-            Some(COMMITTED) if self.replaces_own && self.is_of_attempt_before().await? => {
+            Some(COMMITTED) if !is_closed && self.replaces_own && self.is_of_attempt_before().await? => {
                 return Ok(Look { done_by: None, replaces: Some(self.run_id.clone()) });
             }
             Some(COMMITTED) => return Ok(Look { done_by: Some(self.run_id.clone()), replaces: None }),
@@ -34,6 +36,12 @@ impl Target {
                 return Err(RunError::new(
                     Kind::Superseded,
                     "the run was settled as not committed, so that its rows can no longer be written",
+                ));
+            }
+            None if is_closed => {
+                return Err(RunError::new(
+                    Kind::Superseded,
+                    "a later attempt has ended the run without these rejected rows",
                 ));
             }
             None => {}
@@ -54,6 +62,15 @@ impl Target {
             }
         }
         Ok(Look::default())
+    }
+
+    /// Whether a later attempt has found the run's rows in their tables, so that the rejected ones beside them stay as they are.
+    async fn is_closed(&self) -> Result<bool, RunError> {
+        if !rejected::is_one(&self.schema.id) {
+            return Ok(false);
+        }
+        let by = transaction(&self.place, &self.table, &closing_id(&self.run_id)).await?;
+        Ok(by.is_some_and(|by| by > i64::from(self.attempt)))
     }
 
     /// Whether the run's rows in the table are those of an attempt before this one.

@@ -33,7 +33,11 @@ const LOOK_ROWS: usize = 8 * 1024;
 /// also where the lake does not answer.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// Where one attempt of a run puts its files: `<run id>/<attempt>/` under the table.
+/// How often it is tried to remove files, and how long is waited between.
+const REMOVALS: u32 = 3;
+const BETWEEN: Duration = Duration::from_millis(200);
+
+/// Where one attempt of a run puts its files: `<run id>/<attempt>-<a number of its own>/` under the table.
 #[derive(Debug, Clone)]
 pub struct Folder {
     place: Place,
@@ -54,9 +58,9 @@ impl Folder {
     ///
     /// # Errors
     /// `Kind::Internal` where the run's id cannot name a folder.
-    pub fn new(place: &Place, store: ObjectStoreRef, run_id: &str) -> Result<Self, RunError> {
+    pub fn new(place: &Place, store: ObjectStoreRef, run_id: &str, attempt: u32) -> Result<Self, RunError> {
         let run = Self::of_run(run_id)?;
-        let path = run.clone().join(uuid::Uuid::new_v4().simple().to_string());
+        let path = run.clone().join(format!("{attempt}-{}", uuid::Uuid::new_v4().simple()));
         Ok(Self { place: place.clone(), store: Arc::new(Uploads::new(store)), run, path })
     }
 
@@ -119,7 +123,7 @@ impl Folder {
         let all = async {
             // An upload that ends after its file was looked for would leave it there.
             self.store.ended().await;
-            self.remove_below(&self.path, &HashSet::new()).await
+            self.remove_below(&self.path, |_| true).await
         };
         if tokio::time::timeout(GRACE, all).await.is_err() {
             tracing::warn!(folder = %self.path, "removing what was staged takes long, and is left for later");
@@ -144,7 +148,19 @@ impl Folder {
 
     /// Removes what all attempts of the run left, after its one commit, which took `kept`.
     pub async fn remove_others(&self, kept: &HashSet<&str>) {
-        self.remove_below(&self.run, kept).await;
+        self.remove_up_to(u32::MAX, kept).await;
+    }
+
+    /// Removes what the attempts of the run up to `last` left, but for `kept`: later ones may still commit what they have
+    /// staged.
+    pub async fn remove_up_to(&self, last: u32, kept: &HashSet<&str>) {
+        self.remove_below(&self.run, |path| !kept.contains(path) && self.attempt_of(path) <= last).await;
+    }
+
+    /// The attempt that has staged the file at `path`; 0 where its folder does not say.
+    fn attempt_of(&self, path: &str) -> u32 {
+        let folder = path.strip_prefix(self.run.as_ref()).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
+        folder.split('-').next().and_then(|attempt| attempt.parse().ok()).unwrap_or(0)
     }
 
     /// Removes the files that lie in `folders` below this one, but for `kept`.
@@ -168,22 +184,32 @@ impl Folder {
         }
     }
 
-    /// Whether nothing is left but what is kept.
-    async fn remove_below(&self, folder: &Path, kept: &HashSet<&str>) -> bool {
-        let mut files = self.store.list(Some(folder));
-        while let Some(file) = files.next().await {
-            let removed = match file {
-                Ok(file) if kept.contains(file.location.as_ref()) => continue,
-                Ok(file) => self.store.delete(&file.location).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = removed {
-                tracing::warn!(%folder, %error, "files that no commit took are left behind");
-                return false;
+    /// Removes the files of a folder that are `left`. False where some of them may be there still.
+    async fn remove_below(&self, folder: &Path, left: impl Fn(&str) -> bool) -> bool {
+        for again in 1..=REMOVALS {
+            match self.try_to_remove(folder, &left).await {
+                Ok(()) => {
+                    self.remove_empty_folders(folder).await;
+                    return true;
+                }
+                Err(error) if again == REMOVALS => {
+                    tracing::warn!(%folder, %error, "files that no commit took are left behind");
+                }
+                Err(_) => tokio::time::sleep(BETWEEN).await,
             }
         }
-        self.remove_empty_folders(folder).await;
-        true
+        false
+    }
+
+    async fn try_to_remove(&self, folder: &Path, left: impl Fn(&str) -> bool) -> object_store::Result<()> {
+        let mut files = self.store.list(Some(folder));
+        while let Some(file) = files.next().await {
+            let path = file?.location;
+            if left(path.as_ref()) {
+                self.store.delete(&path).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Object stores have no folders; a disk has.
@@ -204,8 +230,8 @@ impl Folder {
 /// Removes all that a run has written into the table, where it is certain that no commit took or will take it. False
 /// where something may be left.
 pub async fn remove_run(place: &Place, store: ObjectStoreRef, run_id: &str) -> bool {
-    match Folder::new(place, store, run_id) {
-        Ok(folder) => folder.remove_below(&folder.run, &HashSet::new()).await,
+    match Folder::new(place, store, run_id, 0) {
+        Ok(folder) => folder.remove_below(&folder.run, |_| true).await,
         Err(_) => false,
     }
 }

@@ -121,7 +121,8 @@ pub async fn stage(
 }
 
 /// What the tables beside those of `schemas` have of the run, or of an earlier one that it leaves to stand: for the receipt
-/// of a run that finds its rows in all of its targets, and so stages nothing.
+/// of a run that finds its rows in all of its targets, and so stages nothing. They stay as they are from now on, and what
+/// attempts before had staged there is removed.
 ///
 /// # Errors
 /// `Kind::TargetUnavailable` where the lake does not answer.
@@ -137,6 +138,12 @@ pub async fn recorded(
     let mut seen = HashSet::new();
     let each: Vec<&TableSchema> = schemas.iter().filter(|schema| seen.insert(schema.id.as_str())).collect();
     for of in each {
+        if job.attempt > 1 {
+            let place = super::table::Place::new(&job.tenant_id, &schema(of), settings)?;
+            if let Some(table) = place.load(None).await? {
+                super::settle::close(&place, table, &job.run_id, job.attempt).await?;
+            }
+        }
         let target = super::receipt::recorded(&job.tenant_id, &schema(of), &job.run_id, &job.earlier, settings).await?;
         found.extend(target);
     }

@@ -1,11 +1,11 @@
 //! Decides for ever whether a run's rows are in a table, whoever may still be writing them.
 
 use super::commit::{TRIES, Tried, pause, too_busy, try_once};
-use super::files;
 use super::log::{self, Facts};
 use super::rejected;
 use super::table::{COMMITTED, Place, rolled_back, state, transaction};
 use super::widen;
+use super::{commit, files};
 use crate::engine::job::{Earlier, Settings, TableSchema};
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
@@ -27,10 +27,8 @@ pub async fn settle(
     let place = Place::new(tenant, schema, settings)?;
     if decide(&place, schema, run_id, earlier).await? {
         let rejected = Place::new(tenant, &rejected::schema(schema), settings)?;
-        if let Some(table) = rejected.load(None).await?
-            && transaction(&rejected, &table, run_id).await? == Some(COMMITTED)
-        {
-            tidy(&rejected, &table, run_id).await;
+        if let Some(table) = rejected.load(None).await? {
+            close(&rejected, table, run_id, u32::MAX).await?;
         }
         return Ok(true);
     }
@@ -101,12 +99,36 @@ async fn load(place: &Place, schema: &TableSchema) -> Result<Option<DeltaTable>,
     place.load_or_create(schema).await.map(Some)
 }
 
+/// Leaves the rejected rows of a run that is in its tables as they are: attempts before `attempt` cannot replace them any
+/// more, and what they have staged is removed.
+///
+/// # Errors
+/// `Kind::TargetUnavailable` where the lake does not answer.
+pub async fn close(place: &Place, mut table: DeltaTable, run_id: &str, attempt: u32) -> Result<(), RunError> {
+    let folder = files::Folder::new(place, table.object_store(), run_id, attempt)?;
+    if transaction(place, &table, run_id).await?.is_none() && !folder.is_used().await {
+        return Ok(());
+    }
+    commit::close(place, &mut table, run_id, attempt).await?;
+    let entry = match log::find(place, &table, run_id).await {
+        Ok(entry) => Some(entry),
+        Err(error) if error.kind == Kind::Target && transaction(place, &table, run_id).await? != Some(COMMITTED) => {
+            None
+        }
+        // What it names is not known any more.
+        Err(error) if error.kind == Kind::Target => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    folder.remove_up_to(attempt, &entry.as_ref().map(log::Entry::named).unwrap_or_default()).await;
+    Ok(())
+}
+
 /// Removes what other attempts than the one that has committed had staged. It is as good as settled whether this works or
 /// not.
 async fn tidy(place: &Place, table: &DeltaTable, run_id: &str) {
     let tidied = async {
         let entry = log::find(place, table, run_id).await?;
-        let folder = files::Folder::new(place, table.object_store(), run_id)?;
+        let folder = files::Folder::new(place, table.object_store(), run_id, 0)?;
         folder.remove_others(&entry.named()).await;
         Ok::<(), RunError>(())
     };
@@ -138,13 +160,12 @@ async fn take_out(tenant: &str, schema: &TableSchema, run_id: &str, settings: &S
         let Some(table) = place.load(None).await? else { return Ok(()) };
         let before = transaction(&place, &table, run_id).await?;
         let actions = match before {
-            Some(COMMITTED) => {
-                tidy(&place, &table, run_id).await;
-                removes(&place, &table, run_id).await?
-            }
+            Some(COMMITTED) => removes(&place, &table, run_id).await?,
             Some(_) => {
                 // Those that were in are still named by older versions of the table.
-                if !has_entry(&place, &table, run_id).await? {
+                if has_entry(&place, &table, run_id).await? {
+                    tidy(&place, &table, run_id).await;
+                } else {
                     files::remove_run(&place, table.object_store(), run_id).await;
                 }
                 return Ok(());
@@ -152,8 +173,10 @@ async fn take_out(tenant: &str, schema: &TableSchema, run_id: &str, settings: &S
             None => Vec::new(),
         };
         if let Tried::Committed(_) = try_once(&place, &table, actions, &facts).await? {
-            if before.is_none() {
-                files::remove_run(&place, table.object_store(), run_id).await;
+            // From now on no attempt can replace them.
+            match before {
+                None => _ = files::remove_run(&place, table.object_store(), run_id).await,
+                Some(_) => tidy(&place, &table, run_id).await,
             }
             return Ok(());
         }

@@ -233,6 +233,12 @@ pub fn rollback_id(run_id: &str) -> String {
     format!("{run_id}_rollback")
 }
 
+/// What the `txn` action is called of the commit that keeps attempts of `run_id` before one, which is its version, from
+/// replacing the run's rejected rows.
+pub fn closing_id(run_id: &str) -> String {
+    format!("{run_id}_closed")
+}
+
 /// Whether the rows of `run_id`, which were in, were taken out again.
 ///
 /// # Errors

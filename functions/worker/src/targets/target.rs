@@ -9,6 +9,7 @@ use super::increment::Increment;
 use super::keys::upsert_keys;
 use super::log::{self, Entry, Facts};
 use super::merge::{Incoming, Merge};
+use super::rejected;
 use super::stage::{Reporter, Staged, Staging};
 use super::table::{Place, state};
 use super::unique::{self, Rule};
@@ -117,7 +118,7 @@ async fn open_at(job: &Job, node: &str, config: &TargetConfig, settings: &Settin
     if job.attempt > 1 {
         widen::tidy(&place, &table).await;
     }
-    let folder = Folder::new(&place, table.object_store(), &job.run_id)?;
+    let folder = Folder::new(&place, table.object_store(), &job.run_id, job.attempt)?;
     let mut target = Target {
         place,
         node: node.to_owned(),
@@ -470,6 +471,12 @@ impl Target {
         self.merge.actions(&incoming, &self.table, &schema).await
     }
 
+    /// The last attempt of which no commit can come in any more, now that the run is in. Of rejected rows those of a later one
+    /// may still take their place.
+    fn last_to_remove(&self) -> u32 {
+        if rejected::is_one(&self.schema.id) { self.attempt } else { u32::MAX }
+    }
+
     /// After a commit of this attempt.
     async fn committed(&mut self, version: u64, facts: &Facts) -> Committed {
         self.done_by = Some(self.run_id.clone());
@@ -479,7 +486,7 @@ impl Target {
         // Those that were the run's before are still named by older versions of the table.
         let before = if self.replaces_own { self.replaced.as_deref().unwrap_or_default() } else { &[] };
         let kept = adds.iter().map(|add| add.path.as_str()).chain(before.iter().map(String::as_str));
-        self.folder.remove_others(&kept.collect()).await;
+        self.folder.remove_up_to(self.last_to_remove(), &kept.collect()).await;
         self.entry = self.read_back(version).await;
         facts.committed(version)
     }
@@ -504,6 +511,9 @@ impl Target {
         // It may have been this attempt's, by a request that was sent again after it had worked.
         self.keep = true;
         let nothing = Facts::settled(&run).committed(state(&self.table)?.version());
+        if rejected::is_one(&self.schema.id) && (run != self.run_id || self.is_of_attempt_before().await?) {
+            commit::close(&self.place, &mut self.table, &self.run_id, self.attempt).await?;
+        }
         let entry = match log::find(&self.place, &self.table, &run).await {
             Ok(entry) => entry,
             // The rows are in, which is what counts; only their number is forgotten.
@@ -511,7 +521,7 @@ impl Target {
             Err(error) => return Err(error),
         };
         // Whoever committed may have died before it removed what others had staged.
-        self.folder.remove_others(&entry.named()).await;
+        self.folder.remove_up_to(self.last_to_remove(), &entry.named()).await;
         let committed = entry.facts.as_ref().map_or(nothing, |facts| facts.committed(entry.version));
         self.entry = Some(entry);
         Ok(committed)

@@ -205,3 +205,78 @@ async fn a_pipeline_that_takes_no_rejects_fails_and_leaves_no_files() {
     assert!(error.message.contains("39 characters where the field \"name\" takes 20"), "{error}");
     assert_eq!(world.files_on_disk(), 0);
 }
+
+/// A table of rejected rows, in which a later attempt may put its own in the place of those of one before it.
+fn rejected() -> World {
+    let mut world = World::customers();
+    world.schema.id += "_rejected";
+    world
+}
+
+impl World {
+    async fn attempt(&self, number: u32) -> Attempt {
+        let job = Job { attempt: number, ..self.job("run_1", &[]) };
+        self.open_for(&job, append()).await.unwrap()
+    }
+
+    /// An attempt that has staged a row with its number, to replace what one before it has committed.
+    async fn replacing(&self, number: u32) -> Attempt {
+        let mut attempt = self.attempt(number).await;
+        let Target::Lake(target) = &mut attempt.target else { unreachable!("the table lies in the lake") };
+        assert!(target.replace_own().await.unwrap());
+        self.stage(&mut attempt, &[vec![people(1, &[(i64::from(number), "later")])]]).await.unwrap();
+        attempt
+    }
+
+    /// What lies in the run's folder.
+    fn staged(&self) -> usize {
+        let run = self.folder.path().join("lake/acme").join(&self.schema.id).join("run_1");
+        let folders = std::fs::read_dir(run).unwrap().map(|folder| folder.unwrap().path());
+        folders.map(|folder| std::fs::read_dir(folder).unwrap().count()).sum()
+    }
+}
+
+#[tokio::test]
+async fn who_tidies_up_late_leaves_what_a_later_attempt_is_about_to_commit() {
+    let world = rejected();
+    world.run("run_1", append(), &[people(1, &[(1, "first")])]).await.unwrap();
+    let mut second = world.replacing(2).await;
+    // The first attempt hears only now that it has committed.
+    world.commit(&mut world.attempt(1).await).await.unwrap();
+    assert_eq!(world.staged(), 2);
+    world.commit(&mut second).await.unwrap();
+    assert_eq!(world.people().await, ["2:later"]);
+    // The first one's file is named by the version before.
+    assert_eq!(world.staged(), 2);
+}
+
+#[tokio::test]
+async fn rejected_rows_of_a_run_that_is_in_its_tables_are_replaced_by_no_attempt_before() {
+    let world = rejected();
+    world.run("run_1", append(), &[people(1, &[(1, "first")])]).await.unwrap();
+    let mut second = world.replacing(2).await;
+    // The third one finds the run in its tables, and leaves the rejected rows as they are.
+    let mut third = world.attempt(3).await;
+    assert!(third.target.already_committed());
+    assert_eq!(world.commit(&mut third).await.unwrap().rows_out, 1);
+    assert_eq!(world.staged(), 1, "what the second one had staged is gone");
+    assert_eq!(world.commit(&mut second).await.unwrap().rows_out, 1);
+    assert_eq!(world.people().await, ["1:first"]);
+    // One that comes after it still may.
+    world.commit(&mut world.replacing(4).await).await.unwrap();
+    assert_eq!(world.people().await, ["4:later"]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_settled_as_done_keeps_the_rejected_rows_that_it_has() {
+    let mut world = World::customers();
+    world.run("run_1", append(), &[people(1, &[(7, "fits")])]).await.unwrap();
+    let own = world.schema.clone();
+    world.schema.id += "_rejected";
+    world.run("run_1", append(), &[people(1, &[(1, "first")])]).await.unwrap();
+    let mut second = world.replacing(2).await;
+    assert!(crate::targets::settle("acme", &own, "run_1", &[], &world.settings).await.unwrap());
+    assert_eq!(world.staged(), 1);
+    world.commit(&mut second).await.unwrap();
+    assert_eq!(world.people().await, ["1:first"]);
+}
