@@ -40,15 +40,18 @@ impl Tools {
         // Several test binaries, or several checkouts that share a target folder, may come here at once.
         let lock = File::create(folder.with_extension("lock")).map_err(|e| format!("no lock file: {e}"))?;
         lock.lock().map_err(|e| format!("no lock: {e}"))?;
-        if !ready.exists() {
+        // Its commands name their Python by its whole path: it is of use only where it was made, while that Python is there.
+        let place = folder.to_string_lossy();
+        let made_here = fs::read_to_string(&ready).is_ok_and(|made| made == place);
+        if !made_here || run(Command::new(folder.join("bin/python")).arg("--version")).is_err() {
             if folder.exists() {
-                fs::remove_dir_all(&folder).map_err(|e| format!("a half-made environment stays: {e}"))?;
+                fs::remove_dir_all(&folder).map_err(|e| format!("an unusable environment stays: {e}"))?;
             }
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
             run(Command::new(folder.join("bin/pip"))
                 .args(["install", "--quiet", "--disable-pip-version-check"])
                 .args(packages))?;
-            File::create(&ready).map_err(|e| format!("no mark: {e}"))?;
+            fs::write(&ready, place.as_bytes()).map_err(|e| format!("no mark: {e}"))?;
         }
         Ok(Self { folder })
     }
