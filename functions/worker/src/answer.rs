@@ -1,7 +1,9 @@
 //! What needs the engine within a request: connector tests, the rows of a table, and pipelines that are tried out.
 
 use crate::engine::job::TableSchema;
+use crate::error::{Kind as ErrorKind, RunError};
 use crate::life::Worker;
+use crate::room::ANSWER;
 use crate::targets::{PageRequest, Position};
 use crate::{job, rollback, sources, targets, trial};
 use serde_json::json;
@@ -107,9 +109,15 @@ async fn rows(worker: Arc<Worker>, context: Context, input: RowsInput) -> Result
     let schema: Schema = context.store.resource(context.tenant(), Kind::Schema, &input.id).await?;
     let table = TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 };
     let table = if input.rejected { targets::rejected::schema(&table) } else { table };
-    let page = PageRequest { limit: input.list.limit, position, include_total: input.list.total };
-    let page = targets::read_page(context.tenant(), &table, &worker.settings, page)
-        .await
-        .map_err(|error| Error::Unavailable { what: "the table", source: error.into() })?;
+    let page = PageRequest { limit: input.list.limit, bytes: ANSWER, position, include_total: input.list.total };
+    let page = targets::read_page(context.tenant(), &table, &worker.settings, page).await.map_err(unread)?;
     input.list.page(&context, &page.rows, page.next.as_ref(), page.total.map(|total| (total, false)))
+}
+
+/// What is said of a table that cannot be read: now, or as it is.
+fn unread(error: RunError) -> Error {
+    match error.kind {
+        ErrorKind::Target => Error::conflict("TABLE_UNREADABLE", error.message),
+        _ => Error::Unavailable { what: "the table", source: error.into() },
+    }
 }

@@ -16,6 +16,7 @@ mod purge;
 mod receipt;
 mod report;
 mod rollback;
+mod room;
 mod settle;
 pub mod sources;
 pub mod start;

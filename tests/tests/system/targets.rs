@@ -143,6 +143,28 @@ async fn rejected_rows_are_read_where_the_others_are() {
 }
 
 #[tokio::test]
+async fn a_page_of_wide_rows_is_short_enough_for_an_answer() {
+    let world = World::new().await;
+    let rows: String = (0..30).map(|id| format!("{id},{}\n", "x".repeat(700_000))).collect();
+    world.file("wide.csv", format!("id,name\n{rows}"));
+    let connector = world.connector("wide", "wide.csv").await;
+    let fields = json!([{"name": "id", "dataType": "integer"}, {"name": "name", "dataType": "text"}]);
+    let schema = world.schema("wide", fields).await;
+    let id = world.api.create("/pipelines", &to(&connector, &schema, &[json!({})])).await;
+    assert_eq!(world.run(&id).await["rowsOut"], 30);
+    let (mut ids, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let answer = world.api.get(&format!("/schemas/{schema}/data?limit=500{cursor}")).await.expect(200);
+        assert!(answer.text.len() < 5_000_000, "{} bytes", answer.text.len());
+        let page = answer.json();
+        ids.extend(page["data"].as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()));
+        let Some(next) = page["pagination"]["cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(ids, (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_table_follows_its_schema_to_wider_types() {
     let world = World::new().await;
     world.file("people.csv", "id,name\n1,Ada\n");

@@ -1,14 +1,13 @@
 //! Rows as a preview shows them: long texts cut, and all of an answer within a few megabytes.
 
 use super::progress::ROW_COLUMN;
+use crate::room::{ANSWER, Room};
 use crate::targets;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use serde_json::{Map, Value};
 
-/// Bytes of all rows of an answer, about. Lambda answers 6 MB at most.
-const ANSWER: usize = 4_000_000;
 /// Characters of a text.
 const TEXT: usize = 1_000;
 /// Entries of a list.
@@ -17,12 +16,12 @@ const ENTRIES: usize = 100;
 /// What is left of an answer's size.
 #[derive(Debug)]
 pub struct Budget {
-    left: usize,
+    room: Room,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { left: ANSWER }
+        Self { room: Room::new(ANSWER) }
     }
 }
 
@@ -54,20 +53,14 @@ impl Budget {
                 for (name, column) in &columns {
                     object.insert((*name).clone(), short(targets::json(column, row)?));
                 }
-                let size = size(&object);
-                if size > self.left {
+                if !self.room.take(&object) {
                     return Ok(rows);
                 }
-                self.left -= size;
                 rows.push(object);
             }
         }
         Ok(rows)
     }
-}
-
-fn size(object: &Map<String, Value>) -> usize {
-    serde_json::to_string(object).map_or(usize::MAX, |text| text.len() + 1)
 }
 
 /// The value with long texts and lists cut.

@@ -5,7 +5,9 @@ use super::table::{Place, state};
 use super::values;
 use crate::engine::job::{Settings, TableSchema};
 use crate::error::{Kind, RunError};
+use crate::room::Room;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::error::ArrowError;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use datafusion::parquet::errors::ParquetError;
@@ -17,11 +19,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::models::schema::Field;
 
+/// Rows that are read at once: a page may end after each, and some rows have megabytes.
+const AT_ONCE: usize = 32;
+
 /// What is asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct PageRequest {
     /// The most rows.
     pub limit: usize,
+    /// The most bytes of all rows, as they stand in an answer.
+    pub bytes: usize,
     /// Where the page before ended; none for the first page.
     pub position: Option<Position>,
     /// Whether all rows are to be counted.
@@ -62,8 +69,8 @@ struct File {
 /// Rows of the table of `schema`, or none where it is not there yet.
 ///
 /// # Errors
-/// `Kind::Target` where the version of `page.position` is gone, or another tool has changed the table beyond what is
-/// read here; `Kind::TargetUnavailable`.
+/// `Kind::Target` where the version of `page.position` is gone, another tool has changed the table beyond what is read here,
+/// or a row alone has more bytes than a page; `Kind::TargetUnavailable`.
 pub async fn read_page(
     tenant: &str,
     schema: &TableSchema,
@@ -84,18 +91,19 @@ pub async fn read_page(
     let version = state(&table)?.version();
     let files = files(&place, &table).await?;
     let total = page.include_total.then(|| files.iter().map(|file| file.rows as u64).sum());
-    let mut rows = Vec::new();
+    let (mut rows, mut room) = (Vec::new(), Room::new(page.bytes));
     let mut at = page.position.unwrap_or(Position { version, file: 0, row: 0 });
     while let Some(file) = files.get(at.file) {
         let left = page.limit.saturating_sub(rows.len());
         let count = file.rows.saturating_sub(at.row).min(left);
         if count > 0 {
-            let batches =
-                read(&table, file, at.row, count, &schema.fields).await.map_err(|e| unreadable(&place, &e))?;
-            for batch in batches {
-                objects(&batch, &schema.fields, &mut rows).map_err(|e| unreadable(&place, &e.into()))?;
+            let before = rows.len();
+            let read = read(&table, file, (at.row, count), &schema.fields, &mut room, &mut rows).await;
+            read.map_err(|e| unreadable(&place, &e))?;
+            at.row += rows.len() - before;
+            if rows.is_empty() {
+                return Err(too_large(&place, page.bytes));
             }
-            at.row += count;
         }
         if at.row < file.rows {
             break;
@@ -104,6 +112,17 @@ pub async fn read_page(
     }
     let next = files.get(at.file).map(|_| at);
     Ok(TablePage { rows, next, total })
+}
+
+fn too_large(place: &Place, bytes: usize) -> RunError {
+    RunError::new(
+        Kind::Target,
+        format!(
+            "the next row of the table of the schema {:?} alone has more than the {bytes} bytes of a page; read the Delta \
+             table itself",
+            place.schema
+        ),
+    )
 }
 
 fn unreadable(place: &Place, error: &ParquetError) -> RunError {
@@ -154,13 +173,15 @@ async fn count(table: &DeltaTable, path: &Path, bytes: u64) -> Result<usize, Par
     Ok(usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0))
 }
 
+/// Appends rows of a file, `count` of them or as many as there is room for.
 async fn read(
     table: &DeltaTable,
     file: &File,
-    offset: usize,
-    count: usize,
+    (offset, count): (usize, usize),
     fields: &[Field],
-) -> Result<Vec<RecordBatch>, ParquetError> {
+    room: &mut Room,
+    rows: &mut Vec<Map<String, Value>>,
+) -> Result<(), ParquetError> {
     let builder = ParquetRecordBatchStreamBuilder::new(reader(table, &file.path, file.bytes)).await?;
     let wanted: Vec<usize> = builder
         .schema()
@@ -171,17 +192,24 @@ async fn read(
         .map(|(i, _)| i)
         .collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-    let stream =
-        builder.with_projection(mask).with_offset(offset).with_limit(count).with_batch_size(count.min(8192)).build()?;
-    stream.try_collect().await
+    let builder = builder.with_projection(mask).with_offset(offset).with_limit(count);
+    let mut stream = builder.with_batch_size(count.min(AT_ONCE)).build()?;
+    while let Some(batch) = stream.try_next().await? {
+        if !objects(&batch, fields, room, rows)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
-/// Appends the rows of `batch` as objects; a field that its file does not have yet is null.
+/// Appends the rows of `batch` as objects, and answers whether there was room for all; a field that its file does not have
+/// yet is null.
 fn objects(
     batch: &RecordBatch,
     fields: &[Field],
+    room: &mut Room,
     rows: &mut Vec<Map<String, Value>>,
-) -> Result<(), datafusion::arrow::error::ArrowError> {
+) -> Result<bool, ArrowError> {
     let columns: Vec<Option<&ArrayRef>> = fields.iter().map(|f| batch.column_by_name(&f.name)).collect();
     for row in 0..batch.num_rows() {
         let mut object = Map::with_capacity(fields.len());
@@ -192,7 +220,10 @@ fn objects(
             };
             object.insert(field.name.clone(), value);
         }
+        if !room.take(&object) {
+            return Ok(false);
+        }
         rows.push(object);
     }
-    Ok(())
+    Ok(true)
 }

@@ -70,9 +70,15 @@ pub(super) fn delete() -> Operation {
 pub(super) fn rows() -> Operation {
     let description = "The rows of the schema's table, as objects by field. All pages of a walk show the version of the table that the first \
                        page saw. Decimals are strings, NaN is null, times RFC 3339. `rejected=true` answers the rows that runs with `errorHandling.onError: \
-                       deadLetter` rejected: `run_id`, `node`, `row`, `file`, `column`, `value`, `reason` and `data`, the row as JSON text.";
+                       deadLetter` rejected: `run_id`, `node`, `row`, `file`, `column`, `value`, `reason` and `data`, the row as JSON text. A page \
+                       also ends at 4 MB.";
     Operation {
         query: &["RowLimit", "Cursor", "IncludeRowTotal", "RejectedRows"],
+        conflicts: &[(
+            "TABLE_UNREADABLE",
+            "the version that the cursor walks is gone, another tool has changed the table beyond what is read here, or a row alone \
+             is larger than a page; the detail says which",
+        )],
         ..Operation::read(Tag::Schemas, "List a table's rows", description, Answer::Plain("RowsPage"))
     }
 }

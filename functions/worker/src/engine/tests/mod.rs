@@ -191,7 +191,7 @@ impl Bench {
         let hooks = Hooks { progress: progress.clone(), stop: self.stop.clone(), gate: self.gate.clone() };
         let schema = job.schema.clone();
         let result = execute(job, &settings, hooks).await;
-        let page = PageRequest { limit: 500, position: None, include_total: false };
+        let page = PageRequest { limit: 500, bytes: usize::MAX, position: None, include_total: false };
         let table = match read_page("acme", &schema, &settings, page).await {
             Ok(page) => page.rows.into_iter().map(Value::Object).collect(),
             Err(_) => Vec::new(),
@@ -210,7 +210,7 @@ impl Bench {
 
     /// The rows of the table of a schema, ordered by their text.
     async fn read(&self, schema: &TableSchema) -> Vec<Value> {
-        let page = PageRequest { limit: 500, position: None, include_total: false };
+        let page = PageRequest { limit: 500, bytes: usize::MAX, position: None, include_total: false };
         let page = read_page("acme", schema, &self.settings(), page).await.unwrap();
         let mut rows: Vec<Value> = page.rows.into_iter().map(Value::Object).collect();
         rows.sort_by_key(Value::to_string);

@@ -191,7 +191,7 @@ async fn runs_that_widen_a_table_at_once_widen_it_once() {
 async fn pages_hold_while_a_table_is_widened() {
     let mut world = integers();
     world.run("run_1", append(), &[people(1, &[(1, "a"), (2, "b"), (3, "c")])]).await.unwrap();
-    let request = PageRequest { limit: 2, position: None, include_total: false };
+    let request = PageRequest { limit: 2, bytes: usize::MAX, position: None, include_total: false };
     let first = read_page("acme", &world.schema, &world.settings, request.clone()).await.unwrap();
     set(&mut world, 0, json!({ "dataType": "bigint" }));
     world.run("run_2", append(), &[people(1, &[(4, "d")])]).await.unwrap();

@@ -69,7 +69,7 @@ async fn a_large_upsert_that_merges_by_sorting_keeps_each_key_once() {
         let done = world.run(run, upsert(), &batches).await.unwrap();
         assert_eq!(done.rows_out, 300_000);
     }
-    let request = PageRequest { limit: 1, position: None, include_total: true };
+    let request = PageRequest { limit: 1, bytes: usize::MAX, position: None, include_total: true };
     let page = read_page("acme", &world.schema, &world.settings, request).await.unwrap();
     let keys = |step: i64| (0..300_000_i64).map(move |n| n * 7_919 % 300_007 * step);
     let all: std::collections::HashSet<i64> = keys(1).chain(keys(3)).collect();

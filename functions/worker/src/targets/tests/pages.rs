@@ -1,11 +1,12 @@
 //! Pages of a table neither lose nor repeat rows, and values are written as the API says.
 
 use super::*;
+use crate::error::Kind;
 use crate::targets::Position;
 use datafusion::arrow::array::Float64Array;
 
 async fn page(world: &World, limit: usize, position: Option<Position>) -> (Vec<String>, Option<Position>, Option<u64>) {
-    let request = PageRequest { limit, position, include_total: true };
+    let request = PageRequest { limit, bytes: usize::MAX, position, include_total: true };
     let page = read_page("acme", &world.schema, &world.settings, request).await.unwrap();
     let ids = page.rows.iter().map(|row| row.get("id").unwrap().to_string()).collect();
     (ids, page.next, page.total)
@@ -81,4 +82,31 @@ async fn values_are_written_as_json() {
         "at": "2026-01-15T08:00:00.123456Z", "fine": true, "more": "{\"a\": [1]}", "none": null,
     });
     assert_eq!(Value::Object(world.rows().await.remove(0)), expected);
+}
+
+#[tokio::test]
+async fn a_page_ends_where_its_rows_have_so_many_bytes() {
+    let world = World::new(json!([{ "name": "id", "dataType": "bigint" }, { "name": "name", "dataType": "text" }]));
+    let wide = "\"".repeat(1_000);
+    let rows: Vec<(i64, &str)> = (0..100).map(|id| (id, wide.as_str())).collect();
+    world.run("run_1", append(), &[people(1, &rows)]).await.unwrap();
+    let read = async |bytes, position| {
+        let request = PageRequest { limit: 500, bytes, position, include_total: false };
+        read_page("acme", &world.schema, &world.settings, request).await
+    };
+    let (mut position, mut ids) = (None, Vec::new());
+    loop {
+        // Each quote is quoted in the row, and both bytes once more in the answer.
+        let page = read(10_000, position).await.unwrap();
+        assert_eq!(page.rows.len(), 2);
+        ids.extend(page.rows.iter().map(|row| row["id"].as_i64().unwrap()));
+        position = page.next;
+        if position.is_none() {
+            break;
+        }
+    }
+    assert_eq!(ids, (0..100).collect::<Vec<_>>());
+    let error = read(4_000, None).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Target);
+    assert!(error.message.contains("has more than the 4000 bytes of a page"), "{}", error.message);
 }
