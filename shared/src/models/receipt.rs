@@ -169,7 +169,7 @@ pub struct InputFile {
 #[schemars(rename = "ReceiptInputTable")]
 pub struct InputTable {
     pub table: Option<String>,
-    /// 2,000 characters at most.
+    /// As the pipeline or the connector has it, without the values of parameters; 2,000 characters at most.
     pub query: Option<String>,
     /// Pieces that were read over connections of their own.
     pub pieces: u64,

@@ -3,6 +3,7 @@
 mod fault;
 pub mod mysql;
 mod names;
+pub mod parameters;
 pub mod postgres;
 mod tls;
 
@@ -27,6 +28,19 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// That of the databases of a connector; none where it is no database's.
+    pub fn of(kind: ConnectorType) -> Option<Self> {
+        match kind {
+            ConnectorType::Postgresql => Some(Self::Postgresql),
+            ConnectorType::Mysql => Some(Self::Mysql),
+            ConnectorType::LocalFs
+            | ConnectorType::AwsS3
+            | ConnectorType::Gcs
+            | ConnectorType::AzureBlob
+            | ConnectorType::RestApi => None,
+        }
+    }
+
     /// A name as the server takes it whatever is in it.
     pub fn quote(self, name: &str) -> String {
         match self {
@@ -81,14 +95,12 @@ impl Server {
     pub fn of(connector: &Connector) -> Result<Self, RunError> {
         let name = format!("connector {:?}", connector.name);
         let wrong = |why: String| RunError::new(Kind::Definition, format!("{name}: {why}"));
-        let (dialect, port) = match connector.kind {
-            ConnectorType::Postgresql => (Dialect::Postgresql, 5432),
-            ConnectorType::Mysql => (Dialect::Mysql, 3306),
-            ConnectorType::LocalFs
-            | ConnectorType::AwsS3
-            | ConnectorType::Gcs
-            | ConnectorType::AzureBlob
-            | ConnectorType::RestApi => return Err(wrong("it is no database".to_owned())),
+        let Some(dialect) = Dialect::of(connector.kind) else {
+            return Err(wrong("it is no database".to_owned()));
+        };
+        let port = match dialect {
+            Dialect::Postgresql => 5432,
+            Dialect::Mysql => 3306,
         };
         let config: DatabaseConfig = serde_json::from_value(Value::Object(connector.config.clone()))
             .map_err(|e| wrong(format!("its config does not fit: {e}")))?;

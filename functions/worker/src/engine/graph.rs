@@ -1,6 +1,7 @@
 //! The graph of a run: typed nodes with their inputs, counters, and the parameters in their configs.
 
 use super::parameters;
+use crate::databases::{self, Dialect};
 use crate::engine::job::Job;
 use crate::engine::progress::{NodeCounters, Progress};
 use crate::error::{Kind, RunError};
@@ -219,18 +220,33 @@ impl Graph {
     }
 }
 
-/// A node's config with the run's parameters in it. Those of a query go into its parsed form (`engine/queries.rs`).
-fn filled(node: &Node, values: &Map<String, Value>) -> Result<Map<String, Value>, RunError> {
+/// A node's config with the run's parameters in it. Those of a `sql` node's query go into its parsed form
+/// (`engine/queries.rs`).
+fn filled(node: &Node, job: &Job) -> Result<Map<String, Value>, RunError> {
     let mut config = node.config.clone();
-    let query = if node.node_type == NodeType::Sql { config.remove("query") } else { None };
-    let mut config = parameters::fill_config(node.name(), &config, values)?;
+    let is_sql = matches!(node.node_type, NodeType::Sql | NodeType::Source);
+    let query = if is_sql { config.remove("query") } else { None };
+    let mut config = parameters::fill_config(node.name(), &config, &job.parameters)?;
+    let query = match (query, dialect(&config, job)) {
+        (Some(Value::String(query)), Some(dialect)) if node.node_type == NodeType::Source => {
+            let filled = databases::parameters::fill(&query, dialect, &job.parameters);
+            Some(Value::String(filled.map_err(|why| parameters::fault(node.name(), "/query", &why))?))
+        }
+        (query, _) => query,
+    };
     config.extend(query.map(|query| ("query".to_owned(), query)));
     Ok(config)
 }
 
+/// The SQL of what a source reads, where that is a database.
+fn dialect(config: &Map<String, Value>, job: &Job) -> Option<Dialect> {
+    let id = config.get("connectorId").and_then(Value::as_str).unwrap_or(&job.connector_id);
+    job.connectors.get(id).and_then(|connector| Dialect::of(connector.kind))
+}
+
 /// A node's config with the parameters in it, typed.
 fn typed(node: &Node, job: &Job) -> Result<NodeConfig, RunError> {
-    let config = filled(node, &job.parameters)?;
+    let config = filled(node, job)?;
     node::typed(node.node_type, &config)
         .map_err(|e| RunError::new(Kind::Definition, format!("node {:?}: {e}", node.name())).within("/config"))
 }

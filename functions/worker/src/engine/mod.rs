@@ -14,7 +14,7 @@ mod lineage;
 mod memory;
 mod numbers;
 mod overflow;
-mod parameters;
+pub(crate) mod parameters;
 mod pivots;
 pub mod place;
 mod placeholders;

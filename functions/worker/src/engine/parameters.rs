@@ -96,9 +96,12 @@ pub fn fill_config(
     config: &Map<String, Value>,
     parameters: &Map<String, Value>,
 ) -> Result<Map<String, Value>, RunError> {
-    fill_map(config, parameters, false).map_err(|(at, why)| {
-        RunError::new(Kind::Definition, format!("node {node:?}, config {at}: {why}")).within(format!("/config{at}"))
-    })
+    fill_map(config, parameters, false).map_err(|(at, why)| fault(node, &at, &why))
+}
+
+/// What is wrong with a parameter in the config of `node`, at this pointer of it.
+pub fn fault(node: &str, at: &str, why: &str) -> RunError {
+    RunError::new(Kind::Definition, format!("node {node:?}, config {at}: {why}")).within(format!("/config{at}"))
 }
 
 type Place = (String, String);

@@ -197,7 +197,13 @@ impl<'a> Planner<'a> {
     fn note(&self, node: &GraphNode, op: Option<usize>, config: &SourceConfig, source: &Source) {
         let id = config.connector_id.as_deref().unwrap_or(&self.job.connector_id);
         let Some(connector) = self.job.connectors.get(id) else { return };
-        let (files, database, api, pages) = source.reads().parts();
+        let (files, mut database, api, pages) = source.reads().parts();
+        // As it is defined: the values of parameters may be secret.
+        let defined = self.job.nodes.iter().find(|defined| defined.id == node.id);
+        let query = defined.and_then(|defined| defined.config.get("query")?.as_str());
+        if let (Some(database), Some(query)) = (&mut database, query) {
+            database.query = Some(sources::receipt::short(query));
+        }
         let input = Input {
             node_id: node.id.clone(),
             op: op.and_then(|op| u32::try_from(op).ok()),

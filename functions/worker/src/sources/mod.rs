@@ -20,7 +20,7 @@ pub mod parse;
 mod place;
 mod queue;
 mod readers;
-mod receipt;
+pub mod receipt;
 mod refusals;
 mod rest;
 mod s3;

@@ -16,6 +16,11 @@ const LISTED: usize = 1000;
 /// Characters of a query that are kept.
 const QUERY_CHARS: usize = 2000;
 
+/// A query as a receipt has it.
+pub fn short(query: &str) -> String {
+    query.chars().take(QUERY_CHARS).collect()
+}
+
 /// What a source reads.
 #[derive(Debug, Clone)]
 pub enum Reads {
@@ -76,7 +81,7 @@ impl Reads {
         let wanted = server.wanted(request.config.table.as_deref(), request.config.query.as_deref())?;
         let (table, query) = match wanted {
             Wanted::Table(table) => (Some(table.to_string()), None),
-            Wanted::Query(query) => (None, Some(query.chars().take(QUERY_CHARS).collect())),
+            Wanted::Query(query) => (None, Some(short(&query))),
         };
         let snapshot = source.snapshot().map(str::to_owned);
         Ok(Self::Database(InputTable { table, query, pieces: pieces as u64, snapshot }))
