@@ -136,8 +136,14 @@ pub fn both<A, B>(one: Result<A>, other: Result<B>) -> Result<(A, B)> {
     }
 }
 
-/// `name` among `known`, by edit distance, for "did you mean".
+/// Bytes of the longest text for which a near name is looked for: the search costs the product of both lengths.
+const LONGEST_NEAR: usize = 64;
+
+/// `name` among `known`, by edit distance, for "did you mean"; none where it is too long to be a name.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST_NEAR {
+        return None;
+    }
     known
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()), k))

@@ -6,9 +6,6 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::Value;
 
-/// Longest text for which a near name is looked for: the search costs the product of both lengths.
-const LONGEST_NEAR: usize = 64;
-
 /// Turns verdicts about one document into faults.
 pub(super) struct Words<'a> {
     /// The document, whole.
@@ -245,9 +242,6 @@ fn words_of(branch: &Value) -> Vec<&str> {
 
 /// "; did you mean …", or nothing.
 pub(super) fn near<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
-    if name.len() > LONGEST_NEAR {
-        return String::new();
-    }
     error::nearest(name, known).map(|near| format!("; did you mean {}?", quote(near))).unwrap_or_default()
 }
 
