@@ -8,6 +8,7 @@ use crate::models::time::{JsonText, Time};
 use crate::queue::{Message, Task};
 use crate::store::idempotency::{Created, Idempotency};
 use crate::store::runs::{End, Ender, RUN_ACTIVE};
+use futures::{StreamExt, stream};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -168,16 +169,24 @@ pub struct StoppedAll {
     pub committing: Vec<String>,
 }
 
+/// Runs that are stopped at once: a worker that is away for a night leaves hundreds to a schedule of each minute.
+const AT_ONCE: usize = 16;
+
 /// Cancels all of these runs; those that are committing or final stay as they are.
 ///
 /// # Errors
 /// Where the store does not answer.
 pub async fn stop_all(services: &Services, tenant: &str, pipeline: &str, runs: &[String]) -> Result<StoppedAll> {
     let mut all = StoppedAll::default();
-    for id in runs {
-        match stop(services, tenant, pipeline, id).await {
-            Ok(Stopped::Cancelled | Stopped::Asked) => all.cancelled.push(id.clone()),
-            Ok(Stopped::TooLate(run)) if !run.status.is_final() => all.committing.push(id.clone()),
+    let stopping = runs.iter().cloned().map(|id| async move {
+        let stopped = stop(services, tenant, pipeline, &id).await;
+        (id, stopped)
+    });
+    let mut stopping = stream::iter(stopping).buffered(AT_ONCE);
+    while let Some((id, stopped)) = stopping.next().await {
+        match stopped {
+            Ok(Stopped::Cancelled | Stopped::Asked) => all.cancelled.push(id),
+            Ok(Stopped::TooLate(run)) if !run.status.is_final() => all.committing.push(id),
             Ok(Stopped::TooLate(_)) | Err(Error::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }

@@ -12,6 +12,9 @@ use shared::store::resources::{CHANGES, changing};
 use shared::{Result, launch};
 use std::time::Duration;
 
+/// Runs that the request stops itself; the purge stops the others.
+const STOPPED: usize = 500;
+
 /// The function of these routes.
 pub fn function() -> Function {
     Function::new(Action::DeletePipeline, read, handle)
@@ -29,10 +32,6 @@ fn read(request: &Request) -> Result<Input> {
 async fn handle(context: Context, input: Input) -> Result<Response> {
     let old = deleted(&context, &input).await?;
     // From here on it is gone; what follows the tick repeats where it fails.
-    let live = context.store.live_runs(context.tenant(), &old.id).await.unwrap_or_default();
-    if let Err(error) = launch::stop_all(&context, context.tenant(), &old.id, &live).await {
-        tracing::warn!(pipeline = old.id, %error, "its runs could not be cancelled yet; the purge will");
-    }
     let purge = Message {
         task: Task::Purge,
         tenant_id: old.tenant_id.clone(),
@@ -41,6 +40,11 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     };
     if let Err(error) = context.queue.send(&purge, Duration::ZERO).await {
         tracing::warn!(pipeline = old.id, %error, "the purge could not be sent; the next ticks will try again");
+    }
+    let mut live = context.store.live_runs(context.tenant(), &old.id).await.unwrap_or_default();
+    live.truncate(STOPPED);
+    if let Err(error) = launch::stop_all(&context, context.tenant(), &old.id, &live).await {
+        tracing::warn!(pipeline = old.id, %error, "its runs could not be cancelled yet; the purge will");
     }
     Ok(Response::empty(StatusCode::NO_CONTENT))
 }

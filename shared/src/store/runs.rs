@@ -197,12 +197,17 @@ impl Store {
     /// Where the table does not answer.
     pub async fn live_runs(&self, tenant: &str, pipeline: &str) -> Result<Vec<String>> {
         let partition = keys::under_pipeline(tenant, pipeline);
-        let page = self.query(Query::new(&partition, keys::LIVE, 1000)).await?;
-        Ok(page
-            .items
-            .iter()
-            .filter_map(|i| Some(i.get("SK")?.as_s().ok()?.strip_prefix(keys::LIVE)?.to_owned()))
-            .collect())
+        let (mut live, mut after) = (Vec::new(), None);
+        loop {
+            let query = Query { after: after.as_deref(), ..Query::new(&partition, keys::LIVE, 1000) };
+            let page = self.query(query).await?;
+            let ids = page.items.iter().filter_map(|i| i.get("SK")?.as_s().ok()?.strip_prefix(keys::LIVE));
+            live.extend(ids.map(str::to_owned));
+            after = page.next;
+            if after.is_none() {
+                return Ok(live);
+            }
+        }
     }
 }
 
