@@ -305,18 +305,19 @@ fn time(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<DateT
     time.map(Some).ok_or(TokenError::Claim { claim, wanted: SECONDS })
 }
 
-/// The names in a role claim: an array, one name, names with commas or spaces between them, or an array that was flattened to a
-/// text (`["admin","editor"]` or `[admin editor]`), as gateways do.
+/// The names in a role claim: an array, one name, names with commas between them, or an array that was flattened to a text
+/// (`["admin","editor"]` or `[admin editor]`), as gateways do. A name such as `billing admin` is one, and no role.
 fn role_names(claim: &Value) -> Vec<String> {
     match claim {
         Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Value::String(text) => {
-            let inner = text.trim();
-            let inner = inner.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(inner);
-            let between = |c: char| c == ',' || c.is_whitespace();
-            inner
+            let text = text.trim();
+            let flattened = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            let between = |c: char| c == ',' || flattened.is_some() && c.is_whitespace();
+            flattened
+                .unwrap_or(text)
                 .split(between)
-                .map(|name| name.trim_matches('"'))
+                .map(|name| name.trim().trim_matches('"'))
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned)
                 .collect()

@@ -219,6 +219,8 @@ async fn roles_are_read_from_a_text_an_array_and_what_gateways_make_of_one() {
         (json!({"role": "viewer, editor"}), vec!["viewer", "editor"]),
         (json!({"role": "[viewer editor]"}), vec!["viewer", "editor"]),
         (json!({"role": "[\"viewer\",\"editor\"]"}), vec!["viewer", "editor"]),
+        (json!({"role": "billing admin"}), vec!["billing admin"]),
+        (json!({"role": "billing admin, viewer"}), vec!["billing admin", "viewer"]),
         (json!({"role": null}), vec![]),
         (json!({"role": ""}), vec![]),
         (json!({"role": 7}), vec![]),
