@@ -192,7 +192,10 @@ fn token(arguments: &[&str], secret: Option<&str>) -> (String, Value) {
     let mut command = Command::new(program());
     command.arg("token").args(arguments).env_remove("FLOWGATE_JWT_SECRET");
     let output = command.envs(secret.map(|secret| ("FLOWGATE_JWT_SECRET", secret))).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    // Who has set it long ago would wonder why a local stack refuses the token.
+    assert_eq!(told.contains("FLOWGATE_JWT_SECRET"), secret.is_some(), "{told}");
     let said = String::from_utf8(output.stdout).unwrap();
     let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(said.trim()).unwrap().claims;
     (said, claims)
