@@ -164,6 +164,18 @@ fn only_the_worker_opens_secrets_and_only_connectors_seal_them() {
 }
 
 #[test]
+fn only_the_worker_writes_the_lake_and_requests_write_logs_alone() {
+    for function in lambdas() {
+        let may: BTreeSet<_> = actions(&function).into_iter().filter(|a| a.starts_with("s3:")).collect();
+        let expected: &[&str] = match function.binary.as_str() {
+            "worker_http" => &["s3:GetObject", "s3:ListBucket", "s3:PutObject"],
+            _ => &[],
+        };
+        assert!(may.iter().eq(expected.iter()), "{} may {may:?}", function.binary);
+    }
+}
+
+#[test]
 fn nobody_has_what_sam_would_add_for_queues_and_networks() {
     let template = template("template.yaml");
     for function in lambdas() {
