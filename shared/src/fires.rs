@@ -98,13 +98,17 @@ pub fn give_up(first: Time, reason: FireReason, why: String, now: Time) -> Decis
 }
 
 /// What a change of a pipeline does to its fires; none where it leaves them as they are. Due times that nobody decided on
-/// before the change are missed, and nothing before it comes again.
+/// before the change are missed, and nothing before it comes again. A schedule that was given up fires again with whatever
+/// change, if it can be evaluated now.
 pub fn change(old: &Pipeline, new: &Pipeline, state: &PipelineState) -> Option<Decision> {
+    let now = new.updated_at;
+    // Where this clock is behind the one that decided last, what was decided on does not come again.
+    let next = new.next_fire(state.fires_until.map_or(now, |until| until.max(now)));
     let same = old.schedule == new.schedule && old.timezone == new.timezone && old.enabled == new.enabled;
-    if same {
+    let given_up = state.next_run_at.is_none() && next.is_some();
+    if same && !given_up {
         return None;
     }
-    let now = new.updated_at;
     let entries = state.next_run_at.filter(|first| *first <= now).map(|first| {
         let span = match timetable(old) {
             Ok(old) => (first, *old.newest(first, now, 1).first().unwrap_or(&first), 1 + old.count(first, now)),
@@ -122,9 +126,7 @@ pub fn change(old: &Pipeline, new: &Pipeline, state: &PipelineState) -> Option<D
             now,
         )
     });
-    // Where this clock is behind the one that decided last, what was decided on does not come again.
-    let from = state.fires_until.map_or(now, |until| until.max(now));
-    Some(Decision { entries: entries.into_iter().collect(), next: new.next_fire(from) })
+    Some(Decision { entries: entries.into_iter().collect(), next })
 }
 
 /// When a pipeline's schedule fires.

@@ -200,6 +200,23 @@ fn a_schedule_that_cannot_be_evaluated_says_why() {
 }
 
 #[test]
+fn a_schedule_that_was_given_up_fires_again_with_whatever_change_once_it_can_be_evaluated() {
+    let old = pipeline("*/10 * * * *", CatchUp::All, ConcurrencyPolicy::Allow);
+    let given_up = PipelineState { fires_until: Some(at("2026-01-15T09:00:00Z")), ..PipelineState::default() };
+    let saved = Pipeline { version: 2, updated_at: at("2026-01-15T11:03:00Z"), ..old.clone() };
+    let decision = change(&old, &saved, &given_up).unwrap();
+    assert_eq!((decision.entries, decision.next), (Vec::new(), Some(at("2026-01-15T11:10:00Z"))));
+    // By a clock that is behind, what has an entry does not come again.
+    let earlier = Pipeline { updated_at: at("2026-01-15T08:53:00Z"), ..saved.clone() };
+    assert_eq!(change(&old, &earlier, &given_up).unwrap().next, Some(at("2026-01-15T09:10:00Z")));
+    for (zone, enabled) in [("Mars/Olympus", true), ("UTC", false)] {
+        let old = Pipeline { timezone: zone.to_owned(), enabled, ..old.clone() };
+        let saved = Pipeline { timezone: zone.to_owned(), enabled, ..saved.clone() };
+        assert_eq!(change(&old, &saved, &given_up), None, "{zone}");
+    }
+}
+
+#[test]
 fn what_is_coming_begins_with_what_nobody_decided_on() {
     let p = pipeline("*/10 * * * *", CatchUp::All, ConcurrencyPolicy::Allow);
     let timetable = timetable(&p).unwrap();

@@ -36,7 +36,7 @@ pub enum FireReason {
     Changed,
     /// The pipeline was paused before it was decided on.
     Paused,
-    /// The schedule cannot be evaluated any more.
+    /// The schedule cannot be evaluated any more; it fires again once the pipeline is saved where it can be.
     Invalid,
 }
 

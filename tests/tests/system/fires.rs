@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::context::Services;
 use shared::launch;
+use shared::models::fire::FireReason;
 use shared::models::pipeline::PipelineState;
 use shared::models::run::Trigger;
 use shared::models::time::Time;
@@ -267,6 +268,28 @@ async fn what_came_while_a_pipeline_was_paused_never_fires_and_a_change_counts_a
     world.stack.tick().await.unwrap();
     assert_eq!(put(json!({"schedule": "*/20 * * * *"})).await, "2026-01-15T11:20:00.000Z");
     assert_eq!(past(&world, &id).await[2..], ["11:00 fired"]);
+}
+
+#[tokio::test]
+async fn a_schedule_that_was_given_up_fires_again_once_its_pipeline_is_saved() {
+    let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
+    let world = world_at(&clock, false).await;
+    let id = every_ten_minutes(&world, json!({})).await;
+    // As a tick of an older version does, which does not know the zone.
+    let store = &world.stack.services().store;
+    let state = store.pipeline_state("acme", &id).await.unwrap();
+    clock.advance(Duration::minutes(6));
+    let (first, why) = (state.next_run_at.unwrap(), "the zone is not known".to_owned());
+    let given_up = shared::fires::give_up(first, FireReason::Invalid, why, Time(clock.now()));
+    let step = Step { next: given_up.next, entries: &given_up.entries, runs: &[], alone: false };
+    assert_eq!(store.fire("acme", &id, &state, step).await.unwrap(), Fired::Now);
+    let path = format!("/pipelines/{id}");
+    assert_eq!(world.api.get(&path).await.expect(200).json()["nextRunAt"], Value::Null);
+    let same = json!({"schedule": "*/10 * * * *", "timezone": "UTC", "enabled": true});
+    assert_eq!(world.api.put(&path, &same).await.expect(200).json()["nextRunAt"], "2026-01-15T09:20:00.000Z");
+    clock.advance(Duration::minutes(10));
+    world.stack.tick().await.unwrap();
+    assert_eq!(past(&world, &id).await, ["09:10 missed invalid", "09:20 fired"]);
 }
 
 #[tokio::test]
