@@ -629,7 +629,8 @@ pub struct TargetConfig {
     #[schemars(length(min = 1, max = 32))]
     pub upsert_key: Option<Vec<String>>,
     /// The field by which `incremental_watermark` tells new rows from those that are there: a whole number, a decimal, a
-    /// date, a time or a text (compared byte by byte). A row in which it is null is rejected.
+    /// date, a time or a text (compared byte by byte; the greatest has 1,024 bytes at most, or the run fails). A row in which it
+    /// is null is rejected.
     #[schemars(extend("format" = "column"))]
     pub watermark_column: Option<String>,
     /// Lets truncate replace the table with nothing; false.

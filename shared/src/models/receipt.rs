@@ -214,7 +214,8 @@ pub struct Target {
     pub load_mode: Option<LoadMode>,
     pub rows: u64,
     pub skipped_rows: u64,
-    /// None for a database, and where the table's log no longer reached back to the commit.
+    /// None for a database, and where the table's log no longer reached back to the commit, or the receipt would have been too
+    /// large to be kept.
     pub delta: Option<DeltaWrite>,
     pub database: Option<DatabaseWrite>,
 }
@@ -258,7 +259,13 @@ pub struct WatermarkMove {
     pub column: String,
     pub before: Option<String>,
     pub after: Option<String>,
+    /// True where the receipt would have been too large to be kept: of longer values, the first 100 characters are there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shortened: bool,
 }
+
+/// Characters of a watermark's value that are there where it is shortened.
+pub const VALUE_CHARS: usize = 100;
 
 /// A transaction of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

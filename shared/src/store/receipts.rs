@@ -1,9 +1,10 @@
 //! What receipts are made of: items of their own under the run, written before and with its end.
 
+use super::keys::Key;
 use super::runs::run_key;
-use super::{Query, Store, away, item, key_item, keys, read, refused, s};
+use super::{Item, Query, Store, away, item, key_item, keys, read, refused, s};
 use crate::error::{Error, Result};
-use crate::models::receipt::{Input, RolledBack, Target};
+use crate::models::receipt::{Input, RolledBack, Target, VALUE_CHARS};
 use crate::models::run::{NodeProgress, Run, RunStatus};
 use crate::models::time::JsonText;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
@@ -41,6 +42,41 @@ fn shortened(reading: &Reading) -> Reading {
         node.warnings.clear();
     }
     short
+}
+
+/// The same with the beginnings of values that can be long.
+fn with_beginnings(kept: &Kept) -> Kept {
+    let mut short = kept.clone();
+    for moved in short.targets.0.iter_mut().filter_map(|target| target.delta.as_mut()?.watermark.as_mut()) {
+        for value in [&mut moved.before, &mut moved.after].into_iter().flatten() {
+            if let Some((at, _)) = value.char_indices().nth(VALUE_CHARS) {
+                value.truncate(at);
+            }
+        }
+        moved.shortened = true;
+    }
+    short
+}
+
+/// The same without what tables' logs tell too: which tables have the rows of which run stays.
+fn without_commits(kept: &Kept) -> Kept {
+    let mut short = kept.clone();
+    for target in &mut short.targets.0 {
+        target.delta = None;
+    }
+    short
+}
+
+/// What was kept at a run's end as an item. However long it is, it must not keep the run from that end.
+fn receipt_item(key: &Key, kept: &Kept) -> Result<Item> {
+    match item(key, kept) {
+        Err(Error::TooLarge(_)) => {}
+        done => return done,
+    }
+    match item(key, &with_beginnings(kept)) {
+        Err(Error::TooLarge(_)) => item(key, &without_commits(kept)),
+        done => done,
+    }
 }
 
 impl Store {
@@ -86,7 +122,7 @@ impl Store {
     }
 
     pub(super) fn put_receipt(&self, run: &Run, kept: &Kept) -> Result<TransactWriteItem> {
-        let fields = item(&keys::receipt(&run.tenant_id, &run.id), kept)?;
+        let fields = receipt_item(&keys::receipt(&run.tenant_id, &run.id), kept)?;
         let put = Put::builder().table_name(self.table()).set_item(Some(fields)).build().map_err(Error::internal)?;
         Ok(TransactWriteItem::builder().put(put).build())
     }
@@ -122,7 +158,10 @@ impl Store {
 mod tests {
     use super::*;
     use crate::models::connector::ConnectorType;
-    use crate::models::receipt::{InputFile, InputFiles, InputTable};
+    use crate::models::node::LoadMode;
+    use crate::models::receipt::{
+        DeltaTransaction, DeltaWrite, InputFile, InputFiles, InputTable, TargetKind, WatermarkMove,
+    };
     use crate::models::time::Time;
 
     #[test]
@@ -147,5 +186,69 @@ mod tests {
         item(&key, &short).unwrap();
         let files = short.inputs.0[0].files.clone().unwrap();
         assert_eq!((files.count, files.hash.as_str(), files.list.len()), (500, "sha256:1", 0));
+    }
+
+    /// A table with names of `chars` characters that moved its watermark from one text to another.
+    fn written(chars: usize, before: &str, after: &str) -> Target {
+        let name = || "x".repeat(chars);
+        let watermark = WatermarkMove {
+            column: name(),
+            before: Some(before.to_owned()),
+            after: Some(after.to_owned()),
+            shortened: false,
+        };
+        Target {
+            node_id: Some(name()),
+            kind: TargetKind::Delta,
+            table: name(),
+            written_by: name(),
+            attempt: Some(u32::MAX),
+            load_mode: Some(LoadMode::IncrementalWatermark),
+            rows: u64::MAX,
+            skipped_rows: u64::MAX,
+            delta: Some(DeltaWrite {
+                schema_id: name(),
+                location: name(),
+                version_before: Some(u64::MAX),
+                version_after: u64::MAX,
+                transaction: DeltaTransaction { app_id: name(), version: i64::MAX },
+                files_added: u64::MAX,
+                files_removed: u64::MAX,
+                bytes_added: u64::MAX,
+                records_added: u64::MAX,
+                watermark: Some(watermark),
+                entry_hash: name(),
+            }),
+            database: None,
+        }
+    }
+
+    /// What is there of a receipt of these tables.
+    fn kept(targets: Vec<Target>) -> Vec<Target> {
+        let kept = Kept { definition_hash: "sha256:1".to_owned(), targets: JsonText(targets) };
+        let item = receipt_item(&keys::receipt("acme", "run_1"), &kept).unwrap();
+        read::<Kept>(item).unwrap().targets.0
+    }
+
+    #[test]
+    fn of_a_receipt_that_is_too_long_the_watermarks_are_kept_as_they_begin() {
+        let (before, after) = ("ü".repeat(110_000), "ý".repeat(110_000));
+        let short = written(37, "1", "2");
+        assert_eq!(kept(vec![short.clone()]), [short.clone()], "what has room stays whole");
+        let told = kept(vec![written(37, &before, &after), short]);
+        let moved = |target: &Target| target.delta.clone().unwrap().watermark.unwrap();
+        let first = moved(&told[0]);
+        assert_eq!((first.before, first.after, first.shortened), (Some("ü".repeat(100)), Some("ý".repeat(100)), true));
+        assert_eq!((moved(&told[1]).before, moved(&told[1]).after), (Some("1".to_owned()), Some("2".to_owned())));
+        // The most tables that a pipeline writes, each with its rejected rows, and the longest names.
+        let most = kept(vec![written(128, &"\u{1}".repeat(1024), &before); 80]);
+        assert!(most.iter().all(|target| moved(target).shortened));
+    }
+
+    #[test]
+    fn of_a_receipt_that_is_too_long_whatever_its_watermarks_are_the_tables_and_their_runs_are_kept() {
+        let wide = written(6000, "1", "2");
+        let told = kept(vec![wide.clone(); 20]);
+        assert_eq!(told, vec![Target { delta: None, ..wide }; 20]);
     }
 }

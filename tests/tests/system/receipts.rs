@@ -5,7 +5,9 @@ mod verify;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::models::time::Time;
+use shared::models::run::RunStatus;
+use shared::models::time::{JsonText, Time};
+use shared::store::receipts::Kept;
 use shared::store::runs::{Claim, End, Ender};
 use tests::{Answer, Api, World, named};
 
@@ -222,4 +224,39 @@ async fn an_attempt_of_which_nobody_heard_again_is_lost() {
         .collect();
     assert_eq!(told, [("worker-a", "lost", false), ("worker-b", "given_back", true), ("worker-c", "cancelled", true)]);
     assert!((1..=3).all(|number| attempts[number - 1]["attempt"] == number));
+}
+
+#[tokio::test]
+async fn a_run_ends_although_its_receipt_has_no_room_for_all_and_the_receipt_says_what_is_short() {
+    let world = World::with(|o| o.worker = false).await;
+    let store = &world.stack.services().store;
+    named::keep_connector(store, "acme", "c").await;
+    named::keep_schema(store, "acme", "s").await;
+    let run = named::keep_pipeline_and_run(store, "acme").await;
+    let now = Time(Clock::default().now());
+    let Claim::Taken(held) = store.claim("acme", &run.pipeline_id, &run.id, "w", now).await.unwrap() else {
+        panic!("nobody else wants it");
+    };
+    let [before, after] = ["a", "b"].map(|letter| letter.repeat(250_000));
+    let written = json!({
+        "nodeId": "node_1", "kind": "delta", "table": "s", "writtenBy": run.id, "attempt": 1, "rows": 1, "skippedRows": 0,
+        "loadMode": "incremental_watermark", "database": null,
+        "delta": {
+            "schemaId": named::SCHEMA, "location": format!("acme/{}", named::SCHEMA), "versionBefore": 0, "versionAfter": 1,
+            "transaction": {"appId": run.id, "version": 1}, "filesAdded": 1, "filesRemoved": 0, "bytesAdded": 1,
+            "recordsAdded": 1, "entryHash": "sha256:1",
+            "watermark": {"column": "at", "before": before, "after": after},
+        },
+    });
+    let targets = JsonText(vec![serde_json::from_value(written).unwrap()]);
+    let kept = Kept { definition_hash: "sha256:1".to_owned(), targets };
+    let end = End { receipt: Some(kept), ..End::of(RunStatus::Completed) };
+    assert!(store.end_run(&held, Ender::Holder, &end, now).await.unwrap());
+    let run = world.api.get(&format!("/pipelines/{}/runs/{}", run.pipeline_id, run.id)).await.expect(200).json();
+    assert_eq!(run["status"], "completed");
+    let found = receipt(&world.api, &run).await;
+    let [before, after] = ["a", "b"].map(|letter| letter.repeat(100));
+    let told = json!({"column": "at", "before": before, "after": after, "shortened": true});
+    assert_eq!(found["targets"][0]["delta"]["watermark"], told);
+    assert_eq!(found["targets"][0]["delta"]["versionAfter"], 1);
 }

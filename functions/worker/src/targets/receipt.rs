@@ -17,6 +17,7 @@ pub fn of(place: &Place, schema: &TableSchema, run: &str, entry: Option<&Entry>)
         column: moved.column.clone(),
         before: value(&moved.before),
         after: value(&moved.after),
+        shortened: false,
     });
     receipt::Target {
         node_id: None,

@@ -149,7 +149,8 @@ impl<W: Writes> Staging<'_, W> {
     /// is kept: of those of an append, the first that its source has.
     ///
     /// # Errors
-    /// The plan's; `Kind::Data` where the pipeline takes no more rejects; `Kind::Cancelled` on `stop`.
+    /// The plan's; `Kind::Data` where the pipeline takes no more rejects; `Kind::Target` where the watermark would be too long;
+    /// `Kind::Cancelled` on `stop`.
     pub async fn run(mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Staged, RunError> {
         let needed = Needed { keys: self.keys, watermark: self.past.as_ref().map(|past| past.field.name.as_str()) };
         let caster = Caster::new(&plan.schema(), self.table, self.fields, needed)?;
@@ -191,6 +192,9 @@ impl<W: Writes> Staging<'_, W> {
             streams.push(Box::pin(pipe.through(rows)));
         }
         let written = self.into.write_all(&files, streams, self.stop).await?;
+        if let Some(past) = &self.past {
+            past.check_length()?;
+        }
         let (superseded, key_bytes) = (tally.superseded.load(Relaxed), tally.key_bytes.load(Relaxed));
         self.reporter.counters.deduplicated.fetch_add(superseded, Relaxed);
         let left_out = self.reporter.counters.filtered.load(Relaxed).saturating_sub(left_out);

@@ -204,8 +204,8 @@ impl Target {
     ///
     /// # Errors
     /// The plan's; `Kind::Definition` where a field can get no value; `Kind::Data` where more rows are rejected than the
-    /// pipeline allows, or truncate would replace the table with nothing; `Kind::Cancelled` on `stop`;
-    /// `Kind::TargetUnavailable`; `Kind::Resources`.
+    /// pipeline allows; `Kind::Target` where truncate would replace the table with nothing, or the watermark would be too long;
+    /// `Kind::Cancelled` on `stop`; `Kind::TargetUnavailable`; `Kind::Resources`.
     pub async fn stage(
         &mut self,
         plan: Arc<dyn ExecutionPlan>,

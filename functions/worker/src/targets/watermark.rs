@@ -34,6 +34,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes that a row with the watermark's value takes in memory.
 const BYTES_PER_ROW: usize = 48;
+/// The most bytes of a text that is stored as a watermark: it is in every version of the table from then on, and twice in the
+/// run's receipt.
+const LONGEST: usize = 1024;
+/// Characters that are shown of one that is longer.
+const SHOWN: usize = 50;
 
 /// A value of a column, exactly: whole numbers as they are, decimals as their digits without the point, dates as days and
 /// times as microseconds since 1970, texts as they are.
@@ -219,6 +224,18 @@ impl Past {
         Ok(())
     }
 
+    /// Whether the watermark can be stored to which the rows come that were written.
+    ///
+    /// # Errors
+    /// `Kind::Target` where it is too long.
+    pub fn check_length(&self) -> Result<(), RunError> {
+        let greatest = self.greatest.lock().unwrap_or_else(PoisonError::into_inner);
+        match greatest.as_ref() {
+            Some(ScalarValue::Utf8(Some(text))) if text.len() > LONGEST => Err(too_long(&self.field.name, text)),
+            _ => Ok(()),
+        }
+    }
+
     /// The watermark once the rows that `run` has written are in; none where it has written none.
     pub fn after(&self, run: &str) -> Option<Watermark> {
         let greatest = self.greatest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -349,6 +366,18 @@ fn too_many(schema: &str, column: &str) -> RunError {
         format!(
             "the table of the schema {schema:?} has so many rows with the watermark's own value in {column:?} that the worker's \
              memory cannot keep them apart from those that come; use a finer watermarkColumn, or give the worker more memory"
+        ),
+    )
+}
+
+fn too_long(column: &str, value: &str) -> RunError {
+    let beginning: String = value.chars().take(SHOWN).collect();
+    RunError::new(
+        Kind::Target,
+        format!(
+            "the greatest value of the watermarkColumn {column:?} has {} bytes (it begins with {beginning:?}), and a watermark has \
+             {LONGEST} at most; nothing was written; use a column with shorter values, such as a number or a time",
+            value.len()
         ),
     )
 }

@@ -129,7 +129,8 @@ fn of_target(receipt: &Receipt, target: &Target, lake: &Path, checks: &mut Check
     }
     let Some(delta) = &target.delta else {
         return checks.unable(format!(
-            "the table {:?}: cannot be checked: its log had been cleaned when the receipt was made",
+            "the table {:?}: cannot be checked: its log had been cleaned when the receipt was made, or the receipt had no room for \
+             what it says",
             target.table
         ));
     };

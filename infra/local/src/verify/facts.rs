@@ -3,7 +3,7 @@
 use super::checks::Checks;
 use super::log::Commit;
 use serde_json::Value;
-use shared::models::receipt::{DeltaWrite, Receipt, Target, TargetKind, WatermarkMove};
+use shared::models::receipt::{DeltaWrite, Receipt, Target, TargetKind, VALUE_CHARS, WatermarkMove};
 
 /// The attempt, the load mode, the watermark and the rejected rows.
 pub fn check(
@@ -44,14 +44,27 @@ fn watermark(told: Option<&WatermarkMove>, facts: &Value, what: &str, checks: &m
         (Some(told), None) if facts["readVersion"].is_u64() => {
             checks.fail(format!("{what}: {}: the log has none", words(told)));
         }
+        (Some(told), Some(found)) if told.shortened => beginnings(told, found, what, checks),
         (told, found) => fact(what, told.map(words), found.as_ref().map(words), checks),
     }
+}
+
+/// A receipt that had no room for the whole values tells how they begin.
+fn beginnings(told: &WatermarkMove, found: &WatermarkMove, what: &str, checks: &mut Checks) {
+    let begins = |told: &Option<String>, found: &Option<String>| match (told, found) {
+        (Some(told), Some(found)) if told.chars().count() >= VALUE_CHARS => found.starts_with(told.as_str()),
+        (told, found) => told == found,
+    };
+    let held = told.column == found.column && begins(&told.before, &found.before) && begins(&told.after, &found.after);
+    let text = format!("{what}, of long values the first {VALUE_CHARS} characters: {}", words(told));
+    checks.check(held, text, || format!("the log has {}", words(found)));
 }
 
 /// How a commit says that it moved a watermark, as a receipt tells it.
 fn moved(fact: &Value) -> Option<WatermarkMove> {
     let value = |key: &str| fact[key]["value"].as_str().map(str::to_owned);
-    Some(WatermarkMove { column: fact["column"].as_str()?.to_owned(), before: value("before"), after: value("after") })
+    let column = fact["column"].as_str()?.to_owned();
+    Some(WatermarkMove { column, before: value("before"), after: value("after"), shortened: false })
 }
 
 fn words(moved: &WatermarkMove) -> String {

@@ -155,6 +155,32 @@ fn what_an_older_entry_does_not_say_is_not_held_against_a_receipt() {
 }
 
 #[test]
+fn a_watermark_that_a_receipt_had_no_room_for_is_held_against_the_log_by_its_beginning() {
+    let lake = Lake::new(&["s"]);
+    let [a, b] = ["a", "b"].map(|letter| letter.repeat(200_000));
+    let facts = json!({
+        "runId": "run_1", "loadMode": "incremental_watermark", "rowsOut": 2, "skippedRows": 0, "rejectedRows": 1, "attempt": 1,
+        "readVersion": 0, "watermark": {"column": "at", "before": {"value": a}, "after": {"value": b}},
+    });
+    let rows = lake.written_with("s", 1, "run_1", &facts);
+    let wrong = |before: &str, after: &str, shortened: bool| {
+        let mut told = rows.clone();
+        told["delta"]["watermark"] = json!({"column": "at", "before": before, "after": after, "shortened": shortened});
+        lake.wrong(receipt("run_1", None, &[told]))
+    };
+    assert_eq!(wrong(&a, &b, false), "");
+    let (begins, goes_on) = (&a[..100], &b[..100]);
+    assert_eq!(wrong(begins, goes_on, true), "");
+    // It says that it is short, and no less than what is kept of a value is enough.
+    for (before, after, shortened) in
+        [(begins, goes_on, false), (goes_on, goes_on, true), (begins, &b[..99], true), ("", goes_on, true)]
+    {
+        let said = wrong(before, after, shortened);
+        assert!(said.contains("watermark") && said.contains("the log has \"at\" from"), "{said}");
+    }
+}
+
+#[test]
 fn a_table_is_listed_once_and_as_what_it_is() {
     let lake = Lake::new(&["s"]);
     let rows = lake.written("s", 1, "run_1", 1);

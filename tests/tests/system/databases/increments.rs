@@ -99,6 +99,22 @@ async fn an_incremental_load_into_mysql_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn a_text_that_is_too_long_for_a_watermark_keeps_the_rows_out_of_a_database() {
+    let Some(db) = Postgres::new().await else { return };
+    let world = World::new().await;
+    let shop = connector(&world, "shop", &db.server, &db.name, json!({})).await;
+    let fields = json!([{"name": "id", "dataType": "integer"}, {"name": "mark", "dataType": "text"}]);
+    let loads = Loads::new(&world, &shop, "marks", fields, "mark").await;
+    world.file("marks.jsonl", json!({"id": 1, "mark": "x".repeat(1025)}).to_string());
+    let run = world.run(&loads.load).await;
+    assert_eq!((&run["status"], &run["error"]["code"]), (&json!("failed"), &json!("TARGET_ERROR")), "{run}");
+    let message = run["error"]["message"].as_str().unwrap();
+    assert!(message.contains("\"mark\" has 1025 bytes"), "{message}");
+    assert!(db.texts("SELECT id FROM marks").await.is_empty());
+    assert_eq!(loads.load(&[json!({"id": 2, "mark": "x".repeat(1024)})]).await, (json!(1), json!(0)));
+}
+
+#[tokio::test]
 async fn a_watermark_that_moved_in_the_meantime_keeps_the_rows_out() {
     let Some(db) = Postgres::new().await else { return };
     let world = World::new().await;

@@ -253,7 +253,8 @@ impl Undo<'_> {
             ));
         }
         let value = |text| read(text).map(|mark: Watermark| mark.value);
-        let told = WatermarkMove { column: moved.column.clone(), before: value(now), after: value(was) };
+        let (column, before, after) = (moved.column.clone(), value(now), value(was));
+        let told = WatermarkMove { column, before, after, shortened: false };
         Ok((Some((key, was.cloned())), Some(told)))
     }
 }

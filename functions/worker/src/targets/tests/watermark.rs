@@ -163,6 +163,26 @@ async fn the_watermark_goes_on_when_its_field_is_widened() {
 }
 
 #[tokio::test]
+async fn a_text_that_is_too_long_for_a_watermark_is_refused_before_the_commit() {
+    let world = world();
+    let by_name = || json!({ "loadMode": "incremental_watermark", "watermarkColumn": "name" });
+    let longest = "é".repeat(512);
+    let longer = format!("{longest}x");
+    let done = world.run("run_1", by_name(), &[people(1, &[(1, "a"), (2, longest.as_str())])]).await.unwrap();
+    assert_eq!(done.rows_out, 2);
+    let before = (world.versions(), world.files_on_disk());
+    let error = world.run("run_2", by_name(), &[people(1, &[(3, longer.as_str())])]).await.unwrap_err();
+    assert_eq!((error.kind, error.node.as_deref()), (Kind::Target, Some("out")));
+    for part in ["\"name\"", "1025 bytes", "1024 at most", "éé", "a number or a time"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    assert_eq!((world.versions(), world.files_on_disk()), before);
+    // What is not the greatest is no watermark.
+    let done = world.run("run_3", by_name(), &[people(1, &[(3, longer.as_str()), (4, "ê")])]).await.unwrap();
+    assert_eq!(done.rows_out, 2);
+}
+
+#[tokio::test]
 async fn a_watermark_that_does_not_reach_the_target_is_a_fault() {
     let world = world();
     let error = world.open("run_1", json!({ "loadMode": "incremental_watermark" }), &[]).await.err().unwrap();
