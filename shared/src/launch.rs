@@ -128,7 +128,7 @@ pub fn message(run: &Run) -> Message {
 pub enum Stopped {
     /// It was pending and is cancelled.
     Cancelled,
-    /// Its worker will learn of it within a heartbeat.
+    /// Its worker will learn of it within a heartbeat; where there is none any more, the tick ends it.
     Asked,
     /// It is committing or final.
     TooLate(Box<Run>),
@@ -142,15 +142,15 @@ pub async fn stop(services: &Services, tenant: &str, pipeline: &str, id: &str) -
     // A run that moves on between the look and the write is looked at again; it can only move on a few times.
     for _ in 0..5 {
         let run = services.store.run(tenant, pipeline, id).await?;
+        let now = services.clock.now().into();
         match run.status {
             RunStatus::Pending if !run.committing => {
-                let now = services.clock.now().into();
                 if services.store.end_run(&run, Ender::WhilePending, &End::cancelled(), now).await? {
                     return Ok(Stopped::Cancelled);
                 }
             }
             RunStatus::Running if !run.committing => {
-                if services.store.request_cancel(&run).await? {
+                if services.store.request_cancel(&run, now).await? {
                     return Ok(Stopped::Asked);
                 }
             }

@@ -12,7 +12,7 @@
 //! | `give_back` | `Store::give_back` after an error that another attempt may mend |
 //! | `end` | `Store::end_run` by the holder |
 //! | `settle` | `targets::settle`: an empty commit with the run's transaction where there is none |
-//! | `cancel`, `bury` | `launch::stop` and `on_dead_letter`: whoever does not hold the run |
+//! | `cancel`, `bury`, `look_after` | `launch::stop`, `on_dead_letter` and `on_schedule`: whoever does not hold the run |
 //!
 //! The targets are committed to one after the other, and settled one after the other. A target that does not answer is a
 //! worker that stops there, and comes back.
@@ -25,6 +25,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 const ATTEMPTS: u8 = 3;
 /// Commits of the run that are on their way at once.
 const FLIGHTS: usize = 3;
+/// A run that was to be cancelled, and whose first worker was heard of no more.
+const ENDED_BY_TICK: Run =
+    Run { status: Status::Cancelled, attempt: 1, lease_over: true, committing: false, cancel: true };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Status {
@@ -143,6 +146,8 @@ enum Rules {
     NoFence,
     /// A run is settled at the first of its targets alone.
     SettlesOneTarget,
+    /// A tick ends a run that is late, also where it is committing.
+    EndsCommitting,
 }
 
 impl World {
@@ -373,9 +378,18 @@ impl World {
         if run.status == Status::Running && !run.committing && !run.cancel {
             all.push(self.with(|w| w.run.cancel = true));
         }
-        if !run.status.is_final() && !run.committing && (run.status == Status::Pending || run.lease_over) {
+        let is_free = run.status == Status::Pending || (run.status == Status::Running && run.lease_over);
+        if is_free && !run.committing {
             // Delivered too often.
             all.push(self.with(|w| w.run.status = Status::Failed));
+        }
+        if is_free && (!run.committing || rules == Rules::EndsCommitting) {
+            // The tick ends what was to be cancelled, and what is late, though its worker may only be paused.
+            if run.cancel {
+                all.push(self.with(|w| w.run.status = Status::Cancelled));
+            } else if self.late {
+                all.push(self.with(|w| w.run.status = Status::Failed));
+            }
         }
         for target in 0..self.targets {
             if self.flights.iter().any(|flight| flight.fresh && flight.target == target) {
@@ -494,6 +508,8 @@ fn whatever_happens_a_run_ends_as_its_targets_say_and_its_rows_come_in_once() {
                 seen(&|w| w.run.status == Status::Failed && w.txn[0] == Some(Txn::Void) && !w.flights.is_empty());
                 seen(&|w| w.workers.iter().all(|at| matches!(at, At::Sent { .. } | At::Committing { .. })));
                 seen(&|w| w.run.status == Status::Cancelled && w.run.attempt > 1);
+                // The only worker was paused, and goes on to its commit.
+                seen(&|w| w.run == ENDED_BY_TICK && w.workers.contains(&At::Staged { attempt: 1 }));
                 if targets == 2 {
                     seen(&|w| w.run.status == Status::Failed && w.txn == [Some(Txn::Rows), Some(Txn::Void)]);
                 }
@@ -514,6 +530,7 @@ fn without_any_of_its_rules_the_search_finds_how_a_run_lies() {
         (Rules::SettlesWithoutTarget, 1, "a Failed run's rows are in"),
         (Rules::NoFence, 1, "rows are in"),
         (Rules::SettlesOneTarget, 2, "rows are not in"),
+        (Rules::EndsCommitting, 1, "run's rows are in"),
     ] {
         let (fault, way) = search(rules, targets).expect_err("a rule that nothing needs");
         assert!(fault.contains(wanted), "{rules:?}: {fault}: {way:?}");

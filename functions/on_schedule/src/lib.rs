@@ -1,4 +1,5 @@
-//! Each minute: fires what is due, sends again what got stuck, and lets as many workers run as the queue needs.
+//! Each minute: fires what is due, sends again what got stuck, ends what nobody else does, and lets as many workers run as the
+//! queue needs.
 
 mod fire;
 mod outbox;

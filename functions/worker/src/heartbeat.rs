@@ -86,7 +86,7 @@ async fn hold(services: &Services, run: &Run, reported: &(impl Fn() -> Progress 
     loop {
         every.tick().await;
         let now: Time = services.clock.now().into();
-        if past_timeout(run, now) {
+        if run.is_late(now) {
             stop.now(Reason::Timeout);
         }
         match in_time(lease, "the store", services.store.heartbeat(run, &reported(), now)).await {
@@ -105,9 +105,4 @@ async fn hold(services: &Services, run: &Run, reported: &(impl Fn() -> Progress 
             }
         }
     }
-}
-
-/// Whether a run takes longer than it may, counted from its first attempt's start.
-pub(crate) fn past_timeout(run: &Run, now: Time) -> bool {
-    run.started_at.is_some_and(|start| now.since(start) >= i64::from(run.timeout_seconds) * 1000)
 }

@@ -173,16 +173,11 @@ fn given_up(run: &Run, task: Task, now: Time) -> Option<RunFailure> {
     if let Some(error) = run.error.as_ref().filter(|_| run.committing && run.failures >= run.max_attempts) {
         return Some(error.0.clone());
     }
-    if heartbeat::past_timeout(run, now) {
-        return Some(report::failure(&timeout(run)));
+    if run.is_late(now) {
+        return Some(run.timed_out());
     }
     // The attempt that holds it now is counted too.
     (task == Task::Settle || run.lost_attempts() > MOST_LOST).then(|| run.given_too_often())
-}
-
-fn timeout(run: &Run) -> RunError {
-    let message = format!("the run took longer than its {} s (executionConfig.timeoutSeconds)", run.timeout_seconds);
-    RunError::new(Kind::Timeout, message)
 }
 
 async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
@@ -284,7 +279,10 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &mut Attempt) -> Result<D
             tracing::info!(run = run.id, attempt = run.attempt, "the run is given back, for another worker to take");
             Ok(Done::Hide(Duration::from_secs(1)))
         }
-        (Some(Reason::Timeout), Kind::Cancelled) => fail(worker, run, attempt, &timeout(run)).await,
+        (Some(Reason::Timeout), Kind::Cancelled) => {
+            let late = RunError::new(Kind::Timeout, run.timed_out().message);
+            fail(worker, run, attempt, &late).await
+        }
         // It is stopped by the heartbeat that learns of it, or by the gate, which may come first.
         (_, Kind::Cancelled | Kind::Superseded) if held.cancel_requested && !held.committing => {
             cancelled(worker, run, attempt).await

@@ -5,6 +5,7 @@ use super::time::{JsonText, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// Where a run stands. The last four are final and nothing leaves them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -305,6 +306,40 @@ impl Run {
     /// come to it has staged was removed, or kept, when it was settled.
     pub fn may_have_left(&self) -> bool {
         self.attempt > 0 && !self.committing && matches!(self.status, RunStatus::Failed | RunStatus::Cancelled)
+    }
+
+    /// Whether it takes longer than it may, counted from its first attempt's start.
+    pub fn is_late(&self, now: Time) -> bool {
+        self.late_from().is_some_and(|late| late <= now)
+    }
+
+    /// None before its first attempt: one that waits for a worker may wait as long as it takes.
+    fn late_from(&self) -> Option<Time> {
+        Some(Time(self.started_at?.0 + Duration::from_secs(self.timeout_seconds.into())))
+    }
+
+    /// From when on anybody may end it, as no worker has come that could: it was to be cancelled, or takes longer than it may,
+    /// and nobody holds it, also by clocks that are so far `apart`. None where there is no such time, and where only a worker
+    /// can end it, since it may have committed.
+    pub fn over_from(&self, apart: Duration) -> Option<Time> {
+        if self.status.is_final() || self.committing {
+            return None;
+        }
+        let over = if self.cancel_requested { Some(self.created_at) } else { self.late_from() };
+        over.map(|over| Time(over.max(self.lease_until.unwrap_or(over)).0 + apart))
+    }
+
+    /// Why it is ended that takes longer than it may.
+    pub fn timed_out(&self) -> RunFailure {
+        RunFailure {
+            code: "TIMEOUT".to_owned(),
+            message: format!(
+                "the run took longer than its {} s (executionConfig.timeoutSeconds)",
+                self.timeout_seconds
+            ),
+            node_id: None,
+            retryable: false,
+        }
     }
 
     /// Why it is given up whose workers never come to an end of it.

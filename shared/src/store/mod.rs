@@ -34,6 +34,7 @@ pub struct Store {
     table: String,
     shards: u32,
     lease_seconds: u32,
+    clocks_apart: Duration,
     due_page: i32,
 }
 
@@ -59,6 +60,8 @@ const MAX_ITEM: usize = 400 * 1024;
 const MOST_COUNTED: u64 = 10_000;
 /// How often a transaction that met another one is tried.
 const TRIES: u32 = 8;
+/// How far the clocks of workers may be from that of who looks after their runs.
+const CLOCKS_APART: Duration = Duration::from_secs(300);
 
 /// The error of a call to the table: throttling and outages are told apart from defects.
 pub(crate) fn away<E, R>(error: SdkError<E, R>) -> Error
@@ -133,7 +136,14 @@ impl Store {
         let lease_seconds = crate::config::DEFAULT_LEASE_SECONDS;
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).build();
         let client = Client::from_conf(client.config().to_builder().timeout_config(timeouts).build());
-        Self { client, table: table.into(), shards: shards.max(1), lease_seconds, due_page: tick::DUE_PAGE }
+        Self {
+            client,
+            table: table.into(),
+            shards: shards.max(1),
+            lease_seconds,
+            clocks_apart: CLOCKS_APART,
+            due_page: tick::DUE_PAGE,
+        }
     }
 
     /// The same, whose calls end after `longest` with all their attempts, where it is given.
@@ -151,6 +161,12 @@ impl Store {
         Self { lease_seconds: seconds, ..self }
     }
 
+    /// The same for whoever looks after runs by a clock that may be so far `apart` from those of workers.
+    #[must_use]
+    pub fn with_clocks_apart(self, apart: Duration) -> Self {
+        Self { clocks_apart: apart, ..self }
+    }
+
     /// The same, which reads what is due by pages of `most`, to try what happens at their ends.
     #[must_use]
     pub fn with_due_pages(self, most: i32) -> Self {
@@ -160,6 +176,12 @@ impl Store {
     /// How long a worker holds a run without a heartbeat.
     pub fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_seconds.into())
+    }
+
+    /// How far the clocks of workers may be from that of who looks after their runs: so long after the end of a lease nobody
+    /// holds the run.
+    pub fn clocks_apart(&self) -> Duration {
+        self.clocks_apart
     }
 
     /// The shards of the index.

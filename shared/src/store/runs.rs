@@ -102,6 +102,13 @@ impl Store {
         ])
     }
 
+    /// Where the index has a run that is to be looked after at `again`; earlier where anybody may end it then, but not before
+    /// `first`.
+    pub(super) fn overdue_or_over(&self, run: &Run, (first, again): (Time, Time)) -> Item {
+        let at = run.over_from(self.clocks_apart()).map_or(again, |over| over.max(first).min(again));
+        self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, at)
+    }
+
     fn mark_retried(&self, run: &Run, old: &str) -> Result<TransactWriteItem> {
         let update = Update::builder()
             .table_name(self.table())

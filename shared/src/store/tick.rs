@@ -132,15 +132,15 @@ impl Store {
         Ok(Due { items: items.collect(), next: answer.last_evaluated_key.map(Place) })
     }
 
-    /// Notes that a run is sent again, so that the next time is later. False where it moved on in the meantime: then a worker
-    /// has it, and has said when it is to be looked after. Two ticks that note it at once both hear that it is noted, and a
-    /// run that is sent twice is harmless.
+    /// Notes that a run is sent again, so that the next time is later, and no later than when anybody may end it. False where
+    /// it moved on in the meantime: then a worker has it, and has said when it is to be looked after. Two ticks that note it at
+    /// once both hear that it is noted, and a run that is sent twice is harmless.
     ///
     /// # Errors
     /// Where the table does not answer.
     pub async fn note_resend(&self, run: &Run, now: Time) -> Result<bool> {
         let again = Time(now.0 + resend_delay(run.resends + 1));
-        let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
+        let due = self.overdue_or_over(run, (now, again));
         let (lease, held) = match run.lease_until {
             Some(until) => ("leaseUntil = :lease", Some(s(until.text()))),
             None => ("attribute_not_exists(leaseUntil)", None),

@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
 const TENANT: &str = "acme";
+/// Seconds that no clock of a worker is wrong by.
+const WRONG: u64 = 20;
 
 /// The API and the tick over a faulty network.
 pub struct Front {
@@ -76,7 +78,7 @@ impl Front {
         };
         let template = Template::embedded().unwrap();
         let functions = Functions::new(Function::router("worker", Vec::new()));
-        let services = front.services(&front.proxy, &front.proxy, Clock::default());
+        let services = front.services(&front.proxy, &front.proxy, 0);
         let gateway = Gateway::new(&template.routes, &functions, services).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         front.url = format!("http://{}/api/v1", listener.local_addr().unwrap());
@@ -85,13 +87,18 @@ impl Front {
         front
     }
 
-    fn services(&self, table: &str, queue: &str, clock: Clock) -> Arc<Services> {
+    /// Services whose clock is ahead by so many seconds. They know how far it may be from those of workers, or a tick would end
+    /// runs that live.
+    fn services(&self, table: &str, queue: &str, ahead: i64) -> Arc<Services> {
         let config = &self.config;
+        let apart = Duration::from_secs(WRONG + u64::try_from(ahead).unwrap_or(0));
         let table = aws_sdk_dynamodb::Client::new(&local_config(table));
         let queue = aws_sdk_sqs::Client::new(&local_config(queue));
         Arc::new(Services {
-            clock,
-            store: Store::new(table, &config.table, config.shards).with_lease(config.lease_seconds),
+            clock: Clock::ahead(chrono::Duration::seconds(ahead)),
+            store: Store::new(table, &config.table, config.shards)
+                .with_lease(config.lease_seconds)
+                .with_clocks_apart(apart),
             queue: Queue::new(queue, &config.runs_queue_url, ""),
             verifier: Verifier::from_config(&config.tokens).unwrap(),
             cursors: Cursors::new(config.cursor_key.as_bytes()),
@@ -151,7 +158,7 @@ impl Front {
             1 => 0,
             _ => self.ahead.fetch_add(1800, SeqCst),
         };
-        let services = self.services(&self.proxy, &self.proxy, Clock::ahead(chrono::Duration::seconds(ahead)));
+        let services = self.services(&self.proxy, &self.proxy, ahead);
         let tick = on_schedule_trigger();
         around.faults.note("ticks, most of them with a clock that is wrong");
         // What it does not come to the next one does.

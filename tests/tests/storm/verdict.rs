@@ -6,7 +6,7 @@ use crate::receipts;
 use crate::storm::{Storm, Table};
 use serde_json::Value;
 use shared::models::receipt::AttemptOutcome;
-use shared::models::run::{MOST_LOST, Run, RunStatus};
+use shared::models::run::{MOST_LOST, Run, RunStatus, Taken};
 use shared::models::time::Time;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -274,8 +274,9 @@ fn of_any(now: &Run) -> Vec<String> {
         wrong.push(format!("is {:?}, and its last attempt tells of no end: {:?}", now.status, now.attempts));
     }
     let failed = now.attempts.iter().filter(|taken| taken.outcome == Some(AttemptOutcome::Failed)).count();
-    let last = now.attempts.last().is_some_and(|taken| taken.outcome == Some(AttemptOutcome::Failed));
-    let is_last = usize::from(last && now.status == RunStatus::Failed);
+    // One whose end is that of the run, and not one that gave the run back before somebody else ended it.
+    let is_end = |taken: &Taken| taken.outcome == Some(AttemptOutcome::Failed) && taken.ended_at == now.finished_at;
+    let is_last = usize::from(now.attempts.last().is_some_and(is_end) && now.status == RunStatus::Failed);
     if failed != now.failures as usize + is_last {
         wrong.push(format!("counts {} failures, and tells of {:?}", now.failures, now.attempts));
     }
@@ -320,8 +321,8 @@ fn of_rejected(number: u64, now: &Run, is_there: bool, kept: usize) -> Option<St
     (kept != expected).then(|| format!("is {:?}, and {kept} rejected rows are kept instead of {expected}", now.status))
 }
 
-/// No run was ended by two reports. Those of the stack itself (cancellations, dead letters) do not come by here: where one
-/// came after another, or before it, the run is not what that one said.
+/// No run was ended by two reports. Those of the stack itself (cancellations, its own ticks, dead letters) do not come by here:
+/// where one came after another, or before it, the run is not what that one said.
 fn ends(storm: &Storm, runs: &[Run], wrong: &mut Vec<String>) {
     let ends = storm.around.ends.lock().unwrap();
     let mut by_run: BTreeMap<&str, Vec<&Ending>> = BTreeMap::new();
@@ -344,7 +345,7 @@ fn ends(storm: &Storm, runs: &[Run], wrong: &mut Vec<String>) {
             // What was reported is what it is.
         } else if let Some(other) = sent.iter().find(|ending| ending.done) {
             wrong.push(format!("{} was ended as {other:?}, and is {:?} since {at}", run.id, run.status));
-        } else if run.status == RunStatus::Cancelled || code == Some("DELIVERED_TOO_OFTEN") {
+        } else if run.status == RunStatus::Cancelled || matches!(code, Some("DELIVERED_TOO_OFTEN" | "TIMEOUT")) {
             by_stack += 1;
         } else {
             wrong.push(format!("{} is {:?}, which nobody ever reported: {sent:?}", run.id, run.status));

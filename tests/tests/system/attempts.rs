@@ -169,11 +169,11 @@ async fn a_run_that_passes_the_gate_with_nothing_of_its_own_is_cancelled_before_
     let now = Time(Clock::default().now());
     let first = people.lost(&people.run().await, 1).await;
     assert!(store.pass_committing(&first, &Progress::default()).await.unwrap());
-    assert!(!store.request_cancel(&first).await.unwrap());
+    assert!(!store.request_cancel(&first, now).await.unwrap());
     let kept = store.find_run("acme", &people.pipeline, &first.id).await.unwrap().unwrap();
     assert_eq!((kept.committing, kept.rows), (true, None), "what it comes to is said by its commits");
     let second = people.lost(&people.run().await, 1).await;
-    assert!(store.request_cancel(&second).await.unwrap());
+    assert!(store.request_cancel(&second, now).await.unwrap());
     assert!(!store.pass_committing(&second, &Progress::default()).await.unwrap());
     for run in [first, second] {
         assert!(store.end_run(&run, Ender::Holder, &End::cancelled(), now).await.unwrap());

@@ -188,23 +188,35 @@ async fn runs(world: &World, watched: &mut Watched, made: &Made) {
     }
 }
 
-/// What is due is fired, what got stuck is sent again, and dead letters end runs or have them settled.
+/// The tick of all shards, so many minutes later.
+async fn shards(world: &World, watched: &mut Watched, clock: &Clock, minutes: i64) {
+    clock.advance(Duration::minutes(minutes));
+    for shard in 0..world.stack.services().config.shards {
+        let body = json!({ "shard": shard }).to_string();
+        let answer = watched.call("on_schedule", json!({"Records": [{"messageId": "1", "body": body}]})).await;
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+    }
+}
+
+/// What is due is fired, what got stuck is sent again, what is over is ended, and dead letters end runs or have them settled.
 async fn triggers(world: &World, watched: &mut Watched, made: &Made, clock: &Clock) {
     watched.call("on_schedule", json!({"source": "aws.events"})).await;
     for minutes in [11, 60, 600] {
-        clock.advance(Duration::minutes(minutes));
-        for shard in 0..world.stack.services().config.shards {
-            let body = json!({ "shard": shard }).to_string();
-            let answer = watched.call("on_schedule", json!({"Records": [{"messageId": "1", "body": body}]})).await;
-            assert_eq!(answer, json!({"batchItemFailures": []}));
-        }
+        shards(world, watched, clock, minutes).await;
     }
     let store = &world.stack.services().store;
-    let live = store.live_runs("acme", &made.pipeline).await.unwrap();
-    let now = clock.now().into();
-    let Claim::Taken(run) = store.claim("acme", &made.pipeline, &live[0], "died", now).await.unwrap() else {
-        panic!("nobody else wants it")
+    let lost = async || {
+        let live = store.live_runs("acme", &made.pipeline).await.unwrap();
+        match store.claim("acme", &made.pipeline, &live[0], "died", clock.now().into()).await.unwrap() {
+            Claim::Taken(run) => run,
+            other => panic!("nobody else wants it: {other:?}"),
+        }
     };
+    let run = lost().await;
+    assert!(store.request_cancel(&run, clock.now().into()).await.unwrap());
+    shards(world, watched, clock, 11).await;
+    assert!(store.run("acme", &made.pipeline, &run.id).await.unwrap().status.is_final());
+    let run = lost().await;
     assert!(store.enter_committing(&run, Rows::default(), &Progress::default(), None).await.unwrap());
     let body = json!({"task": "run", "tenantId": "acme", "pipelineId": made.pipeline, "runId": run.id}).to_string();
     watched.call("on_dead_letter", json!({"Records": [{"messageId": "1", "body": body}]})).await;

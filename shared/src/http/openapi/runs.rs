@@ -65,8 +65,8 @@ pub(super) fn receipt() -> Operation {
 }
 
 pub(super) fn cancel() -> Operation {
-    let description =
-        "Ends a pending run at once, and a running one through its worker, within seconds. Nothing of it is written.";
+    let description = "Ends a pending run at once, and a running one through its worker, within seconds; within some minutes where its \
+                       worker is gone and no other one comes. Nothing of it is written.";
     Operation {
         body: Some(Sent::nothing()),
         status: 202,

@@ -211,14 +211,15 @@ impl Store {
     }
 
     /// Gives a run back after a failure that another attempt may mend, which nobody begins before `delay` is over; the tick
-    /// sends it again after twice that if nobody did before. A run that was committing still is: a commit whose end nobody
-    /// knows may come in later. False where it is not the worker's any more, or somebody asked for it to be cancelled.
+    /// sends it again after twice that if nobody did before, or ends it where its time is over by then. A run that was
+    /// committing still is: a commit whose end nobody knows may come in later. False where it is not the worker's any more, or
+    /// somebody asked for it to be cancelled.
     ///
     /// # Errors
     /// Where the table does not answer.
     pub async fn give_back(&self, run: &Run, error: &RunFailure, delay: Duration, now: Time) -> Result<bool> {
         let (not_before, again) = (Time(now.0 + delay), Time(now.0 + delay * 2));
-        let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, again);
+        let due = self.overdue_or_over(run, (not_before, again));
         let mut sets =
             "SET #status = :pending, failures = failures + :one, #error = :error, notBefore = :notBefore, GSI1PK = :pk, \
              GSI1SK = :sk"
@@ -261,22 +262,26 @@ impl Store {
         }
     }
 
-    /// Asks the worker that holds a run to stop. False where it is committing, final, or pending.
+    /// Asks the worker that holds a run to stop. The next tick looks after the run, unless the worker says before that it is
+    /// held. False where it is committing, final, or pending.
     ///
     /// # Errors
     /// Where the table does not answer.
-    pub async fn request_cancel(&self, run: &Run) -> Result<bool> {
+    pub async fn request_cancel(&self, run: &Run, now: Time) -> Result<bool> {
+        let due = self.overdue(&run.tenant_id, &run.pipeline_id, &run.id, now);
         let update = self
             .client()
             .update_item()
             .table_name(self.table())
             .set_key(Some(key_item(&run_key(run))))
-            .update_expression("SET cancelRequested = :yes")
+            .update_expression("SET cancelRequested = :yes, GSI1PK = :pk, GSI1SK = :sk")
             .condition_expression("#status = :running AND committing = :no")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":running", s(RunStatus::Running.name()))
             .expression_attribute_values(":yes", AttributeValue::Bool(true))
-            .expression_attribute_values(":no", AttributeValue::Bool(false));
+            .expression_attribute_values(":no", AttributeValue::Bool(false))
+            .expression_attribute_values(":pk", attribute(&due, "GSI1PK"))
+            .expression_attribute_values(":sk", attribute(&due, "GSI1SK"));
         match update.send().await {
             Ok(_) => Ok(true),
             Err(error) if refused(&error) => Ok(false),
