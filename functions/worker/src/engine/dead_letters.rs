@@ -1,11 +1,11 @@
 //! Rejected rows on the worker's disk, whole, until they are written beside the target's table.
 
-use crate::error::{Kind, RunError};
+use super::spool::{Spool, full};
+use crate::error::RunError;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// One rejected row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,23 +25,12 @@ pub struct DeadLetter {
 
 /// A file of them, which is made when the first one comes and removed with this.
 #[derive(Debug)]
-pub struct DeadLetters {
-    path: PathBuf,
-    file: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    #[default]
-    None,
-    Open(BufWriter<File>),
-    Ended,
-}
+pub struct DeadLetters(Spool);
 
 impl DeadLetters {
     /// None yet, to be kept at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: Mutex::default() }
+        Self(Spool::new(path))
     }
 
     /// Keeps one.
@@ -49,18 +38,7 @@ impl DeadLetters {
     /// # Errors
     /// `Kind::Resources` where the disk is full.
     pub fn keep(&self, row: &DeadLetter) -> Result<(), RunError> {
-        let mut state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*state, State::Open(_)) {
-            // After its end it goes on where it was.
-            let file = match *state {
-                State::Ended => File::options().append(true).open(&self.path),
-                _ => File::create(&self.path),
-            };
-            *state = State::Open(BufWriter::new(file.map_err(full)?));
-        }
-        let State::Open(writer) = &mut *state else { return Ok(()) };
-        serde_json::to_writer(&mut *writer, row).map_err(|e| full(e.into()))?;
-        writer.write_all(b"\n").map_err(full)
+        self.0.add(row)
     }
 
     /// Ends the file and answers its path; none where nothing was kept.
@@ -68,21 +46,13 @@ impl DeadLetters {
     /// # Errors
     /// `Kind::Resources` where the disk is full.
     pub fn finish(&self) -> Result<Option<PathBuf>, RunError> {
-        let mut state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let State::Open(writer) = &mut *state {
-            writer.flush().map_err(full)?;
-            *state = State::Ended;
-        }
-        Ok(matches!(*state, State::Ended).then(|| self.path.clone()))
+        self.0.finish()
     }
 }
 
 impl Drop for DeadLetters {
     fn drop(&mut self) {
-        if !matches!(*self.file.lock().unwrap_or_else(PoisonError::into_inner), State::None) {
-            // What is left is removed when the worker starts.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        self.0.remove();
     }
 }
 
@@ -93,8 +63,4 @@ impl Drop for DeadLetters {
 pub fn read(path: &Path) -> Result<impl Iterator<Item = Result<DeadLetter, RunError>> + Send + use<>, RunError> {
     let lines = BufReader::new(File::open(path).map_err(full)?).lines();
     Ok(lines.map(|line| serde_json::from_str(&line.map_err(full)?).map_err(|e| full(e.into()))))
-}
-
-fn full(error: std::io::Error) -> RunError {
-    RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {error}"))
 }

@@ -26,6 +26,7 @@ mod run;
 mod selected;
 mod session;
 mod shown;
+mod spool;
 mod story;
 pub mod survey;
 mod texts;

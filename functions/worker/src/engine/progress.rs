@@ -2,13 +2,12 @@
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::inputs::Inputs;
+use super::spool::Spool;
 use crate::error::{Kind, RunError};
 use serde::{Deserialize, Serialize};
 use shared::models::node::NodeType;
 use shared::models::pipeline::{ErrorHandling, OnError};
 use shared::models::time::Time;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,8 +150,7 @@ pub struct Progress {
     rejected: AtomicU64,
     /// In the order of their rows.
     first: Mutex<Vec<Spooled>>,
-    spool: Mutex<Option<BufWriter<File>>>,
-    spool_path: PathBuf,
+    spool: Spool,
     dead: DeadLetters,
 }
 
@@ -194,9 +192,8 @@ impl Progress {
             files: Mutex::default(),
             rejected: AtomicU64::new(0),
             first: Mutex::default(),
-            spool: Mutex::default(),
             dead: DeadLetters::new(spool_path.with_extension("rows")),
-            spool_path,
+            spool: Spool::new(spool_path),
         })
     }
 
@@ -359,9 +356,6 @@ impl Progress {
     }
 
     fn keep(&self, row: Option<RowId>, error: &RowError) -> Result<(), RunError> {
-        let full = |e: std::io::Error| {
-            RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {e}"))
-        };
         let spooled = Spooled { from: row.map(|row| row.0), error: error.clone() };
         {
             let mut first = lock(&self.first);
@@ -371,13 +365,7 @@ impl Progress {
                 first.truncate(SHOWN);
             }
         }
-        let mut spool = lock(&self.spool);
-        let writer = match &mut *spool {
-            Some(writer) => writer,
-            none => none.insert(BufWriter::new(File::create(&self.spool_path).map_err(full)?)),
-        };
-        serde_json::to_writer(&mut *writer, &spooled).map_err(|e| full(e.into()))?;
-        writer.write_all(b"\n").map_err(full)
+        self.spool.add(&spooled)
     }
 
     /// Rejected rows so far.
@@ -389,16 +377,11 @@ impl Progress {
         lock(&self.first).iter().map(|spooled| spooled.error.clone()).collect()
     }
 
-    /// Ends the spool and answers its path; none where nothing was rejected.
+    /// Ends the spool and answers its path, however often it is asked for; none where nothing was rejected.
     ///
     /// # Errors
     /// `Kind::Resources` where the disk is full.
     pub fn finish_errors(&self) -> Result<Option<PathBuf>, RunError> {
-        match lock(&self.spool).take() {
-            None => Ok(None),
-            Some(mut writer) => writer.flush().map(|()| Some(self.spool_path.clone())).map_err(|e| {
-                RunError::new(Kind::Resources, format!("the rejected rows cannot be kept on the worker's disk: {e}"))
-            }),
-        }
+        self.spool.finish()
     }
 }

@@ -53,6 +53,23 @@ async fn the_first_rejected_rows_are_those_of_the_first_rows_whoever_comes_first
 }
 
 #[tokio::test]
+async fn rejected_rows_are_there_for_whoever_asks_for_them_again() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("errors");
+    let progress = Progress::new(ErrorHandling::default(), path.clone(), shared::clock::Clock::default());
+    assert_eq!(progress.finish_errors().unwrap(), None);
+    let node = NodeCounters::new("n", "n", NodeType::Target);
+    for row in 1..=2 {
+        progress.reject(&node, Some(RowId::new(0, 0, row)), "c", None, "no").unwrap();
+        // The gate asks for them, and who ends a run that did not come through it.
+        for asked in ["at the gate", "at the end"] {
+            assert_eq!(progress.finish_errors().unwrap(), Some(path.clone()), "{asked}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count() as u64, row, "{asked}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn limits_on_rejected_rows_fail_the_run_and_nothing_is_written() {
     for (handling, word) in [
         (json!({"onError": "fail"}), "fails at the first rejected row"),
