@@ -1,8 +1,9 @@
-//! What is asked of an AWS service: a server that hands all on to it, and notes the IAM actions that it takes.
+//! What is asked of an AWS service: a server that hands all on to it, and notes the IAM actions that it takes. It can keep
+//! calls for itself.
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
@@ -14,21 +15,27 @@ use tokio::net::TcpListener;
 /// A server before DynamoDB or SQS.
 pub struct Recorder {
     url: String,
-    notes: Notes,
+    state: Arc<State>,
 }
 
-type Notes = Arc<Mutex<BTreeSet<String>>>;
+struct State {
+    endpoint: String,
+    client: reqwest::Client,
+    notes: Mutex<BTreeSet<String>>,
+    /// The text of the calls that are kept, and how many were.
+    kept: Mutex<(Option<String>, usize)>,
+}
 
 impl Recorder {
     /// Stands before the service at `endpoint`.
     pub async fn start(endpoint: String) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let notes = Notes::default();
-        let state = Arc::new((endpoint, Arc::clone(&notes), reqwest::Client::new()));
-        let router = Router::new().fallback(hand_on).with_state(state);
+        let client = reqwest::Client::new();
+        let state = Arc::new(State { endpoint, client, notes: Mutex::default(), kept: Mutex::default() });
+        let router = Router::new().fallback(hand_on).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, notes }
+        Self { url, state }
     }
 
     /// Where it listens.
@@ -38,22 +45,43 @@ impl Recorder {
 
     /// The actions that the calls so far needed.
     pub fn actions(&self) -> BTreeSet<String> {
-        self.notes.lock().expect("not poisoned").clone()
+        self.state.notes.lock().expect("not poisoned").clone()
     }
 
     /// The same since they were last taken.
     pub fn take(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *self.notes.lock().expect("not poisoned"))
+        std::mem::take(&mut *self.state.notes.lock().expect("not poisoned"))
+    }
+
+    /// From now on no call in which this text stands is answered, or handed on.
+    pub fn keep(&self, text: &str) {
+        self.state.kept.lock().expect("not poisoned").0 = Some(text.to_owned());
+    }
+
+    /// How many calls came that were not answered.
+    pub fn kept(&self) -> usize {
+        self.state.kept.lock().expect("not poisoned").1
     }
 }
 
-type Shared = Arc<(String, Notes, reqwest::Client)>;
+impl State {
+    /// Whether a call is kept.
+    fn keeps(&self, body: &[u8]) -> bool {
+        let mut kept = self.kept.lock().expect("not poisoned");
+        let is_one = kept.0.as_ref().is_some_and(|text| String::from_utf8_lossy(body).contains(text));
+        kept.1 += usize::from(is_one);
+        is_one
+    }
+}
 
-async fn hand_on(State(state): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    let (endpoint, notes, client) = &*state;
+async fn hand_on(extract::State(state): extract::State<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
+    if state.keeps(&body) {
+        // Whoever asks gives up.
+        return std::future::pending().await;
+    }
     let target = headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
-    notes.lock().expect("not poisoned").extend(needed(&target, &body));
-    let mut request = client.post(endpoint).body(body);
+    state.notes.lock().expect("not poisoned").extend(needed(&target, &body));
+    let mut request = state.client.post(&state.endpoint).body(body);
     for (name, value) in headers.iter().filter(|(name, _)| *name != "host" && *name != "content-length") {
         request = request.header(name, value);
     }

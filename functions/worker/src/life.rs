@@ -7,6 +7,7 @@ use crate::error::{Kind, RunError};
 use crate::gate::Gate;
 use crate::heartbeat::{self, Reason, Stop};
 use crate::settle::{self, settle};
+use crate::targets::unless;
 use crate::{claim, engine, job, leftovers, report};
 use shared::Result;
 use shared::context::Services;
@@ -20,8 +21,8 @@ use shared::secrets::Opener;
 use shared::store::receipts::Kept;
 use shared::store::runs::{End, Ender};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -152,7 +153,7 @@ pub(crate) async fn live(worker: &Worker, run: Run, task: Task, receipt: &str) -
     }
     if let Some(why) = given_up(&run, task, worker.services.clock.now().into()) {
         if run.committing {
-            let reported = run.progress.clone().map(|progress| progress.0).unwrap_or_default();
+            let reported = last_reported(&run);
             let mut beside = beside(worker, &run, receipt, move || reported.clone(), &Stop::default());
             let done = settle(worker, &run, &why).await;
             beside.shutdown().await;
@@ -180,17 +181,26 @@ fn given_up(run: &Run, task: Task, now: Time) -> Option<RunFailure> {
     (task == Task::Settle || run.lost_attempts() > MOST_LOST).then(|| run.given_too_often())
 }
 
+/// What the attempts before have reported last.
+fn last_reported(run: &Run) -> shared::models::run::Progress {
+    run.progress.clone().map(|progress| progress.0).unwrap_or_default()
+}
+
 async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
     let spool = worker.settings.scratch.join(format!("{}-{}.rejected", run.id, run.attempt));
     let stop = Stop::default();
-    let job = job::resolve(worker, run).await;
+    let begun: Arc<OnceLock<Arc<Progress>>> = Arc::default();
+    let (reported, before) = (Arc::clone(&begun), last_reported(run));
+    let reported = move || reported.get().map_or_else(|| before.clone(), |progress| report::progress(progress));
+    // What a run needs may be long in coming, and it is held meanwhile.
+    let beside = beside(worker, run, receipt, reported, &stop);
+    let job = unless(&stop.token, job::resolve(worker, run)).await;
     let definition = job.as_ref().ok().map(|j| j.definition_hash.clone());
     let execution = job.as_ref().map(|j| j.execution.clone()).unwrap_or_default();
     let progress = Progress::new(execution.errors(), spool.clone(), worker.services.clock.clone());
+    let _ = begun.set(Arc::clone(&progress));
     let retry = execution.retry.unwrap_or_default();
     let committing = Arc::new(AtomicBool::new(false));
-    let reported = Arc::clone(&progress);
-    let beside = beside(worker, run, receipt, move || report::progress(&reported), &stop);
     let result = match job {
         Err(error) => Err(error),
         Ok(job) => {

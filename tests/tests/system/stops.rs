@@ -1,12 +1,14 @@
 //! Runs that are stopped in their middle: nothing of them is left.
 
 use crate::wait;
+use crate::watched::{Around, services, worker_of};
 use serde_json::json;
 use shared::clock::Clock;
 use shared::models::run::{Progress, Rows, RunFailure};
 use shared::models::time::Time;
 use shared::store::runs::{Claim, End, Ender};
 use std::time::{Duration, Instant};
+use tests::recorded::Recorder;
 use tests::stalled::Stalled;
 use tests::{World, named};
 
@@ -37,6 +39,32 @@ async fn a_run_that_learns_at_its_commit_that_it_is_cancelled_ends_there_and_the
     let receipt = world.api.get(&format!("{}/receipt", stalled.path())).await.expect(200).json();
     assert_eq!(receipt["attempts"][0]["outcome"], "cancelled", "{receipt}");
     stalled.assert_nothing_is_left(&world.api).await;
+}
+
+#[tokio::test]
+async fn a_run_is_held_and_can_be_cancelled_while_what_it_needs_is_long_in_coming() {
+    let world = World::with(|options| (options.worker, options.lease_seconds) = (false, 2)).await;
+    world.file("people.csv", "id\n1\n");
+    let connector = world.connector("people", "people.csv").await;
+    let schema = world.schema("people", json!([{"name": "id", "dataType": "integer"}])).await;
+    let pipeline = world.copy(&connector, &schema).await;
+    let table = Recorder::start(world.stack.table_endpoint()).await;
+    table.keep(&schema);
+    let services = services(&world, Around { table: table.url().to_owned(), ..Around::of(&world) });
+    tokio::spawn(worker_of(&world, "slow", &services).poll(1, Duration::ZERO));
+    let run = world.api.run(&pipeline, json!({})).await;
+    let store = &world.stack.services().store;
+    wait("it is held for longer than it was taken for", async || {
+        let run = store.find_run("acme", &pipeline, &run).await.unwrap().unwrap();
+        run.started_at.zip(run.lease_until).is_some_and(|(start, until)| until.since(start) > 2500)
+    })
+    .await;
+    assert_eq!(table.kept(), 1, "the schema was given up before");
+    world.api.post(&format!("/pipelines/{pipeline}/runs/{run}/cancel"), &json!({})).await.expect(202);
+    let run = world.api.finished(&pipeline, &run).await;
+    assert_eq!((&run["status"], &run["attempt"]), (&json!("cancelled"), &json!(1)), "{run}");
+    // By the attempt, and by what removes its files.
+    assert!(table.kept() <= 2, "it was asked for {} times before the run ended", table.kept());
 }
 
 #[tokio::test]

@@ -140,6 +140,12 @@ async fn parts(world: &World, scratch: &str, workers: Option<Workers>) -> ([Reco
     let recorders = [Recorder::start(around.table).await, Recorder::start(around.queues).await];
     let [table, queues] = [&recorders[0], &recorders[1]].map(|recorder| recorder.url().to_owned());
     let services = services(world, Around { table, queues, ticks: around.ticks, workers });
+    let worker = worker_of(world, scratch, &services);
+    (recorders, services, worker)
+}
+
+/// A worker of a world with these services, and with this folder for its scratch.
+pub(crate) fn worker_of(world: &World, scratch: &str, services: &Arc<Services>) -> Arc<Worker> {
     let settings = Settings {
         files_root: Some(world.stack.files_root().to_owned()),
         http_allowed_hosts: vec![],
@@ -148,7 +154,6 @@ async fn parts(world: &World, scratch: &str, workers: Option<Workers>) -> ([Reco
         scratch: world.folder().join(scratch),
         cores: 2,
     };
-    let opener = Opener::file(secrets(&services)).unwrap();
-    let worker = worker::start::worker(Arc::clone(&services), opener, settings, Protection::default()).unwrap();
-    (recorders, services, worker)
+    let opener = Opener::file(secrets(services)).unwrap();
+    worker::start::worker(Arc::clone(services), opener, settings, Protection::default()).unwrap()
 }
