@@ -5,7 +5,7 @@ use crate::engine::progress::Progress;
 use crate::error::{Kind, RunError};
 use crate::report;
 use shared::context::Services;
-use shared::models::run::{Rows, Run};
+use shared::models::run::Run;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -42,23 +42,11 @@ impl CommitGate for Gate {
         let store = &self.services.store;
         let away = |error| self.away(error);
         let errors = report::keep_errors(store, &self.run, spool.as_deref()).await.map_err(away)?;
-        let mut rows = report::rows(&self.progress, report::skipped(&self.progress));
+        // Of an attempt that commits it is known what it has counted: which ones have is seen in the end.
+        let reading = report::reading(&self.progress, self.run.attempt);
+        store.keep_reading(&self.run, &reading).await.map_err(away)?;
+        let rows = report::rows(&self.progress, report::skipped(&self.progress));
         let progress = report::progress(&self.progress);
-        let mut errors = errors;
-        // An attempt before this one has committed to some targets, which are not read for again: what it counted, and
-        // the rows that it rejected, are more than what this one has seen.
-        if let Some(before) = self.run.rows.filter(|_| self.run.committing) {
-            if before.failed > rows.failed {
-                errors = None;
-            }
-            rows = Rows {
-                rows_in: rows.rows_in.max(before.rows_in),
-                rows_out: rows.rows_out.max(before.rows_out),
-                failed: rows.failed.max(before.failed),
-                skipped: rows.skipped.max(before.skipped),
-            };
-        }
-        store.keep_reading(&self.run, &report::reading(&self.progress, self.run.attempt)).await.map_err(away)?;
         self.asked(store.enter_committing(&self.run, rows, &progress, errors).await.map_err(away)?)
     }
 

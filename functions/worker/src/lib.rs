@@ -3,6 +3,7 @@
 pub mod answer;
 mod backoff;
 mod claim;
+mod counts;
 pub mod databases;
 pub mod engine;
 pub mod error;

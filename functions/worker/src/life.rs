@@ -8,7 +8,7 @@ use crate::gate::Gate;
 use crate::heartbeat::{self, Reason, Stop};
 use crate::settle::{self, settle};
 use crate::targets::unless;
-use crate::{claim, engine, job, leftovers, report};
+use crate::{claim, counts, engine, job, leftovers, report};
 use shared::Result;
 use shared::context::Services;
 use shared::models::pipeline::Retry;
@@ -261,11 +261,17 @@ async fn conclude(worker: &Worker, run: &Run, attempt: &mut Attempt) -> Result<D
     let error = match &attempt.result {
         Ok(outcome) => {
             let entered = attempt.committing.load(Relaxed);
-            let rows = settle::with_attempt_before(run, outcome, entered);
+            let counted = match run.committing {
+                // An attempt before this one may have committed.
+                true => counts::of_writers(&worker.services.store, run, &outcome.targets).await?,
+                false => None,
+            };
+            let rows = settle::with_attempts_before(outcome, entered, counted);
+            let errors_attempt = counted.and_then(|counted| counted.errors_attempt);
             let receipt = attempt.kept(outcome.targets.clone());
             // Where an attempt before this one has committed all, it is its progress that tells of the run.
             let progress = (entered || !run.committing).then(|| report::progress(&attempt.progress));
-            return end(worker, run, End { receipt, ..succeeded(rows, progress) }).await;
+            return end(worker, run, End { errors_attempt, receipt, ..succeeded(rows, progress) }).await;
         }
         Err(error) => error.clone(),
     };

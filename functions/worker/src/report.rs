@@ -72,8 +72,9 @@ pub(crate) fn skipped(progress: &Progress) -> u64 {
 
 /// What an attempt has read so far, for the receipt.
 pub(crate) fn reading(progress: &Progress, attempt: u32) -> Reading {
+    let rows = Some(rows(progress, skipped(progress)));
     let nodes = self::progress(progress).nodes;
-    Reading { attempt, inputs: JsonText(progress.inputs.of(attempt)), nodes: JsonText(nodes) }
+    Reading { attempt, rows, inputs: JsonText(progress.inputs.of(attempt)), nodes: JsonText(nodes) }
 }
 
 /// The rows so far: what sources gave and targets took.

@@ -1,5 +1,6 @@
 //! The end of a run that may have committed: what its targets say decides between completed and failed.
 
+use crate::counts::{self, Counted};
 use crate::engine::job::Outcome;
 use crate::error::{Kind, RunError};
 use crate::life::{self, Done, Worker, succeeded};
@@ -44,14 +45,18 @@ pub(crate) async fn settle(worker: &Worker, run: &Run, why: &RunFailure) -> Resu
         Err(error) => return put_off(worker, run, why, &error).await,
     };
     tracing::warn!(run = run.id, ?found, "the run was settled at its targets");
+    let counted = counts::of_writers(store, run, &targets).await?;
+    // Where nobody has written, the attempt that came to its commit last speaks for itself.
+    let rows = counted.map(|counted| counted.rows).or(current.rows);
     let finish = if found.has_all() {
-        let counted = current.rows.filter(|_| is_forgotten(&targets));
-        succeeded(counted.unwrap_or_else(|| taken(current.rows, &targets)), None)
+        let told = rows.filter(|_| is_forgotten(&targets));
+        succeeded(told.unwrap_or_else(|| taken(rows, &targets)), None)
     } else {
-        End { rows: Some(taken(current.rows, &targets)), ..End::failed(found.failure(why)) }
+        End { rows: Some(taken(rows, &targets)), ..End::failed(found.failure(why)) }
     };
+    let errors_attempt = counted.and_then(|counted| counted.errors_attempt);
     let receipt = Some(receipt::kept(&version, targets));
-    life::end(worker, run, End { receipt, ..finish }).await
+    life::end(worker, run, End { errors_attempt, receipt, ..finish }).await
 }
 
 /// What becomes of a run one of whose targets does not answer.
@@ -119,19 +124,19 @@ fn again(lease: Duration, before: u32) -> Duration {
 }
 
 /// The numbers of an attempt that came to its end. Where an attempt before it has committed, to all tables or to some, this
-/// one has not read for them again: what they took is told by the commits, what was read by what was counted before them.
-pub(crate) fn with_attempt_before(run: &Run, outcome: &Outcome, entered: bool) -> Rows {
+/// one has not read for them again: what they took is told by the commits, what was read by what those had `counted` that
+/// wrote.
+pub(crate) fn with_attempts_before(outcome: &Outcome, entered: bool, counted: Option<Counted>) -> Rows {
     let own = Rows {
         rows_in: outcome.rows_in,
         rows_out: outcome.rows_out,
         failed: outcome.failed_rows,
         skipped: outcome.skipped_rows,
     };
-    match run.rows.filter(|_| run.committing) {
+    match counted.map(|counted| counted.rows) {
         None => own,
-        Some(before) if !entered && is_forgotten(&outcome.targets) => before,
-        Some(before) if !entered => Rows { rows_in: before.rows_in, ..own },
-        Some(before) => Rows { rows_in: own.rows_in.max(before.rows_in), ..own },
+        Some(rows) if !entered && is_forgotten(&outcome.targets) => rows,
+        Some(rows) => Rows { rows_in: rows.rows_in, failed: own.failed.max(rows.failed), ..own },
     }
 }
 

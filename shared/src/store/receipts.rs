@@ -5,7 +5,7 @@ use super::runs::run_key;
 use super::{Item, Query, Store, away, item, key_item, keys, read, refused, s};
 use crate::error::{Error, Result};
 use crate::models::receipt::{Input, RolledBack, Target, VALUE_CHARS};
-use crate::models::run::{NodeProgress, Run, RunStatus};
+use crate::models::run::{NodeProgress, Rows, Run, RunStatus};
 use crate::models::time::JsonText;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     pub attempt: u32,
+    /// What it has counted by then; what was kept by an older version does not say it.
+    #[serde(default)]
+    pub rows: Option<Rows>,
     pub inputs: JsonText<Vec<Input>>,
     pub nodes: JsonText<Vec<NodeProgress>>,
 }
@@ -179,7 +182,7 @@ mod tests {
             database: Some(InputTable { query: Some("ü".repeat(2000)), ..InputTable::default() }),
             api: None,
         };
-        let reading = Reading { attempt: 1, inputs: JsonText(vec![input]), nodes: JsonText(Vec::new()) };
+        let reading = Reading { attempt: 1, rows: None, inputs: JsonText(vec![input]), nodes: JsonText(Vec::new()) };
         let key = keys::reading("acme", "run_1", 1);
         assert!(matches!(item(&key, &reading), Err(Error::TooLarge(_))));
         let short = shortened(&reading);

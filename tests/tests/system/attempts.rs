@@ -1,5 +1,7 @@
 //! Runs whose workers died, or failed: how often they are tried, and what is left of attempts that came to nothing.
 
+mod counts;
+
 use crate::wait;
 use serde_json::{Value, json};
 use shared::clock::Clock;

@@ -259,7 +259,6 @@ impl Run<'_> {
         let (progress, stop) = (&self.hooks.progress, &self.hooks.stop);
         let nothing_ran = self.targets.iter().all(|open| open.target.already_committed());
         let mut outcome = Outcome { rows_in: accounting::rows_in(self.graph), ..Outcome::default() };
-        outcome.failed_rows = progress.rejected();
         for target in &mut self.rejected {
             target.commit(session, stop).await?;
             outcome.targets.extend(target.receipt());
@@ -272,7 +271,7 @@ impl Run<'_> {
             outcome.targets.extend(open.target.receipt());
             outcome.rows_out += committed.rows_out;
             outcome.skipped_rows += committed.skipped;
-            // A target that had its rows already was not read for again: what was rejected is known from its commit.
+            // What was rejected is known from the commits: the rows may be those of another attempt, or of a run before.
             outcome.failed_rows = outcome.failed_rows.max(committed.rejected);
             progress.log(
                 "committing",

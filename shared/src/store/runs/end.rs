@@ -30,6 +30,8 @@ pub struct End {
     pub rows: Option<Rows>,
     pub error: Option<RunFailure>,
     pub progress: Option<Progress>,
+    /// The attempt whose rejected rows are the run's. Where none is named it stays the one that it was, and where no row is
+    /// said to be rejected there is none.
     pub errors_attempt: Option<u32>,
     /// What its receipt is made of, where a worker ends it.
     pub receipt: Option<Kept>,
@@ -107,6 +109,9 @@ impl Store {
             update = update.expression_attribute_values(":errors", n(attempt));
         }
         let mut removes = vec!["leaseUntil", "GSI1PK", "GSI1SK"];
+        if end.errors_attempt.is_none() && end.rows.is_some_and(|rows| rows.failed == 0) {
+            removes.push("errorsAttempt");
+        }
         if end.error.is_none() {
             removes.push("#error");
             update = update.expression_attribute_names("#error", "error");

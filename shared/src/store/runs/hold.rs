@@ -138,8 +138,9 @@ impl Store {
         Ok(held.map_or(Beat::Lost, |run| Beat::Held { cancel: run.cancel_requested }))
     }
 
-    /// Moves a run to the stage `committing`, with the numbers that it will have come to; from then on nobody
-    /// cancels it. False where it was cancelled or is not the worker's any more.
+    /// Moves a run to the stage `committing`, with the numbers that it will have come to and the attempt whose rejected rows
+    /// are kept, in the place of those of an attempt before; from then on nobody cancels it. False where it was cancelled
+    /// or is not the worker's any more.
     ///
     /// # Errors
     /// Where the table does not answer.
@@ -157,9 +158,12 @@ impl Store {
             (":rows", serde_dynamo::to_attribute_value(rows).map_err(Error::internal)?),
             (":progress", room::progress(progress)?),
         ];
-        if let Some(attempt) = errors {
-            sets += ", errorsAttempt = :errors";
-            values.push((":errors", n(attempt)));
+        match errors {
+            Some(attempt) => {
+                sets += ", errorsAttempt = :errors";
+                values.push((":errors", n(attempt)));
+            }
+            None => sets += " REMOVE errorsAttempt",
         }
         Ok(self.as_holder(run, &sets, UNCANCELLED, &values).await?.is_some())
     }

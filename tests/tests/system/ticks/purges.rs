@@ -86,7 +86,8 @@ async fn what_an_attempt_keeps_after_the_purge_of_its_pipeline_does_not_stay() {
         let mut writer = ErrorWriter::new(store, &held);
         writer.push(row).await.unwrap();
         writer.flush().await.unwrap();
-        let reading = Reading { attempt: held.attempt, inputs: JsonText(Vec::new()), nodes: JsonText(Vec::new()) };
+        let (inputs, nodes) = (JsonText(Vec::new()), JsonText(Vec::new()));
+        let reading = Reading { attempt: held.attempt, rows: None, inputs, nodes };
         store.keep_reading(&held, &reading).await.unwrap();
     };
     let kept = async || {

@@ -124,6 +124,35 @@ async fn a_retry_that_finds_all_rows_in_asks_at_the_gate_too() {
     assert_eq!((ran.table.len(), bench.read(&orders()).await.len()), (3, 2));
 }
 
+/// Runs a job in a thread of its own, to its end.
+fn elsewhere(job: Job, settings: Settings) -> Outcome {
+    let scratch = settings.scratch.join("elsewhere");
+    let run = async move {
+        let progress = Progress::new(job.execution.errors(), scratch, shared::clock::Clock::default());
+        let hooks = Hooks { progress, stop: CancellationToken::new(), gate: Arc::new(Gate::default()) };
+        execute(job, &settings, hooks).await.unwrap()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::spawn(move || runtime.block_on(run)).join().unwrap()
+}
+
+#[tokio::test]
+async fn an_attempt_that_another_one_overtakes_tells_what_that_one_has_rejected() {
+    let bench = Bench::chain(fields(&[("id", "integer")]), "id\n1\nx\n", &[]);
+    let mut bench = bench.file("clean.csv", "id\n1\n2\n");
+    let source = |path: &str| json!({"path": path});
+    bench.job["nodes"][0]["config"] = source("clean.csv");
+    let (job, settings) = (bench.job(), bench.settings());
+    bench.job["nodes"][0]["config"] = source("in.csv");
+    bench.job["attempt"] = json!(2);
+    // The first one was slow, and commits when the second one is at its own commit.
+    let meanwhile = move || assert_eq!(elsewhere(job.clone(), settings.clone()).rows_out, 2);
+    bench.gate = Arc::new(Gate { meanwhile: Some(Box::new(meanwhile)), ..Gate::default() });
+    let ran = bench.run().await;
+    assert_eq!((ran.progress.rejected(), ran.outcome().failed_rows, ran.outcome().rows_out), (1, 0, 2));
+    assert_eq!((ran.outcome().targets[0].attempt, ran.table.len()), (Some(1), 2));
+}
+
 #[tokio::test]
 async fn rejects_of_a_target_that_is_not_read_for_again_are_still_counted() {
     let mut bench = two_targets();
