@@ -130,17 +130,24 @@ pub(crate) async fn ever_written(worker: &Worker, pipeline: &Pipeline) -> Result
 }
 
 /// The schema beside whose table the rejected rows are kept of what goes to databases: the pipeline's, which no target need
-/// write. None where no target is in a database, or the table is one of those that are written.
-pub(crate) async fn beside_databases(worker: &Worker, pipeline: &Pipeline) -> Result<Option<TableSchema>, RunError> {
+/// write. None where no target is in a database.
+pub(crate) async fn of_databases(worker: &Worker, pipeline: &Pipeline) -> Result<Option<TableSchema>, RunError> {
     let is_in_one = |node: &Node| {
         node.node_type == NodeType::Target && node.config.get("connectorId").and_then(Value::as_str).is_some()
     };
     let (nodes, _) = graph(pipeline);
-    let is_written = table_ids(pipeline).iter().any(|(_, id)| *id == pipeline.schema_id);
-    if is_written || !nodes.iter().any(is_in_one) {
+    if !nodes.iter().any(is_in_one) {
         return Ok(None);
     }
     schema_that_was(worker, &pipeline.tenant_id, pipeline.schema_id.clone()).await.map(Some)
+}
+
+/// The same schema; none also where its table is one of those that are written.
+pub(crate) async fn beside_databases(worker: &Worker, pipeline: &Pipeline) -> Result<Option<TableSchema>, RunError> {
+    if table_ids(pipeline).iter().any(|(_, id)| *id == pipeline.schema_id) {
+        return Ok(None);
+    }
+    of_databases(worker, pipeline).await
 }
 
 /// The schema; one that was deleted is without fields, and has its id for a name.

@@ -30,9 +30,11 @@ async fn all(worker: &Worker, run: &Run) -> Result<bool, String> {
     let store = &worker.services.store;
     let version = store.pipeline_version(&run.tenant_id, &run.pipeline_id, run.pipeline_version).await;
     let Some(version) = version.map_err(|e| e.to_string())? else { return Ok(true) };
-    let tables = job::ever_written(worker, &version).await.map_err(|error| error.message)?;
+    let written = job::ever_written(worker, &version).await.map_err(|error| error.message)?;
+    let mut tables: Vec<_> = written.into_iter().map(|(_, schema)| schema).collect();
+    tables.extend(job::beside_databases(worker, &version).await.map_err(|error| error.message)?);
     let mut done = true;
-    for (_, schema) in &tables {
+    for schema in &tables {
         let removed = targets::discard(&run.tenant_id, schema, &run.id, &worker.settings).await;
         done &= removed.map_err(|error| error.message)?;
     }

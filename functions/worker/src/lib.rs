@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod backoff;
+mod beside;
 mod claim;
 mod counts;
 pub mod databases;

@@ -1,5 +1,6 @@
 //! The end of a run that may have committed: what its targets say decides between completed and failed.
 
+use crate::beside::Beside;
 use crate::counts::{self, Counted};
 use crate::engine::job::Outcome;
 use crate::error::{Kind, RunError};
@@ -77,20 +78,32 @@ async fn asked(
 ) -> Result<(Found, Vec<Target>), RunError> {
     let earlier = job::earlier(worker, run).await?;
     let mut found = Found::default();
+    let mut beside = Beside::of(worker, version).await?;
     // Every table is asked, also behind one that is silent: what is settled at one must not be left open at the next.
     for (_, schema) in &job::ever_written(worker, version).await? {
-        let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings);
-        found.add(in_time(ASKED, settled).await, schema.name.clone());
+        let is_there = if beside.is_at(schema) {
+            let settled = targets::settle_table(&run.tenant_id, schema, &run.id, &earlier, &worker.settings);
+            beside.hear(in_time(ASKED, settled).await)
+        } else {
+            let settled = targets::settle(&run.tenant_id, schema, &run.id, &earlier, &worker.settings);
+            in_time(ASKED, settled).await
+        };
+        found.add(is_there, schema.name.clone());
     }
     let (databases, gone) = job::databases(worker, version, silent).await?;
+    beside.miss(&gone);
     found.gone = gone;
     for database in &databases {
         let (connector, config) = (&database.connector, &database.config);
         let settled = targets::database::settle(connector, config, &database.schema, &run.id, &earlier);
-        found.add(in_time(ASKED, settled).await, database.name());
+        found.add(beside.hear(in_time(ASKED, settled).await), database.name());
     }
     if silent == Silent::Waits && !found.silent.is_empty() {
         return Err(RunError::new(Kind::TargetUnavailable, found.silent.join("; ")));
+    }
+    match beside.settle(worker, run).await {
+        Err(error) if silent == Silent::LeftOut => found.add(Err(error), beside.name()),
+        settled => settled?,
     }
     found.gone.append(&mut found.silent);
     let targets = receipt::written(worker, run, version, silent).await?;

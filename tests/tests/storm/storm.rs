@@ -466,7 +466,7 @@ async fn define(api: &Api, tables: u64, source: &str, database: Option<(&Postgre
             "nodes": nodes, "edges": edges,
             "executionConfig": {
                 "parallelism": 1,
-                "errorHandling": {"onError": if table_of.in_database { "skip" } else { "deadLetter" }},
+                "errorHandling": {"onError": "deadLetter"},
                 "retry": {"maxAttempts": 6, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
             },
         });
@@ -480,7 +480,7 @@ async fn define(api: &Api, tables: u64, source: &str, database: Option<(&Postgre
 pub struct Table {
     pub id: String,
     pub name: String,
-    /// Whether it lies in the database, where no rejected rows are kept.
+    /// Whether it lies in the database, while its rejected rows are kept beside the table of its schema.
     pub in_database: bool,
     /// The table of its second target.
     pub second: Option<String>,

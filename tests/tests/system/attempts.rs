@@ -16,14 +16,14 @@ use tests::World;
 use tests::s3::S3;
 
 /// A pipeline that copies three people, in a world where nothing runs by itself.
-struct People {
-    world: World,
-    schema: String,
-    pipeline: String,
+pub(crate) struct People {
+    pub(crate) world: World,
+    pub(crate) schema: String,
+    pub(crate) pipeline: String,
 }
 
 impl People {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::new().await;
         world.file("people.csv", "id,name\n1,Ada\n2,Bob\n3,Cyd\n");
         let connector = world.connector("people", "people.csv").await;
@@ -34,7 +34,7 @@ impl People {
     }
 
     /// A run that no message names.
-    async fn run(&self) -> Run {
+    pub(crate) async fn run(&self) -> Run {
         let services = self.world.stack.services();
         let stored = services.store.pipeline("acme", &self.pipeline).await.unwrap();
         let now = services.clock.now();
@@ -45,7 +45,7 @@ impl People {
     }
 
     /// A worker takes the run so long ago that its lease is over, and dies.
-    async fn lost(&self, run: &Run, seconds_ago: i64) -> Run {
+    pub(crate) async fn lost(&self, run: &Run, seconds_ago: i64) -> Run {
         let past = Time(Clock::default().now() - chrono::Duration::seconds(seconds_ago));
         let store = &self.world.stack.services().store;
         match store.claim("acme", &self.pipeline, &run.id, "died", past).await.unwrap() {
@@ -55,7 +55,7 @@ impl People {
     }
 
     /// A worker comes to the run's commit and dies there.
-    async fn lost_in_commit(&self, run: &Run, seconds_ago: i64) -> Run {
+    pub(crate) async fn lost_in_commit(&self, run: &Run, seconds_ago: i64) -> Run {
         let held = self.lost(run, seconds_ago).await;
         let store = &self.world.stack.services().store;
         assert!(store.enter_committing(&held, Rows::default(), &Progress::default(), None).await.unwrap());
@@ -81,7 +81,7 @@ impl People {
         table
     }
 
-    async fn send(&self, task: Task, run: &Run) {
+    pub(crate) async fn send(&self, task: Task, run: &Run) {
         let message =
             Message { task, tenant_id: "acme".to_owned(), pipeline_id: self.pipeline.clone(), run_id: run.id.clone() };
         self.world.stack.services().queue.send(&message, std::time::Duration::ZERO).await.unwrap();
@@ -95,7 +95,7 @@ impl People {
         assert_eq!(answer, json!({"batchItemFailures": []}));
     }
 
-    async fn finished(&self, run: &Run) -> Value {
+    pub(crate) async fn finished(&self, run: &Run) -> Value {
         self.world.api.finished(&self.pipeline, &run.id).await
     }
 

@@ -38,7 +38,7 @@ pub use files::unless;
 pub use page::{PageRequest, Position, TablePage, read_page};
 pub use receipt::recorded;
 pub use sample::{Sample, sample};
-pub use settle::{discard, settle};
+pub use settle::{Settled, discard, settle, settle_rejected, settle_table};
 pub use target::Committed;
 pub use values::{json, row_text};
 pub use watermark::Watermark;

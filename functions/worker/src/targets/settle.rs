@@ -11,9 +11,26 @@ use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
 use deltalake::kernel::Action;
 
-/// Whether the rows of the run, or of an earlier one that it left to stand, are in the table of `schema`; if they are
-/// not, commits an empty version with the run's transaction so that they never will be. A commit of the run that comes
-/// later meets it and changes nothing. Rejected rows that a run without rows had kept beside the table are taken out.
+/// Whose rows a table has of those that a run was to bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The run's own.
+    Own,
+    /// Those of an earlier run that it left to stand.
+    Earlier,
+    /// None, and the run's never will be there.
+    Nothing,
+}
+
+impl Settled {
+    /// Whether what the run was to bring is there.
+    pub fn is_in(self) -> bool {
+        self != Self::Nothing
+    }
+}
+
+/// Whether the rows of the run, or of an earlier one that it left to stand, are in the table of `schema`, which is settled
+/// with the rejected rows beside it.
 ///
 /// # Errors
 /// `Kind::TargetUnavailable` where the lake does not answer: nothing is settled then.
@@ -24,16 +41,48 @@ pub async fn settle(
     earlier: &[Earlier],
     settings: &Settings,
 ) -> Result<bool, RunError> {
+    let settled = settle_table(tenant, schema, run_id, earlier, settings).await?;
+    settle_rejected(tenant, schema, run_id, settled.is_in(), settings).await?;
+    Ok(settled.is_in())
+}
+
+/// Whose rows are in the table of `schema`; if neither the run's are nor those of an earlier one that it left to stand,
+/// commits an empty version with the run's transaction so that they never will be. A commit of the run that comes later
+/// meets it and changes nothing. Rejected rows beside the table stay as they are.
+///
+/// # Errors
+/// As [`settle`].
+pub async fn settle_table(
+    tenant: &str,
+    schema: &TableSchema,
+    run_id: &str,
+    earlier: &[Earlier],
+    settings: &Settings,
+) -> Result<Settled, RunError> {
     let place = Place::new(tenant, schema, settings)?;
-    if decide(&place, schema, run_id, earlier).await? {
-        let rejected = Place::new(tenant, &rejected::schema(schema), settings)?;
-        if let Some(table) = rejected.load(None).await? {
-            close(&rejected, table, run_id, u32::MAX).await?;
-        }
-        return Ok(true);
+    decide(&place, schema, run_id, earlier).await
+}
+
+/// Settles the rejected rows beside the table of `schema`. Those of a run that `has_rows` stay as they are from now on; those
+/// of one without are taken out, and late ones kept out.
+///
+/// # Errors
+/// As [`settle`].
+pub async fn settle_rejected(
+    tenant: &str,
+    schema: &TableSchema,
+    run_id: &str,
+    has_rows: bool,
+    settings: &Settings,
+) -> Result<(), RunError> {
+    if !has_rows {
+        return take_out(tenant, schema, run_id, settings).await;
     }
-    take_out(tenant, schema, run_id, settings).await?;
-    Ok(false)
+    let place = Place::new(tenant, &rejected::schema(schema), settings)?;
+    match place.load(None).await? {
+        Some(table) => close(&place, table, run_id, u32::MAX).await,
+        None => Ok(()),
+    }
 }
 
 /// Removes what attempts of a run have staged at the table of `schema`, and beside it, where none of them committed or ever
@@ -53,34 +102,34 @@ pub async fn discard(tenant: &str, schema: &TableSchema, run_id: &str, settings:
     Ok(all)
 }
 
-async fn decide(place: &Place, schema: &TableSchema, run_id: &str, earlier: &[Earlier]) -> Result<bool, RunError> {
+async fn decide(place: &Place, schema: &TableSchema, run_id: &str, earlier: &[Earlier]) -> Result<Settled, RunError> {
     let facts = Facts::settled(run_id);
     let mut last = None;
     for attempt in 0..TRIES {
         if attempt > 0 {
             pause(attempt).await;
         }
-        let Some(table) = load(place, schema).await? else { return Ok(false) };
+        let Some(table) = load(place, schema).await? else { return Ok(Settled::Nothing) };
         match transaction(place, &table, run_id).await? {
             Some(COMMITTED) => {
                 tidy(place, &table, run_id).await;
-                return Ok(true);
+                return Ok(Settled::Own);
             }
             // Whoever entered it may have died before this.
             Some(_) => {
                 files::remove_run(place, table.object_store(), run_id).await;
-                return Ok(false);
+                return Ok(Settled::Nothing);
             }
             None => {}
         }
         if has_earlier(place, &table, earlier).await? {
-            return Ok(true);
+            return Ok(Settled::Earlier);
         }
         match try_once(place, &table, Vec::new(), &facts).await? {
             Tried::Committed(_) => {
                 // From now on no commit can take them.
                 files::remove_run(place, table.object_store(), run_id).await;
-                return Ok(false);
+                return Ok(Settled::Nothing);
             }
             Tried::Conflict => last = None,
             Tried::Unknown(error) if !error.kind.is_retryable() => return Err(error),

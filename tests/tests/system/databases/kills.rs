@@ -34,7 +34,7 @@ pub async fn started(api: &Api, data: &Path, server: &Server, database: &str) ->
 async fn settle(shop: &Connector, run: &str) -> bool {
     let schema = TableSchema { id: "schema_1".to_owned(), name: "people".to_owned(), fields: Vec::new() };
     let config = Default::default();
-    worker::targets::database::settle(shop, &config, &schema, run, &[]).await.unwrap()
+    worker::targets::database::settle(shop, &config, &schema, run, &[]).await.unwrap().is_in()
 }
 
 /// A stack that is a process of its own, with a run that has staged its rows and waits in the middle of its commit.

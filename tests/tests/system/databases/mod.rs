@@ -11,6 +11,7 @@ mod parameters;
 mod postgres;
 mod races;
 mod receipts;
+mod rejected;
 mod saving;
 mod tables;
 mod tls;

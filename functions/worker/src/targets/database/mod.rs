@@ -16,6 +16,7 @@ mod types;
 use super::columns::arrow_type;
 use super::files::stopped;
 use super::keys::upsert_keys;
+use super::settle::Settled;
 use super::stage::{Reporter, Staged, Staging};
 use super::target::Committed;
 use super::watermark::Watermark;
@@ -502,8 +503,8 @@ impl Work<'_> {
     }
 }
 
-/// Whether the rows of the run, or of an earlier one that it left to stand, are in the table of a database; if they are
-/// not, enters the run as void so that they never will be.
+/// Whose rows are in the table of a database; if neither the run's are nor those of an earlier one that it left to stand,
+/// enters the run as void so that they never will be.
 ///
 /// # Errors
 /// `Kind::TargetUnavailable` where the database does not answer: nothing is settled then.
@@ -513,7 +514,7 @@ pub async fn settle(
     schema: &TableSchema,
     run: &str,
     earlier: &[Earlier],
-) -> Result<bool, RunError> {
+) -> Result<Settled, RunError> {
     let server = Arc::new(Server::of(connector)?);
     let ledger = Ledger::of(&table_name(config, schema), server.dialect);
     let failed = |failed: Failed| failed.fault.target();
@@ -529,14 +530,15 @@ pub async fn settle(
                     ledger.find(&mut connection, &before.run_id).await.map_err(failed)?
                 {
                     if !before.replace {
-                        return Ok(true);
+                        return Ok(Settled::Earlier);
                     }
                     break;
                 }
             }
         }
         match ledger.settle(&mut connection, run).await {
-            Ok(entry) => return Ok(matches!(entry, Entry::Committed { .. })),
+            Ok(Entry::Committed { .. }) => return Ok(Settled::Own),
+            Ok(Entry::Void) => return Ok(Settled::Nothing),
             Err(error) if error.again => {}
             Err(error) => return Err(failed(error)),
         }

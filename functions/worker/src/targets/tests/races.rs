@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Kind;
-use crate::targets::settle;
+use crate::targets::{settle, settle_rejected};
 use shared::models::pipeline::OnError;
 
 async fn staged(world: &World, run_id: &str, config: Value, rows: &[(i64, &str)]) -> Attempt {
@@ -279,4 +279,32 @@ async fn a_run_that_is_settled_as_done_keeps_the_rejected_rows_that_it_has() {
     assert_eq!(world.staged(), 1);
     world.commit(&mut second).await.unwrap();
     assert_eq!(world.people().await, ["1:first"]);
+}
+
+/// As they are beside a table that the run does not write, since its rows go to a database.
+#[tokio::test]
+async fn rejected_rows_stay_or_go_as_the_rows_do_whose_table_lies_elsewhere() {
+    for (has_rows, kept) in [(true, vec!["1:first".to_owned()]), (false, Vec::new())] {
+        let mut world = World::customers();
+        let beside = world.schema.clone();
+        world.schema.id += "_rejected";
+        let settled = async |run: &str| {
+            settle_rejected("acme", &beside, run, has_rows, &world.settings).await.unwrap();
+        };
+        settled("run_0").await;
+        assert!(!world.folder.path().join("lake/acme").exists(), "no table is made for that");
+        world.run("run_1", append(), &[people(1, &[(1, "first")])]).await.unwrap();
+        let mut second = world.replacing(2).await;
+        settled("run_1").await;
+        assert_eq!(world.staged(), 1, "what the second one had staged is gone");
+        assert_eq!(world.commit(&mut second).await.is_ok(), has_rows);
+        assert_eq!(world.people().await, kept);
+        // One that has kept nothing so far.
+        let mut late = staged(&world, "run_2", append(), &[(2, "late")]).await;
+        settled("run_2").await;
+        settled("run_2").await;
+        assert_eq!(world.commit(&mut late).await.unwrap_err().kind, Kind::Superseded);
+        assert!(!world.folder.path().join("lake/acme").join(&world.schema.id).join("run_2").exists());
+        assert_eq!(world.people().await, kept);
+    }
 }
