@@ -3,9 +3,9 @@
 //! It is a target of its own, appended to under the run's transaction, so that its rows are in once whatever is delivered
 //! again. It is committed **before** the target's table: where that one has the run's rows, the rejected ones are kept for
 //! certain, and a worker that finds the one without the other goes on: it replaces them, for it has read everything anew. A
-//! run that is settled without rows takes its rejected rows out again, and a retry replaces those of the run before. What is
-//! rejected on its way to databases is kept beside the table of the pipeline's schema: there it stays where any target has
-//! the run's rows whose rejected ones are kept with it.
+//! retry replaces those of the run before, and a run that is settled without rows takes its own out again and brings those
+//! back that it had replaced. What is rejected on its way to databases is kept beside the table of the pipeline's schema:
+//! there it stays where any target has the run's rows whose rejected ones are kept with it.
 
 use super::target::{Target, open};
 use crate::engine::dead_letters::{self, DeadLetter};

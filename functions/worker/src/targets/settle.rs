@@ -10,6 +10,9 @@ use crate::engine::job::{Earlier, Settings, TableSchema};
 use crate::error::{Kind, RunError};
 use deltalake::DeltaTable;
 use deltalake::kernel::Action;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStoreExt};
+use std::collections::HashSet;
 
 /// Whose rows a table has of those that a run was to bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +201,8 @@ async fn has_earlier(place: &Place, table: &DeltaTable, earlier: &[Earlier]) -> 
     Ok(false)
 }
 
-/// Takes the rejected rows of a run out again that wrote nothing, and keeps late ones out.
+/// Takes the rejected rows of a run out again that wrote nothing, brings those back that it had replaced, and keeps late ones
+/// out.
 async fn take_out(tenant: &str, schema: &TableSchema, run_id: &str, settings: &Settings) -> Result<(), RunError> {
     let place = Place::new(tenant, &rejected::schema(schema), settings)?;
     let facts = Facts::settled(run_id);
@@ -209,7 +213,11 @@ async fn take_out(tenant: &str, schema: &TableSchema, run_id: &str, settings: &S
         let Some(table) = place.load(None).await? else { return Ok(()) };
         let before = transaction(&place, &table, run_id).await?;
         let actions = match before {
-            Some(COMMITTED) => removes(&place, &table, run_id).await?,
+            Some(COMMITTED) => {
+                let mut actions = removes(&place, &table, run_id).await?;
+                actions.extend(restores(&place, &table, run_id).await?);
+                actions
+            }
             Some(_) => {
                 // Those that were in are still named by older versions of the table.
                 if has_entry(&place, &table, run_id).await? {
@@ -256,4 +264,50 @@ async fn removes(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Vec<
     let current = state(table)?.log_data();
     let ours = current.iter().filter(|file| files.iter().any(|path| *path == file.path()));
     Ok(ours.map(|file| Action::Remove(file.remove_action(true))).collect())
+}
+
+/// The files of earlier runs that commits of this one have taken out.
+async fn restores(place: &Place, table: &DeltaTable, run_id: &str) -> Result<Vec<Action>, RunError> {
+    let own = format!("{run_id}/");
+    let (mut found, mut newest) = (Vec::new(), Some(state(table)?.version()));
+    while let Some(version) = newest {
+        let Some(entry) = log::newest_of(place, table, version, run_id).await? else { break };
+        let others = entry.removed.iter().map(String::as_str).filter(|path| !path.starts_with(&own)).collect();
+        found.extend(files_before(place, entry.version, others).await?);
+        // An attempt before this one may have taken them out.
+        let is_first = entry.facts.as_ref().is_none_or(|facts| facts.attempt <= 1);
+        newest = if is_first { None } else { entry.version.checked_sub(1) };
+    }
+    Ok(found)
+}
+
+/// Adds the files at `paths` as they were before `version`, as far as they can be had.
+async fn files_before(place: &Place, version: u64, paths: HashSet<&str>) -> Result<Vec<Action>, RunError> {
+    let mut there = Vec::new();
+    if paths.is_empty() {
+        return Ok(there);
+    }
+    let before = match place.load(Some(version.saturating_sub(1))).await {
+        Ok(Some(before)) => before,
+        Ok(None) => return Ok(there),
+        // The log does not reach back so far.
+        Err(error) if error.kind == Kind::Target => return Ok(there),
+        Err(error) => return Err(error),
+    };
+    let mut adds = Vec::with_capacity(paths.len());
+    for file in state(&before)?.log_data().iter().filter(|file| paths.contains(&*file.path())) {
+        #[expect(deprecated, reason = "nothing else makes an action of a file that has one")]
+        let add = file.add_action();
+        adds.push(add);
+    }
+    let store = before.object_store();
+    for add in adds {
+        match store.head(&Path::from(add.path.as_str())).await {
+            Ok(_) => there.push(Action::Add(add)),
+            // Somebody has removed it for good (a vacuum).
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(place.error("read", error.into())),
+        }
+    }
+    Ok(there)
 }

@@ -132,6 +132,29 @@ async fn a_run_that_is_settled_without_rows_takes_its_rejected_ones_out_again() 
 }
 
 #[tokio::test]
+async fn a_retry_that_is_settled_without_rows_brings_the_rejected_ones_back_that_it_had_replaced() {
+    let mut bench = bench();
+    bench.run().await;
+    let before = bench.rejected().await;
+    assert_eq!(before.len(), 3);
+    bench.job["run"] = json!("run_2");
+    bench.earlier = vec![Earlier { run_id: "run_1".to_owned(), replace: true }];
+    let mut bench = bench.file("in.csv", "id,name,score\n1,Ada,5\n2,Bob,6\n3,Cy,y\n");
+    // The second attempt replaces what the first one has kept.
+    for attempt in 1..=2 {
+        bench.job["attempt"] = json!(attempt);
+        fail_between_the_commits(&mut bench).await;
+        let rows = bench.rejected().await;
+        assert_eq!((rows.len(), &rows[0]["run_id"]), (1, &json!("run_2")));
+    }
+    let schema = bench.job().schema;
+    for time in ["once", "twice"] {
+        let is_there = settle("acme", &schema, "run_2", &bench.earlier, &bench.settings()).await.unwrap();
+        assert_eq!((is_there, bench.rejected().await), (false, before.clone()), "settled {time}");
+    }
+}
+
+#[tokio::test]
 async fn a_retry_replaces_the_rejected_rows_of_the_run_before() {
     let mut bench = bench();
     bench.run().await;
