@@ -38,6 +38,7 @@ pub fn new_run(pipeline: &Pipeline, id: String, trigger: Trigger, by: &str, now:
         committing: false,
         cancel_requested: false,
         lease_until: None,
+        table_name: None,
         not_before: None,
         worker: None,
         attempts: Vec::new(),

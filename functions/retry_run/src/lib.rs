@@ -55,6 +55,7 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     let mut run = launch::new_run(&version, id, Trigger::Retry, &context.caller.subject, now.into());
     run.retry_of = Some(old.id);
     run.parameters = old.parameters;
+    run.table_name = old.table_name;
     let policy = pipeline.execution_config.0.concurrency_policy.unwrap_or_default();
     match launch::launch(&context, &run, policy, once.as_ref()).await? {
         Created::Now => answer(&run),

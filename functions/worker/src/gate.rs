@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Moves the run to the stage `committing` with the numbers that it will have come to.
 pub(crate) struct Gate {
     pub(crate) services: Arc<Services>,
+    /// With the name of its tables, which is kept with it.
     pub(crate) run: Run,
     pub(crate) progress: Arc<Progress>,
     /// Set once it has.

@@ -5,7 +5,7 @@ use crate::error::{Kind, RunError};
 use crate::life::Worker;
 use crate::settle::Silent;
 use serde_json::{Map, Value};
-use shared::models::node::{NodeConfig, NodeType, TargetConfig};
+use shared::models::node::{LoadMode, NodeConfig, NodeType, TargetConfig};
 use shared::models::pipeline::{Edge, Node, Pipeline};
 use shared::models::run::{Run, RunStatus};
 use shared::models::schema::Schema;
@@ -38,6 +38,7 @@ pub(crate) async fn resolve(worker: &Worker, run: &Run) -> Result<Job, RunError>
         edges,
         connector_id: pipeline.connector_id.clone(),
         connectors,
+        table_name: run.table_name.clone().unwrap_or_else(|| schema.name.clone()),
         schema,
         tables,
         parameters: run.parameters.0.clone(),
@@ -76,6 +77,7 @@ pub(crate) async fn trial(
         edges,
         connector_id: pipeline.connector_id.clone(),
         connectors,
+        table_name: schema.name.clone(),
         schema,
         tables,
         parameters,
@@ -180,22 +182,22 @@ pub(crate) struct Database {
     /// The target's node.
     pub(crate) node: String,
     pub(crate) connector: Connector,
-    pub(crate) config: TargetConfig,
-    /// The schema that gives the table its name where the target does not.
-    pub(crate) schema: TableSchema,
+    pub(crate) table: String,
+    pub(crate) mode: LoadMode,
 }
 
 impl Database {
     /// The table, for messages.
     pub(crate) fn name(&self) -> String {
-        format!("{} in {}", self.config.table.as_ref().unwrap_or(&self.schema.name), self.connector.name)
+        format!("{} in {}", self.table, self.connector.name)
     }
 }
 
-/// The tables of databases that a pipeline's targets write; and those of which nobody can ask any more, since what leads to
-/// them was deleted, in words. So are those whose secret cannot be opened, where such are left out.
+/// The tables of databases that a run's targets write; and those of which nobody can ask any more, since what leads to them
+/// was deleted, in words. So are those whose secret cannot be opened, where such are left out.
 pub(crate) async fn databases(
     worker: &Worker,
+    run: &Run,
     pipeline: &Pipeline,
     silent: Silent,
 ) -> Result<(Vec<Database>, Vec<String>), RunError> {
@@ -214,29 +216,35 @@ pub(crate) async fn databases(
     ids.sort_unstable();
     ids.dedup();
     let stored = worker.services.store.connectors(&pipeline.tenant_id, &ids).await.map_err(away)?;
-    let schema = match table_schema(worker, &pipeline.tenant_id, &pipeline.schema_id).await {
-        Err(error) if error.kind == Kind::Definition => None,
-        other => Some(other?),
-    };
+    let name = table_name(worker, run, pipeline).await?;
     for (node, id, config) in configs {
-        let table = config.table.as_ref().or(schema.as_ref().map(|schema| &schema.name));
+        let table = config.table.as_ref().or(name.as_ref());
         let (Some(connector), Some(table)) = (stored.get(&id), table) else {
-            let table =
-                config.table.as_ref().map_or_else(|| "a table".to_owned(), |name| format!("the table {name:?}"));
+            let table = table.map_or_else(|| "a table".to_owned(), |name| format!("the table {name:?}"));
             let what = if stored.contains_key(&id) { &pipeline.schema_id } else { &id };
             gone.push(format!("{table} of a database, which was reached by {what}: that was deleted"));
             continue;
         };
-        let named = TableSchema { id: pipeline.schema_id.clone(), name: table.clone(), fields: Vec::new() };
         match open(worker, connector).await {
             Err(error) if silent == Silent::LeftOut => gone.push(format!("the table {table:?}: {}", error.message)),
             connector => {
-                let (connector, schema) = (connector?, schema.clone().unwrap_or(named));
-                found.push(Database { node, connector, config, schema });
+                let (connector, table) = (connector?, table.clone());
+                found.push(Database { node, connector, table, mode: config.load_mode.unwrap_or_default() });
             }
         }
     }
     Ok((found, gone))
+}
+
+/// What a database's table is called that a run's target does not name; none where it is called as a schema that was deleted.
+async fn table_name(worker: &Worker, run: &Run, pipeline: &Pipeline) -> Result<Option<String>, RunError> {
+    if run.table_name.is_some() {
+        return Ok(run.table_name.clone());
+    }
+    match table_schema(worker, &pipeline.tenant_id, &pipeline.schema_id).await {
+        Err(error) if error.kind == Kind::Definition => Ok(None),
+        other => other.map(|schema| Some(schema.name)),
+    }
 }
 
 async fn connectors(worker: &Worker, pipeline: &Pipeline) -> Result<HashMap<String, Connector>, RunError> {

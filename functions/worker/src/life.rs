@@ -207,7 +207,7 @@ async fn attempt(worker: &Worker, run: &Run, receipt: &str) -> Attempt {
             progress.log("starting", format!("attempt {} on worker {}", run.attempt, worker.name));
             let gate = Gate {
                 services: Arc::clone(&worker.services),
-                run: run.clone(),
+                run: Run { table_name: Some(job.table_name.clone()), ..run.clone() },
                 progress: Arc::clone(&progress),
                 entered: Arc::clone(&committing),
             };

@@ -42,9 +42,9 @@ pub(crate) async fn written(
         let target = targets::recorded(&run.tenant_id, &schema, &run.id, &earlier, &worker.settings);
         add("", in_time(ASKED, target).await)?;
     }
-    let (databases, _) = job::databases(worker, version, silent).await?;
-    for job::Database { node, connector, config, schema } in &databases {
-        let target = targets::database::recorded(connector, config, schema, &run.id, &earlier);
+    let (databases, _) = job::databases(worker, run, version, silent).await?;
+    for job::Database { node, connector, table, mode } in &databases {
+        let target = targets::database::recorded(connector, table, *mode, &run.id, &earlier);
         add(node, in_time(ASKED, target).await)?;
     }
     Ok(found)

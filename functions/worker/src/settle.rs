@@ -41,7 +41,8 @@ pub(crate) async fn settle(worker: &Worker, run: &Run, why: &RunFailure) -> Resu
         return life::end(worker, run, End::failed(found.failure(why))).await;
     };
     let silent = if run.failures < MOST_FAILURES { Silent::Waits } else { Silent::LeftOut };
-    let (found, targets) = match asked(worker, run, &version, silent).await {
+    // What was kept when it came to its commit is not in the run as it was claimed.
+    let (found, targets) = match asked(worker, &current, &version, silent).await {
         Ok(told) => told,
         Err(error) => return put_off(worker, run, why, &error).await,
     };
@@ -90,12 +91,11 @@ async fn asked(
         };
         found.add(is_there, schema.name.clone());
     }
-    let (databases, gone) = job::databases(worker, version, silent).await?;
+    let (databases, gone) = job::databases(worker, run, version, silent).await?;
     beside.miss(&gone);
     found.gone = gone;
     for database in &databases {
-        let (connector, config) = (&database.connector, &database.config);
-        let settled = targets::database::settle(connector, config, &database.schema, &run.id, &earlier);
+        let settled = targets::database::settle(&database.connector, &database.table, &run.id, &earlier);
         found.add(beside.hear(in_time(ASKED, settled).await), database.name());
     }
     if silent == Silent::Waits && !found.silent.is_empty() {

@@ -619,8 +619,9 @@ pub enum OnFail {
 pub struct TargetConfig {
     /// A connector to a database whose table is written; the lake where it is left out.
     pub connector_id: Option<String>,
-    /// In a database `table` or `schema.table`, by default the name of the pipeline's schema, whose fields it has; in
-    /// the lake the name of another schema of the tenant.
+    /// In a database `table` or `schema.table`, by default the name of the pipeline's schema, whose fields it has (where that
+    /// is renamed, a run that has come to its commit, and its retries, keep to the old name); in the lake the name of another
+    /// schema of the tenant.
     #[schemars(length(min = 1, max = 200), extend("format" = "table"))]
     pub table: Option<String>,
     /// How the rows meet those that are there; `append`.

@@ -147,6 +147,11 @@ pub struct Run {
     pub cancel_requested: bool,
     /// Until when a worker holds it.
     pub lease_until: Option<Time>,
+    /// What a database's table is called that its target does not name: the schema's name when the run, or one that it
+    /// retries, came to its commit. Whoever comes later looks for the rows there, also where the schema has another name by
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_name: Option<String>,
     /// When the next attempt may begin, after one that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,

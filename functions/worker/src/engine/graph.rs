@@ -182,10 +182,7 @@ impl Graph {
             let NodeConfig::Target(config) = &node.config else { continue };
             match job.schema_of(config) {
                 Ok(schema) => {
-                    let table = match &config.table {
-                        Some(table) if config.connector_id.is_some() => table,
-                        _ => &schema.name,
-                    };
+                    let table = if config.connector_id.is_some() { job.table_of(config) } else { schema.name.as_str() };
                     if !tables.insert((&config.connector_id, table)) {
                         faults.push(node.fault(SAME_TABLE));
                     }

@@ -83,6 +83,9 @@ pub struct Job {
     pub schema: TableSchema,
     /// The schemas whose tables targets name, by the name that the target has for it.
     pub tables: HashMap<String, TableSchema>,
+    /// What a database's table is called that its target does not name: as the schema, or as it was when the run, or one
+    /// that it retries, came to its commit.
+    pub table_name: String,
     /// What `${name}` in configs reads.
     pub parameters: Map<String, Value>,
     pub execution: ExecutionConfig,
@@ -103,6 +106,11 @@ impl Job {
             }),
             _ => Ok(&self.schema),
         }
+    }
+
+    /// The name of the table that a target of a database writes.
+    pub fn table_of<'a>(&'a self, target: &'a TargetConfig) -> &'a str {
+        target.table.as_deref().unwrap_or(&self.table_name)
     }
 }
 

@@ -81,8 +81,9 @@ pub(super) fn cancel() -> Operation {
 
 pub(super) fn retry() -> Operation {
     let description = "Makes a new run of the same pipeline version with the same parameters; `retryOf` names the old one. It leaves \
-                       or replaces the rows that the runs before it have written, as far back as they retry one another. A run is \
-                       retried once; after that its newest retry is the one to be retried.";
+                       or replaces the rows that the runs before it have written, as far back as they retry one another, in the same \
+                       tables, also where a schema was renamed since. A run is retried once; after that its newest retry is the one to be \
+                       retried.";
     Operation {
         body: Some(Sent::nothing()),
         once: true,

@@ -45,7 +45,9 @@ pub(super) fn create() -> Operation {
 pub(super) fn update() -> Operation {
     let description = "Fields of the body that are left out stay; `fields` replaces all fields of the table. A nullable field may be added, and a \
                        type widened: smallint to integer to bigint, real to double, varchar to a longer one or text, decimal to more digits with \
-                       the same scale. The table follows with the next run. A change that would lose data is refused.";
+                       the same scale. The table follows with the next run. A change that would lose data is refused. A new `name` renames no \
+                       table of a database that is called as the schema: later runs write one of the new name, while a run that has come to its \
+                       commit, and its retries, keep to the old one.";
     let example = json!({"id": "schema_0199b3c4d5e67f8091a2b3c4d5e6f708", "displayName": "All customers"});
     Operation {
         body: Some(Sent { schema: "SchemaUpdate", required: true, example: Some(example) }),

@@ -63,6 +63,14 @@ pub(super) fn ended(
     Ok(Some((path, serde_dynamo::to_attribute_value(taken).map_err(Error::internal)?)))
 }
 
+/// What an update that moves a run to its commit sets of the tables' name.
+fn keep_table_name(run: &Run, sets: &mut String, values: &mut Vec<(&str, AttributeValue)>) {
+    if let Some(name) = &run.table_name {
+        sets.push_str(", tableName = :table");
+        values.push((":table", s(name)));
+    }
+}
+
 impl Store {
     /// Takes a run that is pending, or whose worker's lease is over.
     ///
@@ -138,9 +146,9 @@ impl Store {
         Ok(held.map_or(Beat::Lost, |run| Beat::Held { cancel: run.cancel_requested }))
     }
 
-    /// Moves a run to the stage `committing`, with the numbers that it will have come to and the attempt whose rejected rows
-    /// are kept, in the place of those of an attempt before; from then on nobody cancels it. False where it was cancelled
-    /// or is not the worker's any more.
+    /// Moves a run to the stage `committing`, with the numbers that it will have come to, the name of its tables, where `run`
+    /// has one, and the attempt whose rejected rows are kept, in the place of those of an attempt before; from then on
+    /// nobody cancels it. False where it was cancelled or is not the worker's any more.
     ///
     /// # Errors
     /// Where the table does not answer.
@@ -158,6 +166,7 @@ impl Store {
             (":rows", serde_dynamo::to_attribute_value(rows).map_err(Error::internal)?),
             (":progress", room::progress(progress)?),
         ];
+        keep_table_name(run, &mut sets, &mut values);
         match errors {
             Some(attempt) => {
                 sets += ", errorsAttempt = :errors";
@@ -173,13 +182,14 @@ impl Store {
     /// # Errors
     /// Where the table does not answer.
     pub async fn pass_committing(&self, run: &Run, progress: &Progress) -> Result<bool> {
-        let values = [
+        let mut sets = "SET committing = :yes, progress = :progress".to_owned();
+        let mut values = vec![
             (":yes", AttributeValue::Bool(true)),
             (":no", AttributeValue::Bool(false)),
             (":progress", room::progress(progress)?),
         ];
-        let sets = "SET committing = :yes, progress = :progress";
-        Ok(self.as_holder(run, sets, UNCANCELLED, &values).await?.is_some())
+        keep_table_name(run, &mut sets, &mut values);
+        Ok(self.as_holder(run, &sets, UNCANCELLED, &values).await?.is_some())
     }
 
     /// An update by the worker that holds the run; none where it does not hold it any more.

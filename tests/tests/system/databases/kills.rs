@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tests::servers::{self, Server};
 use tests::{Api, World};
-use worker::engine::job::{Connector, TableSchema};
+use worker::engine::job::Connector;
 
 /// A pipeline of a stack of its own from five lines into the table `people`, with its run.
 pub async fn started(api: &Api, data: &Path, server: &Server, database: &str) -> (String, String) {
@@ -32,9 +32,7 @@ pub async fn started(api: &Api, data: &Path, server: &Server, database: &str) ->
 
 /// Whether the run's rows are in `people`; from now on they never come in where they are not.
 async fn settle(shop: &Connector, run: &str) -> bool {
-    let schema = TableSchema { id: "schema_1".to_owned(), name: "people".to_owned(), fields: Vec::new() };
-    let config = Default::default();
-    worker::targets::database::settle(shop, &config, &schema, run, &[]).await.unwrap().is_in()
+    worker::targets::database::settle(shop, "people", run, &[]).await.unwrap().is_in()
 }
 
 /// A stack that is a process of its own, with a run that has staged its rows and waits in the middle of its commit.

@@ -7,6 +7,7 @@ mod kills;
 mod lookups;
 mod moments;
 mod mysql;
+mod names;
 mod parameters;
 mod postgres;
 mod races;

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use tests::servers::{self, Maria, Postgres, Server};
 use tests::{Api, World};
 
-#[tokio::test]
-async fn a_run_killed_after_its_commit_has_a_receipt_of_the_attempt_that_committed() {
-    let Some(db) = Postgres::new().await else { return };
+/// A run that was killed right behind its commit into `people`, on a stack that was started again: the stack, its folder and
+/// its client, the pipeline, and the run. What is to happen `meanwhile` happens while it commits.
+pub async fn killed_behind_its_commit(
+    db: &Postgres,
+    meanwhile: impl AsyncFnOnce(&Api, &str),
+) -> (Process, tempfile::TempDir, Api, String, String) {
     // The commit itself waits for a lock, so that nothing is left to be done once it has it.
     db.run(
         "CREATE TABLE people (id int); \
@@ -28,13 +31,22 @@ async fn a_run_killed_after_its_commit_has_a_receipt_of_the_attempt_that_committ
     let token = token(&data);
     let lock = db.connect().await;
     lock.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
-    let (pipeline, run) = started(&Api::new(&stack.url, &token), &data, &db.server, &db.name).await;
+    let api = Api::new(&stack.url, &token);
+    let (pipeline, run) = started(&api, &data, &db.server, &db.name).await;
     db.until(WAITING, "1").await;
+    meanwhile(&api, &pipeline).await;
     stack.pause().await;
     lock.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
     db.until("SELECT state || attempt FROM flowgate_runs", "committed1").await;
     stack.kill_and_restart(&data);
     let api = Api::new(&stack.url, &token);
+    (stack, folder, api, pipeline, run)
+}
+
+#[tokio::test]
+async fn a_run_killed_after_its_commit_has_a_receipt_of_the_attempt_that_committed() {
+    let Some(db) = Postgres::new().await else { return };
+    let (stack, _folder, api, pipeline, run) = killed_behind_its_commit(&db, async |_, _| {}).await;
     let ended = api.finished(&pipeline, &run).await;
     assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
     assert!(ended["attempt"].as_u64().unwrap() >= 2, "{ended}");

@@ -172,6 +172,7 @@ impl Bench {
                 .flatten()
                 .map(|(name, fields)| (name.clone(), named(name, fields.clone())))
                 .collect(),
+            table_name: "results".to_owned(),
             parameters: read("parameters").as_object().cloned().unwrap_or_default(),
             execution: serde_json::from_value(read("execution")).unwrap(),
         }

@@ -85,7 +85,7 @@ pub async fn open(
     let mode = config.load_mode.unwrap_or_default();
     let keys = if mode == LoadMode::Upsert { upsert_keys(&job.schema, config)? } else { Vec::new() };
     let server = Arc::new(Server::of(connector)?);
-    let name = table_name(config, &job.schema);
+    let name = TableName::parse(job.table_of(config));
     let mut connection = Connection::new(&server).await.map_err(Fault::target)?;
     let ledger = Ledger::of(&name, server.dialect);
     let failed = |failed: Failed| failed.fault.target();
@@ -122,10 +122,6 @@ pub async fn open(
         connector_id: connector.id.clone(),
         attempt: job.attempt,
     })
-}
-
-fn table_name(config: &TargetConfig, schema: &TableSchema) -> TableName {
-    TableName::parse(config.table.as_deref().unwrap_or(&schema.name))
 }
 
 /// What the ledger says of the run, and of those that it retries, and of which: the newest that is in decides.
@@ -412,29 +408,28 @@ fn written(
     }
 }
 
-/// What the ledger says of a run that was settled, or of an earlier one that it left to stand; none where its rows are not
-/// in.
+/// What the ledger says of a run whose target writes `table` in this mode and was settled, or of an earlier one that it left
+/// to stand; none where its rows are not in.
 ///
 /// # Errors
 /// `Kind::TargetUnavailable` where the database does not answer.
 pub async fn recorded(
     connector: &Connector,
-    config: &TargetConfig,
-    schema: &TableSchema,
+    table: &str,
+    mode: LoadMode,
     run: &str,
     earlier: &[Earlier],
 ) -> Result<Option<receipt::Target>, RunError> {
     let server = Arc::new(Server::of(connector)?);
-    let name = table_name(config, schema);
+    let name = TableName::parse(table);
     let ledger = Ledger::of(&name, server.dialect);
     let mut connection = Connection::new(&server).await.map_err(Fault::target)?;
     let left = earlier.iter().filter(|run| !run.replace).map(|run| run.run_id.as_str());
     for run in std::iter::once(run).chain(left) {
         let found = ledger.find(&mut connection, run).await.map_err(|failed| failed.fault.target())?;
         if let Some(Entry::Committed { rows, skipped, attempt, .. }) = found {
-            let load_mode = Some(config.load_mode.unwrap_or_default());
             let target = written(&connector.id, &ledger, &name, run, (rows, skipped));
-            return Ok(Some(receipt::Target { attempt, load_mode, ..target }));
+            return Ok(Some(receipt::Target { attempt, load_mode: Some(mode), ..target }));
         }
     }
     Ok(None)
@@ -503,20 +498,19 @@ impl Work<'_> {
     }
 }
 
-/// Whose rows are in the table of a database; if neither the run's are nor those of an earlier one that it left to stand,
-/// enters the run as void so that they never will be.
+/// Whose rows are in the table `table` of a database; if neither the run's are nor those of an earlier one that it left to
+/// stand, enters the run as void so that they never will be.
 ///
 /// # Errors
 /// `Kind::TargetUnavailable` where the database does not answer: nothing is settled then.
 pub async fn settle(
     connector: &Connector,
-    config: &TargetConfig,
-    schema: &TableSchema,
+    table: &str,
     run: &str,
     earlier: &[Earlier],
 ) -> Result<Settled, RunError> {
     let server = Arc::new(Server::of(connector)?);
-    let ledger = Ledger::of(&table_name(config, schema), server.dialect);
+    let ledger = Ledger::of(&TableName::parse(table), server.dialect);
     let failed = |failed: Failed| failed.fault.target();
     for attempt in 0..TRIES {
         if attempt > 0 {

@@ -88,6 +88,7 @@ impl World {
             connectors: HashMap::new(),
             schema: self.schema.clone(),
             tables: HashMap::new(),
+            table_name: self.schema.name.clone(),
             parameters: Map::new(),
             execution: Default::default(),
         }
