@@ -1,11 +1,12 @@
 //! What a run needs, read from the store: its pipeline's version, connectors with their secrets, schema, ancestors.
 
 use crate::engine::job::{Connector, Earlier, Job, TableSchema};
+use crate::engine::parameters;
 use crate::error::{Kind, RunError};
 use crate::life::Worker;
 use crate::settle::Silent;
 use serde_json::{Map, Value};
-use shared::models::node::{LoadMode, NodeConfig, NodeType, TargetConfig};
+use shared::models::node::{self, LoadMode, NodeConfig, NodeType, TargetConfig};
 use shared::models::pipeline::{Edge, Node, Pipeline};
 use shared::models::run::{Run, RunStatus};
 use shared::models::schema::Schema;
@@ -201,13 +202,7 @@ pub(crate) async fn databases(
     pipeline: &Pipeline,
     silent: Silent,
 ) -> Result<(Vec<Database>, Vec<String>), RunError> {
-    let targets = pipeline.nodes.0.iter().filter(|node| node.node_type == NodeType::Target);
-    let configs: Vec<(String, String, TargetConfig)> = targets
-        .filter_map(|node| match node.typed() {
-            Ok(NodeConfig::Target(config)) => Some((node.id.clone(), config.connector_id.clone()?, config)),
-            _ => None,
-        })
-        .collect();
+    let configs: Vec<_> = pipeline.nodes.0.iter().filter_map(|node| in_database(node, run)).collect();
     let (mut found, mut gone) = (Vec::new(), Vec::new());
     if configs.is_empty() {
         return Ok((found, gone));
@@ -234,6 +229,17 @@ pub(crate) async fn databases(
         }
     }
     Ok((found, gone))
+}
+
+/// A target that writes a database, with the run's parameters in it, and the ids of its node and its connector; none of any
+/// other node.
+fn in_database(node: &Node, run: &Run) -> Option<(String, String, TargetConfig)> {
+    if node.node_type != NodeType::Target {
+        return None;
+    }
+    let config = parameters::fill_config(node.name(), &node.config, &run.parameters.0).ok()?;
+    let Ok(NodeConfig::Target(config)) = node::typed(node.node_type, &config) else { return None };
+    Some((node.id.clone(), config.connector_id.clone()?, config))
 }
 
 /// What a database's table is called that a run's target does not name; none where it is called as a schema that was deleted.

@@ -14,7 +14,7 @@ mod lineage;
 mod memory;
 mod numbers;
 mod overflow;
-pub(crate) mod parameters;
+pub mod parameters;
 mod pivots;
 pub mod place;
 mod placeholders;

@@ -1,14 +1,15 @@
-//! Tables that are called as their schema, which may be renamed: a run keeps to the name under which it came to its commit.
+//! Tables that are called as their schema, which may be renamed, or as a parameter says: a run keeps to the name under which
+//! it came to its commit.
 
-use super::connector;
 use super::either::Either;
 use super::kills::started;
 use super::races::killed_behind_its_commit;
+use super::{connector, pipeline};
 use serde_json::{Value, json};
 use shared::id::Prefix;
 use shared::launch;
 use shared::models::run::{Progress, Rows, Run, Trigger};
-use shared::models::time::Time;
+use shared::models::time::{JsonText, Time};
 use shared::queue::{Message, Task};
 use shared::store::runs::Claim;
 use std::time::Duration;
@@ -89,11 +90,12 @@ async fn a_retry_writes_the_tables_of_its_run_in_mysql_although_the_schema_was_r
 }
 
 /// A run that a worker lost right behind its commit of five rows into `table`.
-async fn lost(world: &World, db: &mut Either, pipeline: &str, table: &str) -> Run {
+async fn lost(world: &World, db: &mut Either, pipeline: &str, table: &str, parameters: &Value) -> Run {
     let services = world.stack.services();
     let (store, now) = (&services.store, services.clock.now());
     let stored = store.pipeline("acme", pipeline).await.unwrap();
-    let run = launch::new_run(&stored, shared::id::new(Prefix::Run, now), Trigger::Manual, "ada", now.into());
+    let mut run = launch::new_run(&stored, shared::id::new(Prefix::Run, now), Trigger::Manual, "ada", now.into());
+    run.parameters = JsonText(parameters.as_object().unwrap().clone());
     store.create_run(&run, None, None).await.unwrap();
     let past = Time(now - chrono::Duration::seconds(60));
     let Claim::Taken(held) = store.claim("acme", pipeline, &run.id, "died", past).await.unwrap() else {
@@ -122,7 +124,7 @@ async fn a_run_that_is_settled_after_its_schema_was_renamed(mut db: Either) {
     let world = World::new().await;
     let (pipeline, first) = started(&world.api, world.stack.files_root(), db.server(), db.name()).await;
     assert_eq!(world.api.finished(&pipeline, &first).await["status"], "completed");
-    let run = lost(&world, &mut db, &pipeline, "people").await;
+    let run = lost(&world, &mut db, &pipeline, "people", &json!({})).await;
     rename(&world.api, &pipeline).await;
     let ended = settled(&world, &run).await;
     assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
@@ -139,4 +141,23 @@ async fn a_run_is_settled_where_it_has_written_postgresql_although_its_schema_wa
 async fn a_run_is_settled_where_it_has_written_mysql_although_its_schema_was_renamed() {
     let Some(db) = Either::maria().await else { return };
     a_run_that_is_settled_after_its_schema_was_renamed(db).await;
+}
+
+#[tokio::test]
+async fn a_run_is_settled_in_the_table_that_its_parameters_name() {
+    let Some(mut db) = Either::postgres().await else { return };
+    let world = World::new().await;
+    world.file("rows.jsonl", "{\"id\": 1}");
+    let files = world.connector("files", "rows.jsonl").await;
+    let shop = connector(&world, "shop", db.server(), db.name(), json!({})).await;
+    let schema = world.schema("people", json!([{"name": "id", "dataType": "integer"}])).await;
+    let target = json!({"connectorId": shop, "table": "people_${region}"});
+    let copy = pipeline(&world, &files, &schema, json!({}), target).await;
+    let parameters = json!({"region": "north"});
+    let first = world.api.run(&copy, parameters.clone()).await;
+    assert_eq!(world.api.finished(&copy, &first).await["status"], "completed");
+    let run = lost(&world, &mut db, &copy, "people_north", &parameters).await;
+    let ended = settled(&world, &run).await;
+    assert_eq!((&ended["status"], &ended["rowsOut"]), (&json!("completed"), &json!(5)), "{ended}");
+    assert_eq!(db.texts(LEDGER).await, ["people_north committed", "people_north committed"]);
 }
