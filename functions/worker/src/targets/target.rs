@@ -239,7 +239,9 @@ impl Target {
             if self.keys.is_empty() { Vec::new() } else { unique::rules(&self.schema.fields, &table, &self.keys) };
         let past = match &mut self.increment {
             Some(increment) => {
-                Some(increment.past(&self.place, &self.table, &table, &self.schema.fields, &context).await?)
+                // It reads the table, of which much may have just the watermark's value.
+                let past = increment.past(&self.place, &self.table, &table, &self.schema.fields, &context);
+                Some(unless(stop, past).await?)
             }
             None => None,
         };

@@ -1,6 +1,6 @@
 //! What a run leaves that is killed behind its commit, left alone, or cancelled; and large tables in little memory.
 
-use super::either::{CONNECTED, WAITING};
+use super::either::{CONNECTED, Either, WAITING};
 use super::kills::started;
 use super::{connector, pipeline};
 use crate::processes::{Process, token};
@@ -209,6 +209,60 @@ async fn a_run_that_waits_for_a_locked_table_of_mysql_can_be_cancelled() {
     cancelled(&world, &copy, &run).await;
     db.until(others, "0").await;
     db.run("UNLOCK TABLES").await;
+}
+
+/// A pipeline that merges a row by its id into the table `people` of a database, whose mails are unique.
+async fn one_mail(world: &World, server: &Server, database: &str) -> String {
+    world.file("one.jsonl", "{\"id\": 1, \"mail\": \"a\"}");
+    let files = world.connector("files", "one.jsonl").await;
+    let fields = json!([
+        {"name": "id", "dataType": "integer", "isPrimaryKey": true},
+        {"name": "mail", "dataType": "varchar", "length": 20, "isUnique": true}
+    ]);
+    let schema = world.schema("people", fields).await;
+    let shop = connector(world, "shop", server, database, json!({})).await;
+    pipeline(world, &files, &schema, json!({}), json!({"connectorId": shop, "loadMode": "upsert"})).await
+}
+
+#[tokio::test]
+async fn a_run_that_looks_for_values_that_are_taken_can_be_cancelled() {
+    let Some(db) = Postgres::new().await else { return };
+    // Who reads its rows waits for a lock, and who asks for its columns does not.
+    db.run(
+        "CREATE TABLE kept (id int, mail varchar(20)); INSERT INTO kept VALUES (7, 'a'); \
+         CREATE FUNCTION waits() RETURNS boolean LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN true; END $$; \
+         CREATE VIEW people AS SELECT id, mail FROM kept WHERE waits()",
+    )
+    .await;
+    let world = World::new().await;
+    let copy = one_mail(&world, &db.server, &db.name).await;
+    let lock = db.connect().await;
+    lock.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+    let run = world.api.run(&copy, json!({})).await;
+    db.until(&format!("{WAITING} AND query LIKE 'UPDATE flowgate_staging%'"), "1").await;
+    cancelled(&world, &copy, &run).await;
+    db.until(CONNECTED, "0").await;
+    lock.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    assert_eq!(db.texts("SELECT id FROM kept").await, ["7"]);
+}
+
+#[tokio::test]
+async fn a_run_that_looks_for_values_that_are_taken_in_mysql_can_be_cancelled() {
+    let Some(mut db) = Either::maria().await else { return };
+    db.run("CREATE TABLE people (id int PRIMARY KEY, mail varchar(20))").await;
+    db.run("INSERT INTO people VALUES (7, 'a')").await;
+    let world = World::new().await;
+    let copy = one_mail(&world, db.server(), db.name()).await;
+    // A statement that changes something locks the rows that it reads.
+    db.hold("people").await;
+    let run = world.api.run(&copy, json!({})).await;
+    let looking = format!("{} AND INFO LIKE 'UPDATE flowgate_staging%'", db.connected());
+    db.until(&looking, "1").await;
+    cancelled(&world, &copy, &run).await;
+    db.until(db.connected(), "0").await;
+    db.release().await;
+    assert_eq!(db.texts("SELECT id FROM people").await, ["7"]);
 }
 
 /// The most memory that a process had, in MiB.

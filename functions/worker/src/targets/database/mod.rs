@@ -14,7 +14,7 @@ mod taken;
 mod types;
 
 use super::columns::arrow_type;
-use super::files::stopped;
+use super::files::unless;
 use super::keys::upsert_keys;
 use super::settle::Settled;
 use super::stage::{Reporter, Staged, Staging};
@@ -212,11 +212,7 @@ impl Target {
         let past = match &mut self.increment {
             Some(increment) => {
                 // It reads the target, which may take long, or be locked.
-                let past = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => Err(stopped()),
-                    past = increment.past(connection, &self.table, &schema, &context) => past,
-                };
+                let past = unless(stop, increment.past(connection, &self.table, &schema, &context)).await;
                 Some(past.map_err(|e| e.at(&self.node))?)
             }
             None => None,
@@ -238,8 +234,9 @@ impl Target {
         };
         let mut staged = staging.run(plan).await;
         if let (true, Ok(rows)) = (with_rows, &mut staged) {
-            let rejected = taken::reject(connection, &self.table, &rules, &self.keys, &reporter).await;
-            match rejected {
+            // It reads the target too. A statement that is under way ends with the connection.
+            let rejected = taken::reject(connection, &self.table, &rules, &self.keys, &reporter);
+            match unless(stop, rejected).await {
                 Ok(rejected) => rows.written.rows -= rejected,
                 Err(error) => staged = Err(error),
             }

@@ -193,3 +193,18 @@ async fn a_watermark_that_does_not_reach_the_target_is_a_fault() {
     let error = world.stage(&mut attempt, &[vec![batch]]).await.unwrap_err();
     assert!(error.message.contains("no column has its name"), "{error}");
 }
+
+#[tokio::test]
+async fn a_run_that_is_stopped_reads_no_rows_of_the_watermark() {
+    let world = world();
+    world.run("run_1", past(), &[people(1, &[(1, "a")])]).await.unwrap();
+    let mut attempt = world.open("run_2", past(), &[]).await.unwrap();
+    // Who reads the table finds its only file gone.
+    std::fs::remove_dir_all(world.table_folder().join("run_1")).unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let plan = plan(&[vec![people(1, &[(1, "b")])]]);
+    let (counters, progress) = (Arc::clone(&attempt.counters), Arc::clone(&attempt.progress));
+    let staged = attempt.target.stage(plan, world.session.task_ctx(), counters, progress, &stop).await;
+    assert_eq!(staged.unwrap_err().kind, Kind::Cancelled);
+}
