@@ -231,7 +231,8 @@ fn column(row: Vec<Option<String>>) -> Column {
 }
 
 /// The engine of a table of MySQL where it has no transactions: what is written there stays although it is rolled back.
-/// A view has no engine of its own.
+/// A view has no engine of its own. Which tables lie below it MariaDB does not list at all, and MySQL only where the user has
+/// a right to them, which the user of a view need not have: such tables are not seen.
 async fn engine_without_transactions(connection: &mut Connection, name: &TableName) -> Result<Option<String>, Failed> {
     if connection.dialect() == Dialect::Postgresql {
         return Ok(None);
