@@ -231,8 +231,10 @@ async fn an_issuer_that_is_silent_or_away_is_given_up() {
     jwks.timeout = std::time::Duration::from_millis(50);
     let said = error(jwks.key(Some("one"), ES, at(0)).await);
     assert!(said.starts_with("the issuer does not answer: "), "{said}");
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let said = error(Jwks::new(&format!("http://{nobody}/")).unwrap().key(None, ES, at(0)).await);
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let nobody = (nobody.local_addr().unwrap(), nobody);
+    let said = error(Jwks::new(&format!("http://{}/", nobody.0)).unwrap().key(None, ES, at(0)).await);
     assert!(said.starts_with("the issuer does not answer: "), "{said}");
 }
 

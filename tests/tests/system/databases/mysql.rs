@@ -267,13 +267,13 @@ async fn errors_of_mysql_say_what_is_wrong_and_never_the_password() {
     db.run("CREATE TABLE customers (id int)").await;
     let world = World::new().await;
     let schema = world.schema("s", json!([{"name": "id", "dataType": "integer"}])).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_deaf, port) = servers::deaf_port();
     for (name, more, password, code, words) in [
         ("wrong", json!({}), "Geheim 123", "SOURCE_ERROR", "refuses the user"),
         ("table", json!({"table": "custmers"}), servers::PASSWORD, "SOURCE_ERROR", "did you mean \"customers\"?"),
         ("base", json!({"database": "nowhere"}), servers::PASSWORD, "SOURCE_ERROR", "no database \"nowhere\""),
         ("tls", json!({"sslMode": "require"}), servers::PASSWORD, "SOURCE_ERROR", "sslMode"),
-        ("port", json!({"port": free}), servers::PASSWORD, "SOURCE_UNAVAILABLE", "Connection refused"),
+        ("port", json!({"port": port}), servers::PASSWORD, "SOURCE_UNAVAILABLE", "Connection refused"),
     ] {
         let mut config =
             json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name, "table": "customers"});

@@ -288,7 +288,7 @@ async fn errors_of_postgresql_say_what_is_wrong_and_never_the_password() {
     db.run("CREATE TABLE customers (id int, name text); CREATE ROLE guest LOGIN PASSWORD 'guest'").await;
     let world = World::new().await;
     let schema = world.schema("s", json!([{"name": "id", "dataType": "integer"}])).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_deaf, port) = servers::deaf_port();
     let config = |more: Value| {
         let mut config =
             json!({"host": "127.0.0.1", "port": db.server.port, "database": db.name, "table": "customers"});
@@ -309,7 +309,7 @@ async fn errors_of_postgresql_say_what_is_wrong_and_never_the_password() {
         ("table", config(json!({"table": "custmers"})), right.clone(), "SOURCE_ERROR", "did you mean \"customers\"?"),
         ("base", config(json!({"database": "nowhere"})), right.clone(), "SOURCE_ERROR", "no database \"nowhere\""),
         ("tls", config(json!({"sslMode": "require"})), right.clone(), "SOURCE_ERROR", "sslMode"),
-        ("port", config(json!({"port": free})), right.clone(), "SOURCE_UNAVAILABLE", "Connection refused"),
+        ("port", config(json!({"port": port})), right.clone(), "SOURCE_UNAVAILABLE", "Connection refused"),
         (
             "host",
             config(json!({"host": "no-such-host.invalid"})),
