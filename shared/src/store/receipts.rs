@@ -237,7 +237,7 @@ mod tests {
     fn of_a_receipt_that_is_too_long_the_watermarks_are_kept_as_they_begin() {
         let (before, after) = ("ü".repeat(110_000), "ý".repeat(110_000));
         let short = written(37, "1", "2");
-        assert_eq!(kept(vec![short.clone()]), [short.clone()], "what has room stays whole");
+        assert_eq!(kept(vec![short.clone()]), vec![short.clone()], "what has room stays whole");
         let told = kept(vec![written(37, &before, &after), short]);
         let moved = |target: &Target| target.delta.clone().unwrap().watermark.unwrap();
         let first = moved(&told[0]);

@@ -500,12 +500,7 @@ impl Work<'_> {
 ///
 /// # Errors
 /// `Kind::TargetUnavailable` where the database does not answer: nothing is settled then.
-pub async fn settle(
-    connector: &Connector,
-    table: &str,
-    run: &str,
-    earlier: &[Earlier],
-) -> Result<Settled, RunError> {
+pub async fn settle(connector: &Connector, table: &str, run: &str, earlier: &[Earlier]) -> Result<Settled, RunError> {
     let server = Arc::new(Server::of(connector)?);
     let ledger = Ledger::of(&TableName::parse(table), server.dialect);
     let failed = |failed: Failed| failed.fault.target();
