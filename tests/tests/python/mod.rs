@@ -48,8 +48,9 @@ impl Tools {
                 fs::remove_dir_all(&folder).map_err(|e| format!("an unusable environment stays: {e}"))?;
             }
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+            // Of all that Python would compile beforehand little is used.
             run(Command::new(folder.join("bin/pip"))
-                .args(["install", "--quiet", "--disable-pip-version-check"])
+                .args(["install", "--quiet", "--disable-pip-version-check", "--no-compile"])
                 .args(packages))?;
             fs::write(&ready, place.as_bytes()).map_err(|e| format!("no mark: {e}"))?;
         }
