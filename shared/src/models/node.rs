@@ -60,7 +60,8 @@ pub struct SourceConfig {
     /// The table of a database, `table` or `schema.table`; the connector's where it is left out.
     #[schemars(length(min = 1, max = 200), extend("format" = "table"))]
     pub table: Option<String>,
-    /// One SELECT in the database's own SQL, in the place of a table.
+    /// One SELECT in the database's own SQL, in the place of a table. A parameter `${name}` in it is a value, a literal of its
+    /// type: it stands by itself, without quotes, and never for a name.
     #[schemars(length(min = 1, max = 20_000))]
     pub query: Option<String>,
 }

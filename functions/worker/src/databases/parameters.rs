@@ -1,7 +1,10 @@
 //! Parameters of a run in a query that a database reads: literals of its SQL, so that no value is ever read as SQL.
+//!
+//! A literal holds no quote, no backslash and nothing that ends or begins a comment. So it can end nothing that it stands in,
+//! also where the server reads the text before it in another way than the lexer here: that only finds what is refused.
 
 use super::Dialect;
-use crate::engine::parameters::{Piece, as_text, find, pieces};
+use crate::engine::parameters::{Piece, find, pieces};
 use datafusion::sql::sqlparser::dialect::{self, MySqlDialect, PostgreSqlDialect};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use serde_json::{Map, Value};
@@ -9,22 +12,20 @@ use serde_json::{Map, Value};
 /// Where a parameter stands in a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// By itself, as a value would.
+    /// By itself, as a value does.
     Alone,
-    /// Within a text in single quotes.
-    Text,
     Comment,
 }
 
-/// `query` with the parameters' values in it: where `${name}` stands by itself as a literal of its JSON type, within a text
-/// in single quotes as a part of that. In comments it stays as it is.
+/// `query` with the parameters' values in it: literals of their JSON types where `${name}` stands by itself. In comments it
+/// stays as it is.
 ///
 /// # Errors
 /// A sentence, where a parameter is not there, not closed, no single value, or stands where no value can be.
 pub fn fill(query: &str, dialect: Dialect, parameters: &Map<String, Value>) -> Result<String, String> {
     let pieces = pieces(query)?;
-    let places = places(query, &pieces, dialect)?;
-    let mut places = places.into_iter();
+    let mark = mark(query);
+    let mut places = places(&pieces, &mark, dialect)?.into_iter();
     let mut filled = String::with_capacity(query.len());
     for piece in pieces {
         let name = match piece {
@@ -35,12 +36,15 @@ pub fn fill(query: &str, dialect: Dialect, parameters: &Map<String, Value>) -> R
             Piece::Parameter(name) => name,
         };
         match places.next().flatten() {
-            Some(Place::Alone) => filled.push_str(&literal(name, find(name, parameters)?, dialect)?),
-            Some(Place::Text) => filled.push_str(&within(name, &single(name, find(name, parameters)?)?, dialect)?),
+            Some(Place::Alone) => filled.push_str(&literal(name, find(name, parameters)?, &mark, dialect)?),
             Some(Place::Comment) => filled.push_str(&format!("${{{name}}}")),
             None => {
+                let join = match dialect {
+                    Dialect::Postgresql => format!("'%' || ${{{name}}} || '%'"),
+                    Dialect::Mysql => format!("CONCAT('%', ${{{name}}}, '%')"),
+                };
                 return Err(format!(
-                    "${{{name}}} must stand where a value can: by itself, or within a text in single quotes"
+                    "${{{name}}} must stand by itself and without quotes, as a value: it brings its own; in a text write {join}"
                 ));
             }
         }
@@ -48,22 +52,23 @@ pub fn fill(query: &str, dialect: Dialect, parameters: &Map<String, Value>) -> R
     Ok(filled)
 }
 
-/// Where each parameter stands, as the server will read it; none where no value can be.
-fn places(query: &str, pieces: &[Piece<'_>], dialect: Dialect) -> Result<Vec<Option<Place>>, String> {
-    let count = pieces.iter().filter(|piece| matches!(piece, Piece::Parameter(_))).count();
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    // Which of them is SQL the server's version decides.
-    if dialect == Dialect::Mysql && (query.contains("/*!") || query.contains("/*M!")) {
-        return Err("a query with parameters has no comments that servers execute (/*!)".to_owned());
-    }
+/// A word that is not in the query.
+fn mark(query: &str) -> String {
     let mut mark = "flowgate_parameter_".to_owned();
     while query.contains(&mark) {
         mark.push('_');
     }
+    mark
+}
+
+/// Where each parameter stands; none where no value can be.
+fn places(pieces: &[Piece<'_>], mark: &str, dialect: Dialect) -> Result<Vec<Option<Place>>, String> {
+    let count = pieces.iter().filter(|piece| matches!(piece, Piece::Parameter(_))).count();
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     let word = |index: usize| format!("{mark}{index}_");
-    let mut marked = String::with_capacity(query.len() + count * word(count).len());
+    let mut marked = String::new();
     let mut index = 0;
     for piece in pieces {
         match piece {
@@ -84,13 +89,12 @@ fn places(query: &str, pieces: &[Piece<'_>], dialect: Dialect) -> Result<Vec<Opt
     for token in tokens {
         let (text, place) = match token {
             Token::Word(word) if word.quote_style.is_none() => (word.value, Place::Alone),
-            Token::SingleQuotedString(text) => (text, Place::Text),
             Token::Whitespace(space) => (space.to_string(), Place::Comment),
             _ => continue,
         };
-        for (index, found) in places.iter_mut().enumerate().filter(|_| text.contains(&mark)) {
+        for (index, found) in places.iter_mut().enumerate().filter(|_| text.contains(mark)) {
             let word = word(index);
-            if if place == Place::Alone { text == word } else { text.contains(&word) } {
+            if text == word || place == Place::Comment && text.contains(&word) {
                 *found = Some(place);
             }
         }
@@ -99,7 +103,7 @@ fn places(query: &str, pieces: &[Piece<'_>], dialect: Dialect) -> Result<Vec<Opt
 }
 
 /// A value as a literal.
-fn literal(name: &str, value: &Value, dialect: Dialect) -> Result<String, String> {
+fn literal(name: &str, value: &Value, mark: &str, dialect: Dialect) -> Result<String, String> {
     Ok(match value {
         Value::Null => "NULL".to_owned(),
         Value::Bool(true) => "TRUE".to_owned(),
@@ -107,33 +111,41 @@ fn literal(name: &str, value: &Value, dialect: Dialect) -> Result<String, String
         // Behind another minus it would begin a comment.
         Value::Number(number) if number.to_string().starts_with('-') => format!("({number})"),
         Value::Number(number) => number.to_string(),
-        // What a backslash means here is the server's setting.
-        Value::String(text) if dialect == Dialect::Mysql && text.contains('\\') => {
-            format!("_utf8mb4 X'{}'", hex::encode(text))
+        Value::String(text) if text.contains('\0') => {
+            return Err(format!("the parameter {name:?} has a null character, which no text of a database holds"));
         }
-        value => format!("'{}'", within(name, &single(name, value)?, dialect)?),
+        Value::String(text) => match dialect {
+            Dialect::Postgresql => in_dollars(text, mark),
+            Dialect::Mysql if text.is_empty() => "LEFT(_utf8mb4 0x20, 0)".to_owned(),
+            Dialect::Mysql => format!("_utf8mb4 0x{}", hex::encode(text)),
+        },
+        Value::Array(_) | Value::Object(_) => {
+            return Err(format!(
+                "the parameter {name:?} is a list or an object; a query takes a text, a number, true, false or null"
+            ));
+        }
     })
 }
 
-/// A value as a text, unless it is a list or an object.
-fn single(name: &str, value: &Value) -> Result<String, String> {
-    match value {
-        Value::Array(_) | Value::Object(_) => Err(format!(
-            "the parameter {name:?} is a list or an object; a query takes a text, a number, true, false or null"
-        )),
-        value => Ok(as_text(value)),
+/// A text for PostgreSQL: one literal of no type yet, so that it can become a date, or a sum of texts where it has something
+/// that could end what it stands in.
+fn in_dollars(text: &str, mark: &str) -> String {
+    let quoted = |text: &str| format!(" ${mark}${text}${mark}$");
+    let is_special = |c: char| c.is_ascii_control() || matches!(c, '\'' | '"' | '\\' | '$' | '*' | '`');
+    if !text.contains(is_special) {
+        return quoted(text);
     }
-}
-
-/// A text as it stands within single quotes.
-fn within(name: &str, text: &str, dialect: Dialect) -> Result<String, String> {
-    if text.contains('\0') {
-        return Err(format!("the parameter {name:?} has a null character, which no text of a database holds"));
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(is_special) {
+        let (before, after) = rest.split_at(at);
+        parts.push(quoted(before));
+        let mut after = after.chars();
+        parts.extend(after.next().map(|special| format!("chr({})", u32::from(special))));
+        rest = after.as_str();
     }
-    if dialect == Dialect::Mysql && text.contains('\\') {
-        return Err(format!("the parameter {name:?} has a backslash; let ${{{name}}} stand by itself, without quotes"));
-    }
-    Ok(text.replace('\'', "''"))
+    parts.push(quoted(rest));
+    format!("({})", parts.join("||"))
 }
 
 #[cfg(test)]
@@ -144,10 +156,8 @@ mod tests {
     const BOTH: [Dialect; 2] = [Dialect::Postgresql, Dialect::Mysql];
 
     fn values() -> Map<String, Value> {
-        let values = json!({
-            "evil": "x' OR 1 = 1 --", "path": "a\\' OR 1", "n": -5, "x": 1.5, "yes": true, "none": null, "list": [1], "to": "${n}",
-            "flowgate_parameter_0_": "'"
-        });
+        let values = json!({"name": "O'Brien", "n": -5, "x": 1.5, "yes": true, "none": null, "list": [1], "day": "2026-01-15",
+            "to": "${n}", "empty": "", "flowgate_parameter_0_": "'"});
         values.as_object().unwrap().clone()
     }
 
@@ -155,39 +165,55 @@ mod tests {
     fn values_stand_as_literals() {
         for dialect in BOTH {
             let fill = |query| fill(query, dialect, &values()).unwrap();
-            assert_eq!(fill("SELECT 1"), "SELECT 1");
-            assert_eq!(fill("a = ${evil}"), "a = 'x'' OR 1 = 1 --'");
-            assert_eq!(fill("a = '${evil}'"), "a = 'x'' OR 1 = 1 --'");
-            assert_eq!(fill("a LIKE '%${evil}%${n}'"), "a LIKE '%x'' OR 1 = 1 --%-5'");
+            assert_eq!(fill("SELECT '$${x}'"), "SELECT '${x}'");
             assert_eq!(fill("1 -${n}, ${ x }, ${yes}, ${none}"), "1 -(-5), 1.5, TRUE, NULL");
-            // A value is not looked through for parameters, and a comment's are none.
-            assert_eq!(fill("${to} -- ${evil}\n"), "'${n}' -- ${evil}\n");
-            assert_eq!(fill("/* ${unknown} */ '$${x}'"), "/* ${unknown} */ '${x}'");
-            assert_eq!(fill("flowgate_parameter_0_ = ${flowgate_parameter_0_}"), "flowgate_parameter_0_ = ''''");
+            // A comment's parameters are none.
+            assert_eq!(fill("/* ${unknown} */ ${x} -- ${name}\n"), "/* ${unknown} */ 1.5 -- ${name}\n");
         }
-        assert_eq!(fill("a = ${path}", Dialect::Postgresql, &values()).unwrap(), "a = 'a\\'' OR 1'");
-        assert_eq!(fill("a = ${path}", Dialect::Mysql, &values()).unwrap(), "a = _utf8mb4 X'615c27204f522031'");
-        assert_eq!(fill("'a\\'' + ${n}", Dialect::Mysql, &values()).unwrap(), "'a\\'' + (-5)");
+        let postgres = |query| fill(query, Dialect::Postgresql, &values()).unwrap();
+        let mark = "$flowgate_parameter_$";
+        assert_eq!(postgres("d >= ${day}"), format!("d >=  {mark}2026-01-15{mark}"));
+        assert_eq!(postgres("n = ${name}"), format!("n = ( {mark}O{mark}||chr(39)|| {mark}Brien{mark})"));
+        assert_eq!(postgres("${empty}"), format!(" {mark}{mark}"));
+        // A value is not looked through for parameters.
+        assert_eq!(postgres("${to}"), format!("( {mark}{mark}||chr(36)|| {mark}{{n}}{mark})"));
+        let query = "flowgate_parameter_0_ = ${flowgate_parameter_0_}";
+        assert!(postgres(query).ends_with("||chr(39)|| $flowgate_parameter__$$flowgate_parameter__$)"));
+        let mysql = |query| fill(query, Dialect::Mysql, &values()).unwrap();
+        assert_eq!(mysql("n = ${name}"), "n = _utf8mb4 0x4f27427269656e");
+        assert_eq!(mysql("n = ${empty}"), "n = LEFT(_utf8mb4 0x20, 0)");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_literal_ends_nothing_that_it_stands_in(text in "[ -~\n\r\t€]{0,12}") {
+            for dialect in BOTH {
+                let values = Map::from_iter([("x".to_owned(), Value::String(text.clone()))]);
+                let filled = fill("${x}", dialect, &values).unwrap();
+                let ends = |c: char| c.is_ascii_control() || matches!(c, '\'' | '"' | '\\' | '`' | '*');
+                proptest::prop_assert!(!filled.contains(ends), "{filled}");
+                // Its own dollars stand around what has none.
+                let dollars = filled.matches('$').count();
+                proptest::prop_assert_eq!(dollars, 2 * filled.matches("$flowgate_parameter_$").count(), "{}", filled);
+            }
+        }
     }
 
     #[test]
     fn what_can_be_no_value_is_refused() {
         let refused = |dialect, query: &str| fill(query, dialect, &values()).unwrap_err();
         for dialect in BOTH {
-            for query in ["SELECT * FROM t${n}", "${x}${n}", "\"${evil}\""] {
-                assert!(refused(dialect, query).contains("must stand where a value can"), "{query}");
+            for query in ["SELECT * FROM t${n}", "${x}${n}", "\"${name}\"", "'${name}'", "'\\${name}'", "'%${name}%'"] {
+                assert!(refused(dialect, query).contains("must stand by itself and without quotes"), "{query}");
             }
             assert!(refused(dialect, "${list}").contains("is a list or an object"));
-            assert!(refused(dialect, "'${list}'").contains("is a list or an object"));
-            assert!(refused(dialect, "${evill}").contains("did you mean ${evil}?"));
-            assert!(refused(dialect, "'${x").contains("not closed"));
+            assert!(refused(dialect, "${nam}").contains("did you mean ${name}?"));
+            assert!(refused(dialect, "${x").contains("not closed"));
             assert!(refused(dialect, "${x} = 'open").contains("cannot be read"));
         }
-        for query in ["E'${evil}'", "$$ ${evil} $$", "$a$ ${evil} $a$"] {
-            assert!(fill(query, Dialect::Postgresql, &values()).is_err(), "{query}");
+        for query in ["E'${name}'", "$$ ${name} $$", "$a$ ${name} $a$"] {
+            assert!(refused(Dialect::Postgresql, query).contains("must stand by itself"), "{query}");
         }
-        assert!(refused(Dialect::Mysql, "`${evil}`").contains("must stand where a value can"));
-        assert!(refused(Dialect::Mysql, "'${path}'").contains("has a backslash"));
-        assert!(refused(Dialect::Mysql, "/*!50000 ${n} */").contains("comments that servers execute"));
+        assert!(refused(Dialect::Mysql, "`${name}`").contains("must stand by itself"));
     }
 }

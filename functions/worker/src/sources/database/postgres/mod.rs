@@ -21,8 +21,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 /// Makes texts the same whatever the session's defaults are.
 const SETTINGS: &str = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'; \
-                        SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex'; \
-                        SET LOCAL standard_conforming_strings = on";
+                        SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex'";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 /// Names that an error lists.
 const LISTED: i64 = 1000;
