@@ -1,7 +1,7 @@
 //! What a run has counted on which several attempts have worked: those that wrote speak for it, and no others.
 
 use shared::Result;
-use shared::models::receipt::Target;
+use shared::models::receipt::{Target, TargetKind};
 use shared::models::run::{Rows, Run};
 use shared::store::Store;
 use shared::store::receipts::Reading;
@@ -15,7 +15,8 @@ pub(crate) struct Counted {
 }
 
 /// What those attempts of a run have counted that wrote `targets`, each of which may be another one's; none where they are
-/// all those of other runs.
+/// all those of other runs. An older version kept no counts of attempts: there it is what the run had when it came to its
+/// commit.
 ///
 /// # Errors
 /// Where the store does not answer.
@@ -24,12 +25,15 @@ pub(crate) async fn of_writers(store: &Store, run: &Run, targets: &[Target]) -> 
     if writers.is_empty() {
         return Ok(None);
     }
-    Ok(most(&store.readings(run).await?, &writers))
+    let before = || run.rows.map(|rows| Counted { rows, errors_attempt: run.errors_attempt });
+    Ok(most(&store.readings(run).await?, &writers).or_else(before))
 }
 
-/// The attempts that wrote; none in the place of one that its table does not tell.
+/// The attempts that wrote; none in the place of one that its table does not tell. Rejected rows alone are no writing: they
+/// come first, and another attempt may be faster with the rest.
 fn writers(run: &Run, targets: &[Target]) -> Vec<Option<u32>> {
-    targets.iter().filter(|target| target.written_by == run.id).map(|target| target.attempt).collect()
+    let own = targets.iter().filter(|target| target.written_by == run.id && target.kind != TargetKind::Rejected);
+    own.map(|target| target.attempt).collect()
 }
 
 /// The most of what they have counted: one that finds rows of another one in a table does not read for that table again.

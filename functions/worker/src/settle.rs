@@ -47,7 +47,7 @@ pub(crate) async fn settle(worker: &Worker, run: &Run, why: &RunFailure) -> Resu
         Err(error) => return put_off(worker, run, why, &error).await,
     };
     tracing::warn!(run = run.id, ?found, "the run was settled at its targets");
-    let counted = counts::of_writers(store, run, &targets).await?;
+    let counted = counts::of_writers(store, &current, &targets).await?;
     // Where nobody has written, the attempt that came to its commit last speaks for itself.
     let rows = counted.map(|counted| counted.rows).or(current.rows);
     let finish = if found.has_all() {
