@@ -127,10 +127,25 @@ fn too_large(place: &Place, bytes: usize) -> RunError {
 
 fn unreadable(place: &Place, error: &ParquetError) -> RunError {
     tracing::warn!(%error, "a file of a table cannot be read");
+    if is_gone(error) {
+        return RunError::new(
+            Kind::Target,
+            format!(
+                "a file of this version of the table of the schema {:?} has been removed; begin with the first page",
+                place.schema
+            ),
+        );
+    }
     RunError::new(
         Kind::TargetUnavailable,
         format!("a file of the table of the schema {:?} cannot be read", place.schema),
     )
+}
+
+/// Whether a file is not there, as after a VACUUM.
+fn is_gone(error: &ParquetError) -> bool {
+    let ParquetError::External(cause) = error else { return false };
+    matches!(cause.downcast_ref(), Some(object_store::Error::NotFound { .. }))
 }
 
 /// The files of the version that has been loaded, in an order that is the same whenever it is loaded.
