@@ -306,17 +306,15 @@ fn time(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<DateT
 }
 
 /// The names in a role claim: an array, one name, names with commas between them, or an array that was flattened to a text
-/// (`["admin","editor"]` or `[admin editor]`), as gateways do. A name such as `billing admin` is one, and no role.
+/// (`["admin","editor"]` or `[admin, editor]`), as Cognito does. A name such as `billing admin` is one, and no role.
 fn role_names(claim: &Value) -> Vec<String> {
     match claim {
         Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Value::String(text) => {
             let text = text.trim();
-            let flattened = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-            let between = |c: char| c == ',' || flattened.is_some() && c.is_whitespace();
-            flattened
-                .unwrap_or(text)
-                .split(between)
+            let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+            inner
+                .split(',')
                 .map(|name| name.trim().trim_matches('"'))
                 .filter(|name| !name.is_empty())
                 .map(str::to_owned)
