@@ -7,11 +7,16 @@ pub mod s3;
 pub mod servers;
 pub mod stalled;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use flowgate::stack::{Options, Stack};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use shared::aws::local_config;
+use shared::clock::Clock;
+use shared::models::time::Time;
 use shared::roles::Role;
+use shared::store::keys;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -204,5 +209,23 @@ impl World {
     pub async fn run(&self, pipeline: &str) -> Value {
         let run = self.api.run(pipeline, json!({})).await;
         self.api.finished(pipeline, &run).await
+    }
+
+    /// Makes a run that has ended one whose worker died after its commit, and did not report it.
+    pub async fn not_reported(&self, pipeline: &str, run: &str) {
+        let key = keys::run("acme", pipeline, run);
+        let past = Time(Clock::default().now() - chrono::Duration::seconds(120));
+        aws_sdk_dynamodb::Client::new(&local_config(&self.stack.table_endpoint()))
+            .update_item()
+            .table_name(self.stack.services().config.table.clone())
+            .key("PK", AttributeValue::S(key.pk))
+            .key("SK", AttributeValue::S(key.sk))
+            .update_expression("SET #status = :running, leaseUntil = :past REMOVE finishedAt")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":running", AttributeValue::S("running".to_owned()))
+            .expression_attribute_values(":past", AttributeValue::S(past.text()))
+            .send()
+            .await
+            .unwrap();
     }
 }

@@ -1,15 +1,12 @@
 //! Tables on S3: what holds on a disk holds there too.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use flowgate::stack::{Options, Stack};
 use serde_json::{Value, json};
-use shared::aws::local_config;
 use shared::clock::Clock;
 use shared::launch;
 use shared::models::run::{Progress, Rows, Run, Trigger};
 use shared::models::time::Time;
 use shared::queue::{Message, Task};
-use shared::store::keys;
 use shared::store::runs::Claim;
 use std::fs;
 use std::path::PathBuf;
@@ -139,20 +136,7 @@ async fn a_run_whose_worker_died_after_its_commit_finds_its_rows_in_the_bucket()
     let id = run["id"].as_str().unwrap();
     let commits = cloud.commits(&schema);
     // As it lay in the table when its worker died, in the moment after the commit.
-    let key = keys::run("acme", &pipeline, id);
-    let past = Time(Clock::default().now() - chrono::Duration::seconds(30));
-    aws_sdk_dynamodb::Client::new(&local_config(&cloud.world.stack.table_endpoint()))
-        .update_item()
-        .table_name(cloud.world.stack.services().config.table.clone())
-        .key("PK", AttributeValue::S(key.pk))
-        .key("SK", AttributeValue::S(key.sk))
-        .update_expression("SET #status = :running, leaseUntil = :past REMOVE finishedAt")
-        .expression_attribute_names("#status", "status")
-        .expression_attribute_values(":running", AttributeValue::S("running".to_owned()))
-        .expression_attribute_values(":past", AttributeValue::S(past.text()))
-        .send()
-        .await
-        .unwrap();
+    cloud.world.not_reported(&pipeline, id).await;
     cloud.send(&pipeline, id).await;
     let again = cloud.world.api.finished(&pipeline, id).await;
     assert_eq!((&again["status"], &again["attempt"]), (&json!("completed"), &json!(2)), "{again}");

@@ -1,15 +1,11 @@
 //! What runs have counted at which several attempts have worked: those that wrote speak for them.
 
 use super::People;
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
-use shared::aws::local_config;
-use shared::clock::Clock;
 use shared::models::run::{Progress, RowError, Rows, Run};
-use shared::models::time::{JsonText, Time};
+use shared::models::time::JsonText;
 use shared::queue::Task;
 use shared::store::errors::ErrorWriter;
-use shared::store::keys;
 use shared::store::receipts::Reading;
 
 impl People {
@@ -34,24 +30,6 @@ impl People {
         assert!(store.enter_committing(&held, rows, &Progress::default(), Some(held.attempt)).await.unwrap());
     }
 
-    /// Makes a run that has ended one whose worker died after its commit, and did not report it.
-    async fn not_reported(&self, run: &Run) {
-        let key = keys::run("acme", &self.pipeline, &run.id);
-        let past = Time(Clock::default().now() - chrono::Duration::seconds(120));
-        aws_sdk_dynamodb::Client::new(&local_config(&self.world.stack.table_endpoint()))
-            .update_item()
-            .table_name(self.world.stack.services().config.table.clone())
-            .key("PK", AttributeValue::S(key.pk))
-            .key("SK", AttributeValue::S(key.sk))
-            .update_expression("SET #status = :running, leaseUntil = :past REMOVE finishedAt")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":running", AttributeValue::S("running".to_owned()))
-            .expression_attribute_values(":past", AttributeValue::S(past.text()))
-            .send()
-            .await
-            .unwrap();
-    }
-
     /// Sends a message for the run, waits for its end, and answers what it comes to.
     async fn told(&self, task: Task, run: &Run) -> Value {
         self.send(task, run).await;
@@ -74,7 +52,7 @@ async fn an_attempt_that_died_before_it_wrote_does_not_count() {
     assert_eq!(told, json!({"status": "completed", "attempt": 2, "in": 3, "out": 3, "failed": 0, "errors": 0}));
     // Nor where the one that wrote did not live to report it, and the next one settles the run, or finds its rows.
     for (task, attempt) in [(Task::Settle, 3), (Task::Run, 4)] {
-        people.not_reported(&run).await;
+        people.world.not_reported(&people.pipeline, &run.id).await;
         let told = people.told(task, &run).await;
         let expected = json!({"status": "completed", "attempt": attempt, "in": 3, "out": 3, "failed": 0, "errors": 0});
         assert_eq!(told, expected, "{task:?}");
@@ -88,7 +66,7 @@ async fn an_attempt_that_another_one_overtook_and_that_died_does_not_count() {
         let run = people.run().await;
         people.told(Task::Run, &run).await;
         // The first one was slow, and its commit came in when the second one was at its own.
-        people.not_reported(&run).await;
+        people.world.not_reported(&people.pipeline, &run.id).await;
         people.lost_with_many(&run).await;
         let told = people.told(task, &run).await;
         let expected = json!({"status": "completed", "attempt": 3, "in": 3, "out": 3, "failed": 0, "errors": 0});
@@ -122,14 +100,14 @@ async fn what_an_attempt_has_counted_that_wrote_one_of_two_tables_stays() {
         let mut versions: Vec<_> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
         versions.retain(|path| path.extension().is_some_and(|end| end == "json"));
         std::fs::remove_file(versions.iter().max().unwrap()).unwrap();
-        people.not_reported(&run).await;
+        people.world.not_reported(&people.pipeline, &run.id).await;
         world.file("people.csv", "id,name\n7,Eve\n");
         let told = people.told(Task::Run, &run).await;
         let rows =
             json!({"status": "completed_with_errors", "attempt": 2, "in": 3, "out": 3, "failed": 1, "errors": 1});
         assert_eq!(told, rows);
         // Whoever comes once more tells the same.
-        people.not_reported(&run).await;
+        people.world.not_reported(&people.pipeline, &run.id).await;
         let told = people.told(task, &run).await;
         let rows =
             json!({"status": "completed_with_errors", "attempt": 3, "in": 3, "out": 3, "failed": 1, "errors": 1});

@@ -5,7 +5,8 @@ use crate::fires::{at, end_all, every_ten_minutes, world_at};
 use chrono::Duration;
 use serde_json::json;
 use shared::clock::Clock;
-use shared::models::run::{Progress, RowError, Rows, Run};
+use shared::launch;
+use shared::models::run::{Progress, RowError, Rows, Run, Trigger};
 use shared::models::time::{JsonText, Time};
 use shared::store::errors::{ErrorPosition, ErrorWriter};
 use shared::store::receipts::Reading;
@@ -40,6 +41,29 @@ async fn the_purge_of_a_deleted_pipeline_is_sent_again_less_and_less_often() {
     assert!(!store.take_purge("acme", &id, clock.now().into()).await.unwrap());
     assert!(!store.note_purge("acme", &id, clock.now().into()).await.unwrap());
     assert_eq!(ticks(70).await, 0, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn a_request_stops_so_many_runs_as_it_has_time_for_and_the_purge_all_others() {
+    let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
+    let world = world_at(&clock, false).await;
+    let id = every_ten_minutes(&world, json!({})).await;
+    let services = world.stack.services();
+    let pipeline = services.store.pipeline("acme", &id).await.unwrap();
+    // More than a page of them.
+    for number in 0..1_010 {
+        let run = launch::new_run(&pipeline, format!("run_{number:032x}"), Trigger::Manual, "ada", clock.now().into());
+        services.store.create_run(&run, None, None).await.unwrap();
+    }
+    let live = async || services.store.live_runs("acme", &id).await.unwrap();
+    assert_eq!(live().await.len(), 1_010);
+    world.api.delete(&format!("/pipelines/{id}")).await.expect(204);
+    assert_eq!(sent(&world).await, 1);
+    let left = live().await;
+    assert_eq!(left.len(), 510);
+    let stopped = launch::stop_all(services, "acme", &id, &left).await.unwrap();
+    assert_eq!((stopped.cancelled, stopped.committing), (left, Vec::new()));
+    assert_eq!(live().await, Vec::<String>::new());
 }
 
 #[tokio::test]
