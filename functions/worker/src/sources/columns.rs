@@ -2,8 +2,8 @@
 
 use super::decode::{Column, Layout};
 use super::guess::Guess;
-use super::place::fault;
-use super::{fields, parse};
+use super::place::{Place, fault};
+use super::{InputFile, fields, parse};
 use crate::engine::progress::ROW_COLUMN;
 use crate::error::RunError;
 use datafusion::arrow::datatypes::DataType;
@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The most columns of a source.
 const MAX_COLUMNS: usize = 5_000;
+
+/// Columns that reach the target as they are: the field that each becomes, by its name in the source.
+pub type Expected = HashMap<String, Field>;
 
 /// Where records come from, for messages.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +29,7 @@ pub struct Origin<'a> {
 /// What the types of columns are said to be.
 pub struct Declared<'a> {
     pub options: &'a FileOptions,
-    pub expected: &'a HashMap<String, Field>,
+    pub expected: &'a Expected,
 }
 
 impl Declared<'_> {
@@ -141,9 +144,35 @@ impl Sample {
     }
 }
 
+/// The columns that the target wants and that are none of the `known` ones.
+pub fn unknown<'a>(expected: &Expected, known: impl Iterator<Item = &'a str>) -> HashSet<String> {
+    let known: HashSet<&str> = known.collect();
+    expected.keys().filter(|name| !known.contains(name.as_str())).cloned().collect()
+}
+
+/// Checks that a file has none of the columns that the target wants and the first file lacks: leaving one out would lose
+/// data.
+///
+/// # Errors
+/// `Kind::Source` where it has one; names it.
+pub fn check_late<'a>(
+    place: &Place,
+    file: &InputFile,
+    mut names: impl Iterator<Item = &'a str>,
+    late: &HashSet<String>,
+) -> Result<(), RunError> {
+    match names.find(|name| late.contains(*name)) {
+        None => Ok(()),
+        Some(name) => Err(fault(format!(
+            "{}: {:?} has the column {name:?}, which the target wants and the first file lacks; add it to the files without \
+             it, read these by a source node of their own and put both together by a union, or leave it out by an op select",
+            place.name, file.path
+        ))),
+    }
+}
+
 fn settle_json(layout: &mut Layout, declared: &Declared<'_>, origin: Origin<'_>) -> Result<(), RunError> {
-    let known: HashSet<&str> = layout.columns.iter().map(|c| c.name.as_str()).collect();
-    let late: HashSet<String> = declared.expected.keys().filter(|k| !known.contains(k.as_str())).cloned().collect();
+    let late = unknown(declared.expected, layout.columns.iter().map(|c| c.name.as_str()));
     if !layout.columns.is_empty() {
         layout.late = late;
         return Ok(());

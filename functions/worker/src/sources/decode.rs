@@ -26,8 +26,8 @@ pub struct Layout {
     /// Texts that mean null.
     pub nulls: Vec<String>,
     pub is_json: bool,
-    /// Keys of JSON that the target wants and that the first rows do not have: if one comes later, leaving it out would
-    /// lose data.
+    /// Columns that the target wants and that the first file does not have, or keys of JSON that the first rows do not have:
+    /// if one comes later, leaving it out would lose data.
     pub late: HashSet<String>,
 }
 

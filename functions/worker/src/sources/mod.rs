@@ -228,12 +228,13 @@ async fn open_files(request: &SourceRequest<'_>, settings: &Settings) -> Result<
     let options = merged(request.config.options.as_ref(), described.options.as_ref());
     let files: Arc<[InputFile]> = found.files.clone().into();
     let (reader, fields, rows) = if found.format == FileFormat::Parquet {
-        let parquet = parquet::ParquetSource::plan(place, Arc::clone(&files), request.most_rows).await?;
+        let parquet =
+            parquet::ParquetSource::plan(place, Arc::clone(&files), request.expected, request.most_rows).await?;
         let fields = parquet.columns().fields().iter().map(|f| f.as_ref().clone()).collect();
         let rows = parquet.rows;
         (Reader::Parquet(parquet), fields, rows)
     } else if found.format == FileFormat::Avro {
-        let avro = plan_avro(place, Arc::clone(&files)).await?;
+        let avro = plan_avro(place, Arc::clone(&files), request.expected.clone()).await?;
         let fields = avro.columns.fields().iter().map(|f| f.as_ref().clone()).collect();
         (Reader::Avro(avro), fields, 0)
     } else {
@@ -314,10 +315,10 @@ async fn probe_files(connector: &Connector, settings: &Settings) -> Result<Strin
     let mut only_first = found;
     only_first.files.truncate(1);
     let names: Vec<String> = if only_first.format == FileFormat::Parquet {
-        let parquet = parquet::ParquetSource::plan(place, only_first.files.into(), None).await?;
+        let parquet = parquet::ParquetSource::plan(place, only_first.files.into(), &HashMap::new(), None).await?;
         parquet.columns().fields().iter().map(|f| f.name().clone()).collect()
     } else if only_first.format == FileFormat::Avro {
-        let avro = plan_avro(place, only_first.files.into()).await?;
+        let avro = plan_avro(place, only_first.files.into(), HashMap::new()).await?;
         avro.columns.fields().iter().map(|f| f.name().clone()).collect()
     } else {
         let options = described.options.unwrap_or_default();
@@ -330,9 +331,13 @@ async fn probe_files(connector: &Connector, settings: &Settings) -> Result<Strin
     Ok(format!("Found {count} {word} {files} of {bytes} bytes; the columns of {first:?} are {}.", names.join(", ")))
 }
 
-async fn plan_avro(place: Place, files: Arc<[InputFile]>) -> Result<avro::AvroSource, RunError> {
+async fn plan_avro(
+    place: Place,
+    files: Arc<[InputFile]>,
+    expected: columns::Expected,
+) -> Result<avro::AvroSource, RunError> {
     let runtime = Handle::current();
-    let plan = move || avro::AvroSource::plan(place, files, &runtime);
+    let plan = move || avro::AvroSource::plan(place, files, &expected, &runtime);
     tokio::task::spawn_blocking(plan).await.map_err(place::stopped)?
 }
 

@@ -2,6 +2,7 @@
 
 use super::InputFile;
 use super::chunk::Reject;
+use super::columns::{self, Expected};
 use super::decode::Wanted;
 use super::fit::{Misfits, fit, judge, may_misfit, plain, widest};
 use super::input;
@@ -64,15 +65,21 @@ impl ParquetSource {
     /// read of the others.
     ///
     /// # Errors
-    /// `Kind::Source` where a file is no Parquet, or lacks a column, or has it as another kind of type; as the store says.
-    pub async fn plan(place: Place, files: Arc<[InputFile]>, most_rows: Option<usize>) -> Result<Self, RunError> {
+    /// `Kind::Source` where a file is no Parquet, or lacks a column, or has it as another kind of type, or has one that the
+    /// target wants and the first file lacks; as the store says.
+    pub async fn plan(
+        place: Place,
+        files: Arc<[InputFile]>,
+        expected: &Expected,
+        most_rows: Option<usize>,
+    ) -> Result<Self, RunError> {
         let footers = stream::iter(files.iter().cloned()).map(|file| {
             let place = place.clone();
             async move { footer(&place, &file).await.map(|(_, metadata)| (file, metadata)) }
         });
         let mut footers = footers.buffered(FOOTERS).enumerate();
         let (mut groups, mut rows, mut bytes) = (Vec::new(), 0, 0);
-        let mut columns: Option<SchemaRef> = None;
+        let (mut columns, mut late): (Option<SchemaRef>, HashSet<String>) = (None, HashSet::new());
         let mut stored: Vec<HashSet<DataType>> = Vec::new();
         while let Some((index, footer)) = footers.next().await {
             let (file, metadata) = footer?;
@@ -81,6 +88,10 @@ impl ParquetSource {
                 None => plain_schema(&place, &file, own)?,
                 Some(columns) => widened(&place, &file, columns, own)?,
             };
+            match index {
+                0 => late = columns::unknown(expected, names(own)),
+                _ => columns::check_late(&place, &file, names(own), &late)?,
+            }
             stored.resize_with(widened.fields().len(), HashSet::new);
             for (stored, column) in stored.iter_mut().zip(widened.fields()) {
                 stored.extend(own.field_with_name(column.name()).ok().map(|field| field.data_type().clone()));
@@ -329,6 +340,11 @@ fn plain_schema(place: &Place, file: &InputFile, schema: &Schema) -> Result<Sche
         fields.push(Field::new(field.name(), plain(field.data_type()), true));
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The names of the columns.
+pub fn names(schema: &Schema) -> impl Iterator<Item = &str> {
+    schema.fields().iter().map(|field| field.name().as_str())
 }
 
 /// What Arrow says of a column that it cannot bring into the type of the source.

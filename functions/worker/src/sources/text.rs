@@ -1,7 +1,7 @@
 //! Sources of text (csv, tsv, json, jsonl): what columns they have, and how their files are opened.
 
 use super::chunk::Chunk;
-use super::columns::{Declared, Origin, Sample};
+use super::columns::{self, Declared, Expected, Origin, Sample};
 use super::csv::{self, CsvFile, Dialect};
 use super::decode::Layout;
 use super::guess::SAMPLE_ROWS;
@@ -10,8 +10,7 @@ use super::place::Place;
 use super::{InputFile, files};
 use crate::error::{Kind, RunError};
 use shared::models::node::{FileFormat, FileOptions};
-use shared::models::schema::Field;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -82,7 +81,7 @@ impl TextSource {
         place: Place,
         found: files::Found,
         options: &FileOptions,
-        expected: &HashMap<String, Field>,
+        expected: &Expected,
         runtime: &Handle,
     ) -> Result<Self, RunError> {
         let is_json = matches!(found.format, FileFormat::Json | FileFormat::Jsonl);
@@ -108,7 +107,8 @@ impl TextSource {
     /// Opens one of the files. Blocks the thread.
     ///
     /// # Errors
-    /// `Kind::Source` where the file lacks a column; as the store says.
+    /// `Kind::Source` where the file lacks a column, or has one that the target wants and the first file lacks; as the
+    /// store says.
     pub fn open(&self, index: usize, runtime: &Handle) -> Result<TextFile, RunError> {
         let columns = self.layout.columns.iter().map(|c| c.name.as_str());
         self.open_for(index, columns, runtime)
@@ -132,6 +132,7 @@ impl TextSource {
         let csv = CsvFile::open(&self.place, file, &self.dialect, runtime)?;
         // Of an empty file nothing is read, so it lacks nothing.
         let fields = if csv.is_empty { Arc::from([]) } else { csv::places(&self.place, file, &csv.names, columns)? };
+        columns::check_late(&self.place, file, csv.names.iter().map(String::as_str), &self.layout.late)?;
         Ok(TextFile::Csv(Box::new(csv), fields))
     }
 
@@ -145,6 +146,7 @@ impl TextSource {
                 break;
             }
         }
+        self.layout.late = columns::unknown(declared.expected, names.iter().map(String::as_str));
         let mut sample = Sample::default();
         for name in &names {
             sample.add(name);

@@ -5,6 +5,7 @@ mod framing;
 use self::framing::{Framed, Verdict};
 use super::InputFile;
 use super::chunk::Reject;
+use super::columns::{self, Expected};
 use super::decode::Wanted;
 use super::fit::{self, Misfits};
 use super::input;
@@ -20,6 +21,7 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::util::display::array_value_to_string;
+use std::collections::HashSet;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -37,6 +39,8 @@ pub struct AvroSource {
     pub files: Arc<[InputFile]>,
     /// The columns of the first file, with plain types.
     pub columns: SchemaRef,
+    /// Columns that the target wants and that the first file lacks.
+    late: HashSet<String>,
     /// About how many bytes a row takes, if there is one.
     pub row_bytes: Option<u64>,
 }
@@ -70,26 +74,34 @@ impl AvroSource {
     ///
     /// # Errors
     /// `Kind::Source` where it is no Avro file; as the store says.
-    pub fn plan(place: Place, files: Arc<[InputFile]>, runtime: &Handle) -> Result<Self, RunError> {
+    pub fn plan(
+        place: Place,
+        files: Arc<[InputFile]>,
+        expected: &Expected,
+        runtime: &Handle,
+    ) -> Result<Self, RunError> {
         let Some(first) = files.first() else { return Err(RunError::new(Kind::Internal, "a source has no files")) };
         let (mut reader, _) = open(&place, first, SAMPLE_ROWS, runtime)?;
         let columns = plain_schema(&place, first, &reader.schema())?;
+        let late = columns::unknown(expected, parquet::names(&columns));
         // What is wrong with them is told when they are read.
         let sample = reader.next().and_then(Result::ok).filter(|sample| sample.num_rows() > 0);
         let row_bytes = sample.map(|sample| (sample.get_array_memory_size() / sample.num_rows()) as u64);
-        Ok(Self { place, files, columns, row_bytes })
+        Ok(Self { place, files, columns, late, row_bytes })
     }
 
     /// Opens one of the files. Blocks the thread.
     ///
     /// # Errors
-    /// `Kind::Source` where the file is no Avro file or lacks a column; as the store says.
+    /// `Kind::Source` where the file is no Avro file or lacks a column, or has one that the target wants and the first file
+    /// lacks; as the store says.
     pub fn open(&self, index: usize, batch_size: usize, runtime: &Handle) -> Result<AvroFile, RunError> {
         let missing = || RunError::new(Kind::Internal, format!("a source has no file {index}"));
         let file = self.files.get(index).ok_or_else(missing)?;
         let (reader, verdict) = open(&self.place, file, batch_size, runtime)?;
         let own = plain_schema(&self.place, file, &reader.schema())?;
         parquet::check_columns(&self.place, file, &self.columns, &own)?;
+        columns::check_late(&self.place, file, parquet::names(&own), &self.late)?;
         let (place, file, columns) = (self.place.clone(), file.clone(), Arc::clone(&self.columns));
         Ok(AvroFile { place, file, reader, verdict, columns, row: 0 })
     }

@@ -154,6 +154,16 @@ async fn later_files_must_have_the_columns_of_the_first() {
 }
 
 #[tokio::test]
+async fn a_column_that_the_target_wants_and_that_only_a_later_file_has_is_a_fault() {
+    let root = Root::new("in").file("in/a.avro", avro(vec![("id", ids(0..1))], None, 1)).file(
+        "in/b.avro",
+        avro(vec![("id", ids(1..2)), ("email", Arc::new(StringArray::from(vec!["b@x.org"])))], None, 1),
+    );
+    let fault = root.expect("email", json!({"dataType": "text"})).fault().await;
+    assert!(fault.contains("\"in/b.avro\" has the column \"email\", which the target wants"), "{fault}");
+}
+
+#[tokio::test]
 async fn a_later_file_with_wider_values_rejects_those_that_do_not_fit() {
     let narrow: ArrayRef = Arc::new(Int32Array::from(vec![7]));
     let rows = Root::new("in")

@@ -76,6 +76,33 @@ async fn a_column_missing_in_a_later_file_is_a_fault_that_names_both() {
 }
 
 #[tokio::test]
+async fn a_column_that_the_target_wants_and_that_only_a_later_file_has_is_a_fault() {
+    for (format, delimiter) in [("csv", ","), ("tsv", "\t")] {
+        let text = |columns: &[&str]| format!("{}\n", columns.join(delimiter));
+        let first = [text(&["id", "name"]), text(&["1", "a"])].concat();
+        let second = [text(&["id", "name", "email"]), text(&["2", "b", "b@x.org"])].concat();
+        let root = Root::new("in")
+            .file(&format!("in/1.{format}"), first)
+            .file(&format!("in/2.{format}"), second)
+            .expect("name", json!({"dataType": "text"}));
+        assert_eq!(root.read().await.texts(), ["1|a", "2|b"], "nobody wants it");
+        let fault = root.expect("email", json!({"dataType": "text"})).fault().await;
+        assert!(
+            fault.contains(&format!("\"in/2.{format}\" has the column \"email\", which the target wants")),
+            "{fault}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_the_target_wants_and_that_comes_late_is_found_behind_the_first_rows_too() {
+    let many: String = (0..10_000).map(|i| format!("{i}\n")).collect();
+    let root = Root::new("in").file("in/a.csv", format!("id\n{many}")).file("in/b.csv", "id,email\n1,b@x.org\n");
+    let fault = root.expect("email", json!({"dataType": "text"})).fault().await;
+    assert!(fault.contains("\"in/b.csv\" has the column \"email\""), "{fault}");
+}
+
+#[tokio::test]
 async fn a_reject_names_its_file_where_there_are_several() {
     let root = Root::new("in").file("in/a.csv", "a\n1\n").file("in/b.csv", "a\nx\n");
     let rows = root.expect("a", json!({"dataType": "bigint"})).read().await;

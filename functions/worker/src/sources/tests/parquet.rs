@@ -8,6 +8,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, TimeUnit};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::file::properties::WriterProperties;
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -76,6 +77,15 @@ async fn later_files_are_met_by_name_and_their_types_must_fit() {
     let wrong = parquet(vec![("id", Arc::clone(&text)), ("t", text)], 10);
     let fault = Root::new("in").file("in/a.parquet", &first).file("in/b.parquet", wrong).fault().await;
     assert!(fault.contains("column \"id\" as Utf8"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_column_that_the_target_wants_and_that_only_a_later_file_has_is_a_fault() {
+    let first = parquet(vec![("id", ids(0..1))], 10);
+    let second = parquet(vec![("id", ids(1..2)), ("email", Arc::new(StringArray::from(vec!["b@x.org"])))], 10);
+    let root = Root::new("in").file("in/a.parquet", first).file("in/b.parquet", second);
+    let fault = root.expect("email", json!({"dataType": "text"})).fault().await;
+    assert!(fault.contains("\"in/b.parquet\" has the column \"email\", which the target wants"), "{fault}");
 }
 
 #[tokio::test]
