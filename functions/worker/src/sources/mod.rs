@@ -14,6 +14,7 @@ mod fit;
 mod guess;
 mod http;
 mod input;
+mod int96;
 mod json;
 mod parquet;
 pub mod parse;

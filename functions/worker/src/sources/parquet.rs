@@ -6,6 +6,7 @@ use super::columns::{self, Expected};
 use super::decode::Wanted;
 use super::fit::{Misfits, fit, judge, may_misfit, plain, widest};
 use super::input;
+use super::int96;
 use super::place::{Place, fault};
 use super::tally::Tally;
 use crate::engine::progress::{ROW_COLUMN, RowId};
@@ -273,6 +274,7 @@ async fn footer(place: &Place, file: &InputFile) -> Result<(ParquetFile, ArrowRe
     let mut reader = ParquetFile { place: place.clone(), file: file.clone() };
     let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new())
         .await
+        .and_then(int96::in_micros)
         .map_err(|e| parquet_error(place, file, e))?;
     Ok((reader, metadata))
 }

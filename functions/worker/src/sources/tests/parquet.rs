@@ -7,7 +7,10 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, TimeUnit};
 use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::data_type::{Int64Type, Int96, Int96Type};
 use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::file::writer::SerializedFileWriter;
+use datafusion::parquet::schema::parser::parse_message_type;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -117,6 +120,47 @@ async fn timestamps_of_several_units_keep_their_microseconds() {
         "1969-12-31T23:59:59.999999",
     ];
     assert_eq!(rows.texts(), texts);
+}
+
+/// Days of the old calendar before 1970.
+const JULIAN: i64 = 2_440_588;
+
+fn int96(days: i64, nanos: u64) -> Int96 {
+    let mut value = Int96::new();
+    value.set_data(nanos as u32, (nanos >> 32) as u32, (days + JULIAN) as u32);
+    value
+}
+
+/// A file with INT96 at the top, nanoseconds of the new type behind it, and INT96 within a struct.
+fn old_timestamps(values: &[Int96]) -> Vec<u8> {
+    let schema = "message m { required int96 at; required int64 nanos (TIMESTAMP(NANOS,false)); \
+                  required group s { required int64 n; required int96 at; } }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
+    let nanos = vec![1_500_i64; values.len()];
+    let mut group = writer.next_row_group().unwrap();
+    for is_old in [true, false, false, true] {
+        let mut column = group.next_column().unwrap().unwrap();
+        if is_old {
+            column.typed::<Int96Type>().write_batch(values, None, None).unwrap();
+        } else {
+            column.typed::<Int64Type>().write_batch(nanos.as_slice(), None, None).unwrap();
+        }
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn old_timestamps_reach_from_the_first_year_to_the_last() {
+    let values = [int96(2_932_896, 0), int96(-719_162, 0), int96(-1, 86_399_999_999_999)];
+    let rows = Root::with("a.parquet", old_timestamps(&values)).read().await;
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+    assert_eq!(rows.types()[..2], [micros.clone(), micros]);
+    let texts = ["9999-12-31T00:00:00", "0001-01-01T00:00:00", "1969-12-31T23:59:59.999999"];
+    let texts = texts.map(|at| format!("{at}|1970-01-01T00:00:00.000001|{{n: 1500, at: {at}}}"));
+    assert_eq!((rows.texts(), rows.rejects.len()), (texts.to_vec(), 0));
 }
 
 #[tokio::test]
