@@ -101,7 +101,8 @@ pub struct FileOptions {
     /// Lines to leave out at the start of each file, before the header.
     #[schemars(range(max = 1_000_000))]
     pub skip_rows: Option<u32>,
-    /// Whether types are guessed from the first 10,000 rows; true. Otherwise all columns are text.
+    /// Whether types are guessed from the first 10,000 rows, or fewer where these are large (more than some 64 MB); true.
+    /// Otherwise all columns are text.
     pub infer_types: Option<bool>,
     /// Column names with their types, such as `{"age": "integer"}`; ends the guessing for these columns.
     pub columns: Option<std::collections::BTreeMap<String, DataTypeName>>,

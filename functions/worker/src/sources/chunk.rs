@@ -6,6 +6,8 @@ use std::sync::Arc;
 pub const CHUNK_BYTES: usize = 1 << 20;
 /// Fields after which a chunk is handed over.
 const CHUNK_FIELDS: usize = 1 << 19;
+/// Refused records after which a chunk is handed over: they are no part of its bytes, and each keeps up to 64 KiB.
+const CHUNK_REJECTS: usize = 256;
 /// The longest record.
 pub const MAX_RECORD: usize = 16 << 20;
 
@@ -53,7 +55,10 @@ impl Chunk {
 
     /// Whether it is time to hand it over.
     pub fn is_full(&self, bytes: usize, most_rows: usize) -> bool {
-        bytes >= CHUNK_BYTES || self.ends.len() >= CHUNK_FIELDS || self.rows.len() + self.rejects.len() >= most_rows
+        bytes >= CHUNK_BYTES
+            || self.ends.len() >= CHUNK_FIELDS
+            || self.rejects.len() >= CHUNK_REJECTS
+            || self.records() >= most_rows
     }
 
     /// The bytes of a field.
@@ -67,6 +72,12 @@ impl Chunk {
         let index = record * self.width + field;
         let start = index.checked_sub(1).and_then(|i| self.ends.get(i)).map_or(0, |&e| e as usize);
         (start, self.ends.get(index).map_or(start, |&e| e as usize))
+    }
+
+    /// About how many bytes of memory it takes.
+    pub fn held(&self) -> usize {
+        let refused = self.rejects.iter().filter_map(|reject| reject.whole.as_ref());
+        self.bytes.len() + size_of_val(self.ends.as_slice()) + refused.map(String::len).sum::<usize>()
     }
 
     /// Records in it, refused ones too.

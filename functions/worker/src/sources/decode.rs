@@ -208,7 +208,8 @@ fn json(chunk: &Chunk, layout: &Layout, wanted: &Wanted, bad: &mut Bad<'_>) -> V
                 Some(column) => cells.set(record, column, start, text, raw),
                 None if layout.late.contains(key) => {
                     let reason = format!(
-                        "the key {key:?} is not in the first {} rows; name it in options.columns",
+                        "the key {key:?} is not in the rows that told the columns (the first {}, or fewer large ones); name it \
+                         in options.columns",
                         super::guess::SAMPLE_ROWS
                     );
                     return Err((key.to_owned(), reason));

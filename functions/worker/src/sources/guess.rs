@@ -3,7 +3,7 @@
 use super::{digits, parse};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
-/// Rows from which types are guessed.
+/// The most rows from which types are guessed.
 pub const SAMPLE_ROWS: usize = 10_000;
 
 /// Whole numbers beyond this are not all held by a double.

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 const SAMPLE_FILES: usize = 2_000;
 /// Files that are opened for them however large they are.
 const SAMPLE_FILES_AT_LEAST: usize = 20;
-/// Bytes, as stored, after which no more files are opened for them.
+/// Bytes, as stored, after which no more files are opened for them, and about the most that are held of them at once.
 const SAMPLE_BYTES: u64 = 64 << 20;
 /// Files that are opened for them at once, behind the first.
 const AT_ONCE: usize = 16;
@@ -177,7 +177,29 @@ impl TextSource {
         Ok(sample)
     }
 
-    /// The first `most` records of each of these files, which are opened at once, and the bytes that they took.
+    /// The first `most` records of a file, or as many of them as there is `room` for, but one chunk at least; and the bytes
+    /// that they took.
+    fn head(
+        &self,
+        index: usize,
+        columns: &[&str],
+        (most, room): (usize, u64),
+        runtime: &Handle,
+    ) -> Result<(Vec<Chunk>, u64), RunError> {
+        let mut file = self.open_for(index, columns.iter().copied(), runtime)?;
+        let (mut chunks, mut rows, mut held, mut more) = (Vec::new(), 0, 0_u64, true);
+        while more && rows < most && (held < room || chunks.is_empty()) {
+            let mut chunk = file.chunk(index);
+            more = file.fill(&mut chunk, most - rows)?;
+            chunk.bytes.shrink_to_fit();
+            rows += chunk.records();
+            held += chunk.held() as u64;
+            chunks.push(chunk);
+        }
+        Ok((chunks, file.taken()))
+    }
+
+    /// The heads of these files, which are opened at once and share the room.
     fn heads(
         &self,
         files: Range<usize>,
@@ -185,17 +207,8 @@ impl TextSource {
         most: usize,
         runtime: &Handle,
     ) -> Vec<Result<(Vec<Chunk>, u64), RunError>> {
-        let head = |index| {
-            let mut file = self.open_for(index, columns.iter().copied(), runtime)?;
-            let (mut chunks, mut rows, mut more) = (Vec::new(), 0, true);
-            while more && rows < most {
-                let mut chunk = file.chunk(index);
-                more = file.fill(&mut chunk, most - rows)?;
-                rows += chunk.records();
-                chunks.push(chunk);
-            }
-            Ok((chunks, file.taken()))
-        };
+        let room = SAMPLE_BYTES / files.len().max(1) as u64;
+        let head = |index| self.head(index, columns, (most, room), runtime);
         if files.len() == 1 {
             return files.map(head).collect();
         }
@@ -237,5 +250,42 @@ impl TextSource {
         let size: u64 = self.files.iter().map(|f| f.size).sum();
         let estimate = u128::from(size) * rows as u128 / u128::from(taken.max(1));
         Ok(u64::try_from(estimate).unwrap_or(0).max(rows as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::tests::Root;
+
+    /// The chunks of the first 10,000 records of a file, for each `room`.
+    async fn heads(name: &str, text: String, rooms: Vec<u64>) -> Vec<Vec<Chunk>> {
+        let root = Root::with(name, text);
+        let (place, _) = Place::of(&root.connector(), &root.settings()).await.unwrap();
+        let found = files::find(&place, name, None).await.unwrap();
+        let runtime = Handle::current();
+        let read = move || {
+            let source = TextSource::plan(place, found, &FileOptions::default(), &Expected::new(), &runtime).unwrap();
+            let head = |room| source.head(0, &[], (SAMPLE_ROWS, room), &runtime).unwrap().0;
+            rooms.into_iter().map(head).collect::<Vec<_>>()
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_more_of_a_file_is_held_than_there_is_room_for_but_one_chunk() {
+        let record = format!("{{\"t\": \"{}\"}}\n", "x".repeat(100_000));
+        let heads = heads("a.jsonl", record.repeat(100), vec![0, 2 << 20, u64::MAX]).await;
+        let records = |chunks: &Vec<Chunk>| chunks.iter().map(Chunk::records).sum::<usize>();
+        assert_eq!(heads.iter().map(records).collect::<Vec<_>>(), [11, 22, 100]);
+        assert!(heads.iter().flatten().all(|chunk| chunk.held() < 2 << 20));
+    }
+
+    #[tokio::test]
+    async fn refused_records_take_room_too() {
+        let text = format!("a,b\n{}", format!("{}\n", "x".repeat(2_000)).repeat(1_000));
+        let heads = heads("a.csv", text, vec![1 << 20, u64::MAX]).await;
+        let records = |chunks: &Vec<Chunk>| chunks.iter().map(Chunk::records).collect::<Vec<_>>();
+        assert_eq!(heads.iter().map(records).collect::<Vec<_>>(), [vec![256, 256, 256], vec![256, 256, 256, 232]]);
     }
 }
