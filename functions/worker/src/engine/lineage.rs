@@ -3,21 +3,26 @@
 use super::graph::{Graph, GraphNode};
 use super::selected;
 use crate::nodes::sql;
+use crate::sources::parse;
 use shared::models::node::{DataTypeName, JoinConfig, JoinType, NodeConfig, TransformOp};
 use shared::models::schema::Field;
 use std::collections::HashMap;
+
+/// Digits of a decimal.
+const MOST_DIGITS: u8 = 38;
 
 /// Fields of the target's schema by the name that their column has at some node.
 pub type Wanted = HashMap<String, Field>;
 
 /// What the columns of a source, or of what a lookup reads, are known to become, over all its ways to `targets`.
 /// `reader` is the index of the source, or of the transform with the place of the lookup's op. `columns` answers a
-/// node's columns where they are known already.
+/// node's columns where they are known already. `join` makes one field of two that ways want of one column.
 pub fn expected(
     graph: &Graph,
     targets: &[(usize, &[Field])],
     reader: (usize, Option<usize>),
     columns: &dyn Fn(usize) -> Option<Vec<String>>,
+    join: fn(Field, &Field) -> Field,
 ) -> Wanted {
     let mut found = Wanted::new();
     for (target, fields) in targets {
@@ -31,7 +36,7 @@ pub fn expected(
                     None => wanted,
                 };
                 for (name, field) in wanted {
-                    found.entry(name).or_insert(field);
+                    add(&mut found, name, field, join);
                 }
                 continue;
             }
@@ -41,6 +46,74 @@ pub fn expected(
         }
     }
     found
+}
+
+/// Adds what another way wants of a column.
+pub fn add(wanted: &mut Wanted, name: String, field: Field, join: fn(Field, &Field) -> Field) {
+    let field = match wanted.remove(&name) {
+        Some(known) => join(known, &field),
+        None => field,
+    };
+    wanted.insert(name, field);
+}
+
+/// A field from whose values both can be cast as from what the source says: of a type that holds exactly what both hold,
+/// or else text. The order of the two does not matter.
+pub fn both(one: Field, other: &Field) -> Field {
+    use DataTypeName as D;
+    if one.data_type == other.data_type && parse::field_type(&one) == parse::field_type(other) {
+        return one;
+    }
+    let data_type = match (one.data_type, other.data_type) {
+        (D::Smallint | D::Integer, D::Smallint | D::Integer) => D::Integer,
+        (D::Smallint | D::Integer | D::Bigint, D::Smallint | D::Integer | D::Bigint) => D::Bigint,
+        (D::Real | D::Double, D::Real | D::Double) => D::Double,
+        _ => match precision_of_both(&one, other) {
+            Some((precision, scale)) => {
+                return Field { data_type: D::Decimal, precision: Some(precision), scale: Some(scale), ..one };
+            }
+            None => D::Text,
+        },
+    };
+    Field { data_type, ..one }
+}
+
+/// As [`both`], for a database that has `tinyint(1)`: it is read as a number where a way wants one, from which a text or a
+/// boolean can be made, while a boolean would leave only 0 and 1 of the number.
+pub fn both_of_mysql(one: Field, other: &Field) -> Field {
+    match (is_number(&one), is_number(other)) {
+        (true, false) => one,
+        (false, true) => other.clone(),
+        _ => both(one, other),
+    }
+}
+
+fn is_number(field: &Field) -> bool {
+    use DataTypeName as D;
+    matches!(field.data_type, D::Smallint | D::Integer | D::Bigint | D::Decimal | D::Real | D::Double)
+}
+
+/// Precision and scale of the decimals that hold all values of both; none where such are too long, or one is no exact
+/// number.
+fn precision_of_both(one: &Field, other: &Field) -> Option<(u8, i8)> {
+    let ((one, own), (other, others)) = (digits(one)?, digits(other)?);
+    let scale = own.max(others);
+    let precision = u8::try_from(one.max(other) + i16::from(scale)).ok()?;
+    (precision <= MOST_DIGITS).then_some((precision, scale))
+}
+
+/// The most digits that an exact number has before its point, and behind it.
+fn digits(field: &Field) -> Option<(i16, i8)> {
+    match field.data_type {
+        DataTypeName::Smallint => Some((5, 0)),
+        DataTypeName::Integer => Some((10, 0)),
+        DataTypeName::Bigint => Some((19, 0)),
+        DataTypeName::Decimal => {
+            let (precision, scale) = field.decimal();
+            Some((i16::from(precision) - i16::from(scale), scale))
+        }
+        _ => None,
+    }
 }
 
 /// The column of the source at `source` that comes to `target` as its `column`, unchanged and by nothing but nodes that

@@ -11,6 +11,7 @@ use super::{inputs, lineage, pivots, story};
 use crate::error::RunError;
 use crate::sources::{self, Past, Source, SourceRequest};
 use datafusion::execution::session_state::SessionState;
+use shared::models::connector::ConnectorType;
 use shared::models::node::{NodeConfig, SourceConfig, TransformOp};
 use shared::models::pipeline::Partitioning;
 use shared::models::receipt::Input;
@@ -40,12 +41,14 @@ pub struct Planner<'a> {
     most_rows: Option<usize>,
     /// Rows that are left out, by the index of their source.
     past: HashMap<usize, Past>,
+    /// All targets, also those that nothing is opened for; only these where it is empty.
+    all: Vec<(usize, &'a [Field])>,
 }
 
 impl<'a> Planner<'a> {
     /// A planner of `job`, whose graph is `graph`.
     pub fn new(graph: &'a Graph, job: &'a Job, settings: &'a Settings, progress: &'a Arc<Progress>) -> Self {
-        Self { graph, job, settings, progress, most_rows: None, past: HashMap::new() }
+        Self { graph, job, settings, progress, most_rows: None, past: HashMap::new(), all: Vec::new() }
     }
 
     /// The same, which reads the first `rows` records of each source only.
@@ -59,6 +62,14 @@ impl<'a> Planner<'a> {
     #[must_use]
     pub fn past(mut self, past: HashMap<usize, Past>) -> Self {
         self.past = past;
+        self
+    }
+
+    /// The same, where these are all targets: the types of a source's columns do not depend on which of them have their
+    /// rows already.
+    #[must_use]
+    pub fn among(mut self, all: Vec<(usize, &'a [Field])>) -> Self {
+        self.all = all;
         self
     }
 
@@ -132,7 +143,7 @@ impl<'a> Planner<'a> {
             let Some(node) = self.graph.nodes.get(index).filter(|node| !node.broken) else { continue };
             match &node.config {
                 NodeConfig::Source(config) => {
-                    let expected = self.expected(targets, (index, None), &opened, expressions);
+                    let expected = self.expected(targets, (index, None), config, (&opened, expressions));
                     match self
                         .open_source(node, config, &expected, (self.most_rows, self.past.get(&index).cloned()))
                         .await
@@ -147,7 +158,7 @@ impl<'a> Planner<'a> {
                 NodeConfig::Transform(config) => {
                     for (op, config) in config.ops.iter().enumerate().filter_map(|(at, op)| Some((at, looked_up(op)?)))
                     {
-                        let expected = self.expected(targets, (index, Some(op)), &opened, expressions);
+                        let expected = self.expected(targets, (index, Some(op)), &config, (&opened, expressions));
                         match self.open_lookup(node, op, &config, &expected).await {
                             Ok(lookup) => drop(opened.lookups.insert((index, op), lookup)),
                             Err(fault) => faults.push(fault.at(&node.id).within(format!("/config/ops/{op}"))),
@@ -165,12 +176,18 @@ impl<'a> Planner<'a> {
         &self,
         targets: Targets<'_>,
         reader: (usize, Option<usize>),
-        opened: &Opened,
-        expressions: &Arc<Expressions>,
+        config: &SourceConfig,
+        (opened, expressions): (&Opened, &Arc<Expressions>),
     ) -> lineage::Wanted {
+        let targets = if self.all.is_empty() { targets } else { self.all.as_slice() };
+        let id = config.connector_id.as_deref().unwrap_or(&self.job.connector_id);
+        let join = match self.job.connectors.get(id).map(|connector| connector.kind) {
+            Some(ConnectorType::Mysql) => lineage::both_of_mysql,
+            _ => lineage::both,
+        };
         let compiler = RefCell::new(self.compiler(opened, expressions));
         let columns = |node: usize| compiler.borrow_mut().columns(node);
-        lineage::expected(self.graph, targets, reader, &columns)
+        lineage::expected(self.graph, targets, reader, &columns, join)
     }
 
     /// Opens what a lookup reads. Its rows count as no rows of the run.

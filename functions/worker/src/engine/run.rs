@@ -164,7 +164,9 @@ impl Run<'_> {
     /// A planner that leaves out rows which the targets have already.
     fn planner(&self, targets: &[usize]) -> Planner<'_> {
         let past = (0..self.graph.nodes.len()).filter_map(|index| Some((index, self.past(targets, index)?)));
-        Planner::new(self.graph, self.job, self.settings, &self.hooks.progress).past(past.collect())
+        let all: Vec<usize> = self.targets.iter().map(|open| open.node).collect();
+        let planner = Planner::new(self.graph, self.job, self.settings, &self.hooks.progress);
+        planner.past(past.collect()).among(self.wanted(&all))
     }
 
     /// The rows of a source that its target would leave out, where that can be told by one of the source's columns.

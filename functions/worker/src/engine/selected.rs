@@ -1,6 +1,6 @@
 //! Which columns of its inputs a query only hands on: a plain name in its SELECT list, and used for nothing else.
 
-use super::lineage::Wanted;
+use super::lineage::{self, Wanted};
 use super::queries::parsed;
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, JoinConstraint, JoinOperator, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
@@ -30,7 +30,7 @@ fn handed_on(query: &str, input: &str, wanted: &Wanted) -> Wanted {
     for (output, column) in given {
         let nothing_else = uses.get(&column) == handed.get(&column);
         if let Some(field) = wanted.get(&output).filter(|_| nothing_else) {
-            found.entry(column).or_insert_with(|| field.clone());
+            lineage::add(&mut found, column, field.clone(), lineage::both);
         }
     }
     found

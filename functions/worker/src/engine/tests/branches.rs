@@ -1,6 +1,6 @@
 //! Branches: each row goes one way, and all ways together are what came in.
 
-use super::{Bench, fields};
+use super::{Bench, fields, named};
 use serde_json::{Value, json};
 
 fn split(otherwise: Option<&str>) -> Value {
@@ -164,4 +164,23 @@ async fn an_edge_without_a_route_and_a_condition_that_is_none_are_faults() {
     bench.job["nodes"][1]["config"]["routes"][0]["condition"] = json!("n + 1");
     let fault = bench.fault().await;
     assert!(fault.message.contains("condition of route \"large\" \"n + 1\" is of type bigint"), "{fault}");
+}
+
+#[tokio::test]
+async fn two_routes_to_targets_that_take_a_column_by_different_types_both_get_its_values() {
+    let nodes = json!([
+        {"id": "s", "nodeType": "source", "config": {"path": "in.csv"}},
+        {"id": "b", "nodeType": "branch", "config": {"routes": [{"label": "good", "condition": "kind = 'g'"}], "else": "rest"}},
+        {"id": "target", "nodeType": "target", "config": {}},
+        {"id": "raw", "nodeType": "target", "config": {"table": "raw"}}
+    ]);
+    let edges = [("s", "b", None), ("b", "target", Some("good")), ("b", "raw", Some("rest"))];
+    let mut bench =
+        Bench::new(fields(&[("code", "integer")]), nodes, &edges).file("in.csv", "kind,code\ng,1\nr,007\nr,x1\n");
+    bench.job["tables"] = json!({"raw": fields(&[("code", "text")])});
+    let ran = bench.run().await;
+    assert_eq!(ran.rows(), [json!({"code": 1})]);
+    let raw = named("raw", fields(&[("code", "text")]));
+    assert_eq!(bench.read(&raw).await, [json!({"code": "007"}), json!({"code": "x1"})]);
+    assert_eq!(ran.counts("s"), [3, 3, 0, 0, 0]);
 }

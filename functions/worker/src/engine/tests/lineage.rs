@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::engine::graph::Graph;
-use crate::engine::lineage::unchanged;
+use crate::engine::lineage::{both, both_of_mysql, unchanged};
+use shared::models::schema::Field;
 
 /// The column of the source that comes to `target` as `id`, if it may be asked for less.
 fn offered(bench: &Bench, target: &str) -> Option<String> {
@@ -55,4 +56,39 @@ fn a_source_that_others_read_as_well_is_read_whole() {
         Bench::new(fields(&[("id", "integer")]), nodes, &[("source", "one", None), ("source", "two", None)]);
     bench.job["tables"] = json!({"orders": fields(&[("id", "integer")])});
     assert_eq!(offered(&bench, "one"), None);
+}
+
+fn field(field: Value) -> Field {
+    let mut field = field;
+    field["name"] = json!("a");
+    serde_json::from_value(field).unwrap()
+}
+
+#[test]
+fn what_two_ways_want_becomes_a_type_that_holds_both_or_text_in_either_order() {
+    let of = |name: &str| field(json!({"dataType": name}));
+    let decimal =
+        |precision: u8, scale: i8| field(json!({"dataType": "decimal", "precision": precision, "scale": scale}));
+    for (one, other, joined) in [
+        (of("integer"), of("integer"), of("integer")),
+        (of("smallint"), of("integer"), of("integer")),
+        (of("integer"), of("bigint"), of("bigint")),
+        (of("real"), of("double"), of("double")),
+        (of("integer"), of("text"), of("text")),
+        (of("integer"), of("double"), of("text")),
+        (of("date"), of("timestamp"), of("text")),
+        (of("json"), of("text"), of("text")),
+        (of("integer"), decimal(10, 2), decimal(12, 2)),
+        (decimal(10, 2), decimal(10, 4), decimal(12, 4)),
+        (decimal(38, 0), decimal(10, 2), of("text")),
+    ] {
+        let told = |field: &Field| {
+            let digits = (field.data_type == shared::models::node::DataTypeName::Decimal).then(|| field.decimal());
+            (field.data_type, digits)
+        };
+        assert_eq!(told(&both(one.clone(), &other)), told(&joined), "{one:?} {other:?}");
+        assert_eq!(told(&both(other.clone(), &one)), told(&joined), "{other:?} {one:?}");
+    }
+    assert_eq!(both_of_mysql(of("text"), &of("integer")).data_type, of("integer").data_type);
+    assert_eq!(both_of_mysql(of("integer"), &of("boolean")).data_type, of("integer").data_type);
 }

@@ -166,3 +166,43 @@ async fn rejects_of_a_target_that_is_not_read_for_again_are_still_counted() {
     let again = bench.run().await;
     assert_eq!((again.outcome().failed_rows, again.table.len()), (2, 1));
 }
+
+/// The column `code` into the pipeline's table and into that of `orders`, by these types; the targets in this order.
+fn two_types(own: &str, orders: &str, order: [&str; 2]) -> Bench {
+    let target = |id: &str| {
+        let config = if id == "orders" { json!({"table": "orders"}) } else { json!({}) };
+        json!({"id": id, "nodeType": "target", "config": config})
+    };
+    let nodes = json!([
+        {"id": "source", "nodeType": "source", "config": {"path": "in.csv"}}, target(order[0]), target(order[1]),
+    ]);
+    let edges = [("source", order[0], None), ("source", order[1], None)];
+    let mut bench = Bench::new(fields(&[("code", own)]), nodes, &edges).file("in.csv", "code\n007\nx1\n");
+    bench.job["tables"] = json!({"orders": fields(&[("code", orders)])});
+    bench
+}
+
+#[tokio::test]
+async fn a_column_that_two_targets_take_by_different_types_is_read_so_that_neither_loses_of_it() {
+    for order in [["own", "orders"], ["orders", "own"]] {
+        let bench = two_types("integer", "text", order);
+        let ran = bench.run().await;
+        assert_eq!(ran.outcome().rows_out, 3);
+        assert_eq!(ran.rows(), [json!({"code": 7})], "{order:?}");
+        let orders = named("orders", fields(&[("code", "text")]));
+        assert_eq!(bench.read(&orders).await, [json!({"code": "007"}), json!({"code": "x1"})], "{order:?}");
+        assert_eq!((ran.counts("source")[3], ran.counts("own")[3], ran.counts("orders")[3]), (0, 1, 0));
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_reads_a_column_as_the_one_before_although_a_target_has_its_rows() {
+    let mut bench = two_types("text", "integer", ["own", "orders"]);
+    let mend = break_orders(&mut bench);
+    bench.run().await.result.unwrap_err();
+    mend();
+    bench.gate = Arc::default();
+    let again = bench.run().await;
+    assert_eq!((again.counts("source")[3], again.counts("orders")[3]), (0, 1), "the target rejects it, not the source");
+    assert_eq!(bench.read(&named("orders", fields(&[("code", "integer")]))).await, [json!({"code": 7})]);
+}
