@@ -6,9 +6,11 @@ use super::place::{Place, fault};
 use crate::error::{Kind, RunError};
 use bytes::{Buf, Bytes};
 use bzip2::bufread::MultiBzDecoder;
+use chrono::{DateTime, Utc};
 use flate2::bufread::GzDecoder;
 use object_store::{GetOptions, GetResultPayload};
 use shared::models::node::Encoding;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::Range;
 use std::sync::Arc;
@@ -60,7 +62,9 @@ pub fn bytes(place: &Place, file: &InputFile, runtime: &Handle) -> Result<FileBy
     let options = GetOptions { if_match: file.etag.clone(), ..GetOptions::default() };
     let raw: Box<dyn Read + Send> = if place.is_local() {
         match runtime.block_on(place.get(&file.path, options))?.payload {
-            GetResultPayload::File(local, _) => Box::new(local),
+            GetResultPayload::File(local, _) => {
+                Box::new(Unchanged { inner: local, place: place.clone(), file: file.clone(), taken: 0 })
+            }
             GetResultPayload::Stream(_) => return Err(RunError::new(Kind::Internal, "a local file came as a stream")),
         }
     } else {
@@ -207,6 +211,34 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// A local file, which must be at its end what it was when it was found.
+struct Unchanged {
+    inner: File,
+    place: Place,
+    file: InputFile,
+    taken: u64,
+}
+
+impl Read for Unchanged {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.taken += n as u64;
+        let at_end = n == 0 && !buffer.is_empty();
+        // The open file, not what has its name by now: one that another has replaced is still read whole.
+        if self.taken > self.file.size || (at_end && !self.is_as_found()?) {
+            return Err(io::Error::other(self.place.changed(&self.file.path)));
+        }
+        Ok(n)
+    }
+}
+
+impl Unchanged {
+    fn is_as_found(&self) -> io::Result<bool> {
+        let modified = DateTime::<Utc>::from(self.inner.metadata()?.modified()?);
+        Ok(self.taken == self.file.size && self.file.modified.is_none_or(|found| found == modified))
+    }
+}
+
 /// Makes UTF-8 of Latin-1, in which each byte is the character of that number.
 struct Latin1<R> {
     inner: R,
@@ -278,14 +310,18 @@ pub async fn block(place: Place, file: InputFile, range: Range<u64>) -> Result<B
         let options =
             GetOptions { range: Some(range.clone().into()), if_match: file.etag.clone(), ..GetOptions::default() };
         let error = match place.get(&file.path, options).await {
-            Ok(result) => match result.bytes().await {
-                Ok(bytes) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),
-                Ok(_) => RunError::new(
-                    Kind::SourceUnavailable,
-                    format!("{}: {:?} came with fewer bytes than asked for", place.name, file.path),
-                ),
-                Err(e) => place.error(&file.path, e),
-            },
+            Ok(result) => {
+                let read = result.bytes().await;
+                check_unchanged(&place, &file).await?;
+                match read {
+                    Ok(bytes) if bytes.len() as u64 == range.end - range.start => return Ok(bytes),
+                    Ok(_) => RunError::new(
+                        Kind::SourceUnavailable,
+                        format!("{}: {:?} came with fewer bytes than asked for", place.name, file.path),
+                    ),
+                    Err(e) => place.error(&file.path, e),
+                }
+            }
             Err(error) => error,
         };
         if tries == TRIES || !error.kind.is_retryable() {
@@ -293,6 +329,15 @@ pub async fn block(place: Place, file: InputFile, range: Range<u64>) -> Result<B
         }
         tokio::time::sleep(Duration::from_millis(200) * tries).await;
     }
+}
+
+/// A store compares a file with the bytes that it gives; a local file is compared before they are read, and here after.
+async fn check_unchanged(place: &Place, file: &InputFile) -> Result<(), RunError> {
+    if !place.is_local() {
+        return Ok(());
+    }
+    let options = GetOptions { head: true, if_match: file.etag.clone(), ..GetOptions::default() };
+    place.get(&file.path, options).await.map(drop)
 }
 
 impl Read for Blocks {

@@ -332,10 +332,7 @@ impl Place {
         match &error {
             StoreError::NotFound { .. } => fault(format!("{place} is not there (any more)")),
             StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => fault(refusals::denied(&place)),
-            StoreError::Precondition { .. } => RunError::new(
-                Kind::SourceUnavailable,
-                format!("{place} was changed while it was read; run again when it is complete"),
-            ),
+            StoreError::Precondition { .. } => self.changed(relative),
             _ if self.is_local() => fault(format!("{place} cannot be read: {}", self.without_root(&error.to_string()))),
             _ => {
                 let text =
@@ -343,6 +340,12 @@ impl Place {
                 refusals::explain(&place, &text)
             }
         }
+    }
+
+    /// A file is another than when it was found.
+    pub fn changed(&self, relative: &str) -> RunError {
+        let text = format!("{}: {relative:?} was changed while it was read; run again when it is complete", self.name);
+        RunError::new(Kind::SourceUnavailable, text)
     }
 
     fn without_root(&self, text: &str) -> String {

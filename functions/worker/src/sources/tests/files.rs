@@ -1,13 +1,17 @@
 //! Which files a source reads, where they may lie, and how they are compressed.
 
 use super::Root;
-use crate::error::Kind;
-use crate::sources::probe;
+use crate::error::{Kind, RunError};
+use crate::sources::place::Place;
+use crate::sources::{input, probe};
 use futures::StreamExt;
 use serde_json::json;
-use std::io::Write;
+use shared::models::node::Encoding;
+use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use tokio::runtime::Handle;
 
 fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -272,4 +276,46 @@ async fn one_partition_alone_can_read_everything() {
         rows += batch.unwrap().num_rows();
     }
     assert_eq!(rows, 100_000);
+}
+
+/// Opens a file of 2 MiB and two bytes, and reads it to its end after `change` has seen it.
+async fn read_while(change: impl FnOnce(&Path) + Send + 'static) -> Result<usize, RunError> {
+    let root = Root::with("a.csv", format!("a\n{}", "1\n".repeat(1 << 20)));
+    let (place, _) = Place::of(&root.connector(), &root.settings()).await.unwrap();
+    let file = place.head("a.csv").await.unwrap().unwrap();
+    let (path, runtime) = (root.dir.path().join("a.csv"), Handle::current());
+    let read = move || -> Result<usize, RunError> {
+        let mut opened = input::open(&place, &file, Encoding::Utf8, &runtime)?;
+        change(&path);
+        let mut text = Vec::new();
+        opened.reader.read_to_end(&mut text).map_err(|e| input::read_error(&place, &file, e))?;
+        Ok(text.len())
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_local_file_that_changes_while_it_is_read_is_a_fault() {
+    let shortened = |path: &Path| open_to_write(path).set_len(1 << 20).unwrap();
+    let appended = |path: &Path| open_to_write(path).set_len(3 << 20).unwrap();
+    let rewritten = |path: &Path| open_to_write(path).set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    for read in [read_while(shortened).await, read_while(appended).await, read_while(rewritten).await] {
+        let error = read.unwrap_err();
+        assert_eq!(error.kind, Kind::SourceUnavailable, "{error}");
+        assert!(error.message.contains("\"a.csv\" was changed while it was read"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_local_file_that_is_left_alone_or_replaced_by_another_is_read_whole() {
+    assert_eq!(read_while(|_| ()).await.unwrap(), (2 << 20) + 2);
+    let replaced = |path: &Path| {
+        std::fs::write(path.with_extension("new"), "a\n2\n").unwrap();
+        std::fs::rename(path.with_extension("new"), path).unwrap();
+    };
+    assert_eq!(read_while(replaced).await.unwrap(), (2 << 20) + 2);
+}
+
+fn open_to_write(path: &Path) -> std::fs::File {
+    std::fs::File::options().write(true).open(path).unwrap()
 }
