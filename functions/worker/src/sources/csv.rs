@@ -1,7 +1,7 @@
 //! Splits csv and tsv files into records.
 
 use super::InputFile;
-use super::chunk::{CHUNK_BYTES, Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt, unparsed};
+use super::chunk::{CHUNK_BYTES, Chunk, MAX_RECORD, Reject, VALUE_CHARS, excerpt};
 use super::input::{self, Input};
 use super::place::{Place, fault};
 use crate::engine::progress::ROW_COLUMN;
@@ -242,10 +242,10 @@ impl CsvFile {
     /// A record with too few or too many fields, or one whose quote is never closed.
     fn refuse(&self, record: &[u8], fields: usize, width: usize) -> Reject {
         let column = self.names.get(fields).cloned().unwrap_or_default();
-        let whole = unparsed(record);
         if self.unclosed == Some(true) {
             // The line break that was put behind the end is none of the file's.
             let record = record.strip_suffix(b"\n").unwrap_or(record);
+            let whole = self.listed(record, fields);
             let opened = fields.checked_sub(2).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
             let record = record.get(opened..).unwrap_or_default();
             let lines = record.strip_suffix(b"\n").unwrap_or(record).iter().filter(|&&b| b == b'\n').count() + 1;
@@ -255,6 +255,7 @@ impl CsvFile {
             let column = fields.checked_sub(1).and_then(|last| self.names.get(last)).cloned().unwrap_or_default();
             return Reject { row: self.row, column, value: Some(excerpt(record, VALUE_CHARS)), reason, whole };
         }
+        let whole = self.listed(record, fields);
         if fields < width {
             let reason =
                 format!("the row has {fields} fields instead of {width}; {column:?} is the first that is missing");
@@ -272,18 +273,33 @@ impl CsvFile {
         }
     }
 
+    /// The fields of the record at hand.
+    fn fields<'r>(&self, record: &'r [u8], fields: usize) -> impl Iterator<Item = &'r [u8]> {
+        let mut start = 0;
+        self.ends.iter().take(fields).map(move |&end| {
+            let end = end.min(record.len());
+            let field = record.get(start..end).unwrap_or_default();
+            start = end;
+            field
+        })
+    }
+
     /// The fields of a record in one text, for a report.
     fn joined(&self, record: &[u8], fields: usize) -> String {
         let mut whole = Vec::with_capacity(record.len() + fields);
-        let mut start = 0;
-        for (index, &end) in self.ends.iter().take(fields).enumerate() {
+        for (index, field) in self.fields(record, fields).enumerate() {
             if index > 0 {
                 whole.push(self.delimiter);
             }
-            whole.extend_from_slice(record.get(start..end).unwrap_or_default());
-            start = end;
+            whole.extend_from_slice(field);
         }
         excerpt(&whole, VALUE_CHARS)
+    }
+
+    /// All fields of a record as JSON text: which columns they belong to is not known.
+    fn listed(&self, record: &[u8], fields: usize) -> Option<String> {
+        let fields: Vec<_> = self.fields(record, fields).map(String::from_utf8_lossy).collect();
+        Some(serde_json::json!({ "record": fields }).to_string())
     }
 
     /// Reads one record to `out[from..]`: how many fields, whose ends are in `self.ends`, and bytes; none at the end.

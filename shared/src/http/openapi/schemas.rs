@@ -72,8 +72,8 @@ pub(super) fn delete() -> Operation {
 pub(super) fn rows() -> Operation {
     let description = "The rows of the schema's table, as objects by field. All pages of a walk show the version of the table that the first \
                        page saw. Decimals are strings, NaN is null, times RFC 3339. `rejected=true` answers the rows that runs with `errorHandling.onError: \
-                       deadLetter` rejected: `run_id`, `node`, `row`, `file`, `column`, `value`, `reason` and `data`, the row as JSON text. A page \
-                       also ends at 4 MB.";
+                       deadLetter` rejected: `run_id`, `node`, `row`, `file`, `column`, `value`, `reason` and `data`, the row as JSON text (of a row of a \
+                       CSV file that has too few or too many fields `record`, the list of them). A page also ends at 4 MB.";
     Operation {
         query: &["RowLimit", "Cursor", "IncludeRowTotal", "RejectedRows"],
         conflicts: &[(

@@ -43,10 +43,29 @@ async fn rejected_rows_are_kept_whole_with_their_reason() {
     );
     assert!(rows.iter().all(|row| row["run_id"] == "run_1" && row["file"] == "in.csv"), "{rows:?}");
     let data = |row: &Value| serde_json::from_str::<Value>(row["data"].as_str().unwrap()).unwrap();
+    assert_eq!(data(&rows[0]), json!({"record": ["2", "Bob"]}));
     assert_eq!(data(&rows[1]), json!({"id": 3, "name": "Cy", "score": "x"}));
     assert_eq!(data(&rows[2]), json!({"id": 4, "name": "Dorothea", "score": 7}));
     assert_eq!(rows[2]["value"], json!("Dorothea"));
     assert!(rows[2]["reason"].as_str().unwrap().contains("8 characters"), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_row_with_too_few_or_too_many_fields_or_an_open_quote_is_kept_as_the_list_of_its_fields() {
+    let file = "id,a,b\n1,23\n12,3\n4,\"5,6\",7,8\n9,\"x\ny";
+    let bench = Bench::chain(fields(&[("id", "integer")]), file, &[])
+        .execution(json!({"errorHandling": {"onError": "deadLetter"}}));
+    bench.run().await.result.unwrap();
+    let data = |row: &Value| serde_json::from_str::<Value>(row["data"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        bench.rejected().await.iter().map(data).collect::<Vec<_>>(),
+        [
+            json!({"record": ["1", "23"]}),
+            json!({"record": ["12", "3"]}),
+            json!({"record": ["4", "5,6", "7", "8"]}),
+            json!({"record": ["9", "x\ny"]}),
+        ]
+    );
 }
 
 #[tokio::test]
