@@ -28,6 +28,27 @@ pub fn read<'a>(
     }
 }
 
+/// The raw value of a member of the JSON object in `text`: the last one of the name.
+///
+/// # Errors
+/// Why `text` is not a JSON object.
+pub fn member<'a>(text: &'a str, name: &str) -> Result<Option<&'a str>, String> {
+    let mut found = None;
+    let read = read(text, |key, raw| {
+        if key == name {
+            found = Some(raw);
+        }
+        Ok(())
+    });
+    read.map(|()| found).map_err(|(_, why)| why)
+}
+
+/// The raw values in a JSON list; none where `text` is none.
+pub fn elements(text: &str) -> Vec<&str> {
+    let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+    elements.into_iter().map(RawValue::get).collect()
+}
+
 struct Members<'r, F> {
     each: F,
     refused: &'r mut Option<(String, String)>,

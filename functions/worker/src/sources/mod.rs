@@ -8,7 +8,7 @@ mod csv;
 mod database;
 mod decode;
 mod digits;
-mod fields;
+pub mod fields;
 mod files;
 mod fit;
 mod guess;

@@ -1,6 +1,6 @@
 //! Where the records lie in an API's answer, and where the next page is named.
 
-use super::super::fields;
+use super::super::fields::{self, elements};
 use serde_json::value::RawValue;
 use std::ops::Range;
 
@@ -108,7 +108,7 @@ fn step_by_step<'a>(all: &'a str, path: &str) -> Result<&'a str, Missing<'a>> {
     let mut before: Vec<&str> = Vec::new();
     for name in path.split('.') {
         let next = match found.as_bytes().first() {
-            Some(b'{') => member(found, name),
+            Some(b'{') => fields::member(found, name).ok().flatten(),
             Some(b'[') => name.parse::<usize>().ok().and_then(|index| elements(found).get(index).copied()),
             _ => None,
         };
@@ -119,17 +119,6 @@ fn step_by_step<'a>(all: &'a str, path: &str) -> Result<&'a str, Missing<'a>> {
     Ok(found)
 }
 
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let mut found = None;
-    let read = fields::read(object, |key, raw| {
-        if key == name {
-            found = Some(raw);
-        }
-        Ok(())
-    });
-    read.ok().and(found)
-}
-
 fn keys(object: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let read = fields::read(object, |key, _| {
@@ -137,11 +126,6 @@ fn keys(object: &str) -> Vec<String> {
         Ok(())
     });
     read.map(|()| keys).unwrap_or_default()
-}
-
-fn elements(list: &str) -> Vec<&str> {
-    let elements: Vec<&RawValue> = serde_json::from_str(list).unwrap_or_default();
-    elements.into_iter().map(RawValue::get).collect()
 }
 
 /// Where a part of a text lies in it.
