@@ -31,7 +31,7 @@ mod watermark;
 mod whole;
 mod widen;
 
-pub use cast::json_texts;
+pub use cast::{floats, json_texts};
 pub use check::{check, fields};
 pub use either::{Target, open};
 pub use files::unless;

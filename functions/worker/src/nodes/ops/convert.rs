@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::{Misfit, column};
 use crate::error::RunError;
-use crate::targets::json_texts;
+use crate::targets::{floats, json_texts};
 
 /// The type that values are to have.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,8 @@ pub(super) fn convert(array: &ArrayRef, to: To, name: &str, misfits: &mut Vec<Mi
             }
             _ => array.clone(),
         };
-        let values = safe(&utc, &data_type)?;
+        let numbers = from.is_numeric() && data_type.is_floating();
+        let values = if numbers { floats(array, &data_type)? } else { safe(&utc, &data_type)? };
         report_lost(array, &values, &data_type, name, misfits)?;
         return Ok(values);
     }

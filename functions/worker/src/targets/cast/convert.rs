@@ -208,8 +208,11 @@ fn units(number: &str, precision: u8, scale: i8) -> Option<i128> {
     (value < limit).then_some(if negative { -value } else { value })
 }
 
-/// From other numbers: a finite one never becomes infinite.
-fn floats(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+/// Floats from other numbers: a finite one never becomes infinite, but null.
+///
+/// # Errors
+/// Where Arrow cannot cast the numbers.
+pub fn floats(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     let cast = safe(array, to)?;
     if *to != DataType::Float32 || array.data_type() == to {
         return Ok(cast);

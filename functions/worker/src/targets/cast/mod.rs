@@ -4,7 +4,7 @@ mod convert;
 mod limit;
 mod text;
 
-pub use convert::json_texts;
+pub use convert::{floats, json_texts};
 pub use limit::{Charset, Limit, Limits};
 
 use super::columns::{arrow_type, type_name};
