@@ -164,7 +164,7 @@ pub enum TransformOp {
         #[schemars(extend("format" = "column"))]
         field: String,
         r#type: DataTypeName,
-        /// For dates and times, in chrono's strftime form such as `%d.%m.%Y`.
+        /// For dates and times, in chrono's strftime form such as `%d.%m.%Y`; a year by `%Y` has four digits.
         format: Option<String>,
         /// What becomes of a row whose value cannot be cast; `reject`.
         #[serde(rename = "onError")]

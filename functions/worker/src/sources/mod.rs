@@ -11,6 +11,7 @@ mod digits;
 pub mod fields;
 mod files;
 mod fit;
+pub mod forms;
 mod guess;
 mod http;
 mod input;

@@ -1,7 +1,7 @@
 //! `to_timestamp` and `to_timestamp_micros` in microseconds.
 
 use super::over;
-use crate::sources::parse;
+use crate::sources::{forms, parse};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
@@ -108,22 +108,13 @@ impl Read {
             parse::timestamp(text)
         } else {
             let formats = formats.iter().map(|formats| formats.as_string::<i32>());
-            formats.filter(|formats| formats.is_valid(row)).find_map(|formats| by_format(text, formats.value(row)))
+            formats
+                .filter(|formats| formats.is_valid(row))
+                .find_map(|formats| forms::micros(text, formats.value(row), false))
         };
         read.ok_or_else(|| {
             let form = if formats.is_empty() { "time such as 2024-05-31T23:59:59Z" } else { "time of its formats" };
             exec_datafusion_err!("{} finds no {form} in {}", self.name, parse::quoted(text))
         })
     }
-}
-
-fn by_format(text: &str, format: &str) -> Option<i64> {
-    if let Ok(instant) = chrono::DateTime::parse_from_str(text, format) {
-        return Some(instant.timestamp_micros());
-    }
-    if let Ok(time) = chrono::NaiveDateTime::parse_from_str(text, format) {
-        return Some(time.and_utc().timestamp_micros());
-    }
-    let date = chrono::NaiveDate::parse_from_str(text, format).ok()?;
-    Some(date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros())
 }

@@ -103,6 +103,8 @@ fn times_are_read_and_cast_in_all_years() {
     ] {
         assert_eq!(value(time, sql).as_deref(), Ok(expected), "{sql}");
     }
+    assert_eq!(value(OLD, "to_timestamp('31.12.24', '%d.%m.%Y', '%d.%m.%y')").as_deref(), Ok("2024-12-31T00:00:00"));
+    assert!(value(OLD, "to_timestamp('31.12.24', '%d.%m.%Y')").unwrap_err().contains("no time of its formats"));
     assert!(value(OLD, "to_timestamp('soon')").unwrap_err().contains("no time such as"));
 }
 

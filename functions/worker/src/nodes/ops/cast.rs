@@ -6,9 +6,9 @@ use super::convert::{convert, texts_of};
 use super::{Compute, Computed, Misfit, Op, broken, column, find};
 use crate::error::RunError;
 use crate::nodes::columns::{is_text, type_name};
-use crate::sources::parse;
+use crate::sources::{forms, parse};
+use chrono::DateTime;
 use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use shared::models::node::{DataTypeName, OnCastError};
@@ -98,7 +98,7 @@ impl Cast {
         let is_date = self.to.name == DataTypeName::Date;
         let instants = texts.iter().enumerate().map(|(row, text)| {
             let text = text?;
-            let micros = micros(text.trim(), format, is_date);
+            let micros = forms::micros(text.trim(), format, is_date);
             if micros.is_none() {
                 misfit(row, text);
             }
@@ -128,17 +128,4 @@ impl Cast {
         });
         Ok(Arc::new(texts.collect::<StringArray>()))
     }
-}
-
-/// Microseconds since 1970 of a text in a form with a zone, without one, or without a time of day. `as_written` leaves
-/// the zone out: a date is the one that the text says, whatever the day is in UTC.
-fn micros(text: &str, format: &str, as_written: bool) -> Option<i64> {
-    if let Ok(at) = DateTime::parse_from_str(text, format) {
-        return Some(if as_written { at.naive_local().and_utc() } else { at.to_utc() }.timestamp_micros());
-    }
-    if let Ok(at) = NaiveDateTime::parse_from_str(text, format) {
-        return Some(at.and_utc().timestamp_micros());
-    }
-    let date = NaiveDate::parse_from_str(text, format).ok()?;
-    Some(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros())
 }
