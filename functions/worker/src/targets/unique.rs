@@ -14,8 +14,13 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes that one value takes in a set, at the load at which sets grow.
-const BYTES_PER_VALUE: usize = 20;
+/// The hashes of the values that one rule has seen.
+type Set = HashSet<u128, BuildHasherDefault<Identity>>;
+
+/// Bytes of one bucket of a [`Set`]: a hash, and the byte by which it is found.
+const BUCKET: usize = size_of::<u128>() + 1;
+/// Values that a set has room for at the least.
+const LEAST: usize = 14;
 
 /// The sets of values seen so far, for all partitions of a run.
 pub struct Uniques {
@@ -49,7 +54,7 @@ pub fn rules(fields: &[Field], table: &Schema, keys: &[String]) -> Vec<Rule> {
 }
 
 struct Seen {
-    sets: Vec<HashSet<u128, BuildHasherDefault<Identity>>>,
+    sets: Vec<Set>,
     reservation: MemoryReservation,
 }
 
@@ -141,10 +146,10 @@ impl Seen {
             if set.capacity() - set.len() >= rows {
                 continue;
             }
-            let size = (set.len() + rows).max(set.capacity() * 2).next_power_of_two();
+            let before = bytes(set.capacity());
+            let wanted = (set.len() + rows).max(set.capacity() + 1).max(LEAST);
             // While it grows, the old one is still there.
-            let grown = (size - set.capacity()) * BYTES_PER_VALUE;
-            self.reservation.try_grow(grown).map_err(|_| {
+            self.reservation.try_grow(bytes(wanted)).map_err(|_| {
                 RunError::new(
                     Kind::Resources,
                     format!(
@@ -154,10 +159,16 @@ impl Seen {
                     ),
                 )
             })?;
-            set.reserve(size - set.len());
+            set.reserve(wanted - set.len());
+            self.reservation.shrink(before);
         }
         Ok(())
     }
+}
+
+/// Bytes of a set with room for so many values: of its buckets, whose number is a power of two, one in eight stays free.
+fn bytes(values: usize) -> usize {
+    if values == 0 { 0 } else { (values * 8 / 7).next_power_of_two() * BUCKET }
 }
 
 impl Rule {
@@ -182,4 +193,30 @@ impl Rule {
 
 fn internal(error: datafusion::arrow::error::ArrowError) -> RunError {
     RunError::new(Kind::Internal, format!("rows that are not unique cannot be told: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+
+    #[test]
+    fn what_sets_take_is_reserved_also_while_they_grow() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(3 << 20));
+        let reservation = MemoryConsumer::new("test").register(&pool);
+        let mut seen = Seen { sets: vec![Set::default()], reservation };
+        let mut values = 0_u128;
+        let full = loop {
+            if let Err(full) = seen.make_room(1_000) {
+                break full;
+            }
+            seen.sets[0].extend(values..values + 1_000);
+            values += 1_000;
+            // The buckets that such a set has, seven in eight of which are its capacity.
+            assert_eq!(pool.reserved(), seen.sets[0].capacity() / 7 * 8 * 17);
+        };
+        assert_eq!(full.kind, Kind::Resources);
+        // 65,536 buckets are there, and beside them is no room for twice as many.
+        assert_eq!(values, 57_000);
+    }
 }
