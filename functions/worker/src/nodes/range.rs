@@ -5,8 +5,10 @@ use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::compute::{SortOptions, concat, sort};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{Result, ScalarValue, SharedResult, SplitPoint, internal_err};
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
@@ -23,6 +25,10 @@ use tokio::sync::OnceCell;
 
 /// Rows that are looked at before the ranges are fixed.
 const SAMPLE_ROWS: usize = 32_768;
+/// Bytes of such rows, about, at which they are fixed in any case: the rows are held until then.
+const SAMPLE_BYTES: usize = 16 << 20;
+/// The part of the run's memory that they may take at the most.
+const SAMPLE_PART: usize = 16;
 /// Values are in this order; null comes before all.
 const ORDER: SortOptions = SortOptions { descending: false, nulls_first: true };
 
@@ -122,17 +128,18 @@ async fn divide(
     context: &Arc<TaskContext>,
 ) -> Result<Arc<RepartitionExec>> {
     let partitions = input.output_partitioning().partition_count();
+    let bytes = match context.memory_pool().memory_limit() {
+        MemoryLimit::Finite(all) => SAMPLE_BYTES.min(all / SAMPLE_PART),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => SAMPLE_BYTES,
+    };
+    let (rows, bytes) = (SAMPLE_ROWS.div_ceil(partitions.max(1)), bytes / partitions.max(1));
     let mut keys: Vec<ArrayRef> = Vec::new();
     let mut replays: Vec<Arc<dyn PartitionStream>> = Vec::with_capacity(partitions);
     for partition in 0..partitions {
         let mut rest = input.execute(partition, context.clone())?;
-        let (mut first, mut rows) = (Vec::new(), 0);
-        while rows * partitions < SAMPLE_ROWS {
-            let Some(batch) = rest.next().await else { break };
-            let batch = batch?;
-            rows += batch.num_rows();
-            keys.push(key.evaluate(&batch)?.into_array(batch.num_rows())?);
-            first.push(batch);
+        let first = first(&mut rest, rows, bytes).await?;
+        for batch in &first {
+            keys.push(key.evaluate(batch)?.into_array(batch.num_rows())?);
         }
         replays.push(Arc::new(Replay { schema: input.schema(), rows: Mutex::new(Some((first, rest))) }));
     }
@@ -142,6 +149,19 @@ async fn divide(
     };
     let ranges = RangePartitioning::try_new(ordering, splits(&keys, count)?)?;
     Ok(Arc::new(RepartitionExec::try_new(Arc::new(replay), Partitioning::Range(ranges))?))
+}
+
+/// The first batches, until there are so many rows or bytes.
+async fn first(stream: &mut SendableRecordBatchStream, rows: usize, bytes: usize) -> Result<Vec<RecordBatch>> {
+    let (mut first, mut seen, mut held) = (Vec::new(), 0, RecordBatchMemoryCounter::new());
+    while seen < rows && held.memory_usage() < bytes {
+        let Some(batch) = stream.next().await else { break };
+        let batch = batch?;
+        seen += batch.num_rows();
+        held.count_batch(&batch);
+        first.push(batch);
+    }
+    Ok(first)
 }
 
 /// Where each range but the first one begins.
@@ -192,6 +212,35 @@ impl PartitionStream for Replay {
                 let error = stream::once(async { internal_err!("a partition is read twice") });
                 Box::pin(RecordBatchStreamAdapter::new(schema, error))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::StringArray;
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+    /// 100 batches of ten rows, whose texts have so many bytes.
+    fn rows(bytes: usize) -> SendableRecordBatchStream {
+        let schema = Arc::new(Schema::new(vec![Field::new("t", DataType::Utf8, false)]));
+        let text = "x".repeat(bytes);
+        let batches = (0..100).map(|_| {
+            let texts: ArrayRef = Arc::new(StringArray::from(vec![text.as_str(); 10]));
+            RecordBatch::try_from_iter([("t", texts)]).map_err(DataFusionError::from)
+        });
+        let batches: Vec<_> = batches.collect();
+        Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches)))
+    }
+
+    #[tokio::test]
+    async fn ranges_are_fixed_by_fewer_rows_where_rows_are_wide() {
+        for (bytes, expected) in [(10, 50..=50), (1_000, 5..=10), (20_000, 1..=1)] {
+            let mut rows = rows(bytes);
+            let read = first(&mut rows, 500, 100_000).await.unwrap().len();
+            assert!(expected.contains(&read), "{read} of {bytes} bytes");
+            assert_eq!(rows.count().await, 100 - read, "{bytes}");
         }
     }
 }
