@@ -6,6 +6,7 @@ pub mod columns;
 pub mod deduplicate;
 mod evaluate;
 pub mod filter;
+mod first;
 pub mod join;
 pub mod ledger;
 pub mod lookup;

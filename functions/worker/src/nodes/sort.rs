@@ -1,6 +1,7 @@
 //! Sort: all rows in an order, or the first ones of it.
 
 use super::columns::{column, one_zero, require_in};
+use super::first::First;
 use super::ledger::Ledger;
 use super::step::follow;
 use super::tap::{Count, Tap};
@@ -13,6 +14,9 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use shared::models::node::{Direction, Nulls, SortConfig, SortKey};
 use std::sync::Arc;
+
+/// The largest limit whose rows a sort holds in memory; more are sorted as all rows are, which spills.
+const MOST_HELD: usize = 10_000;
 
 /// Plans a sort over `input`.
 ///
@@ -40,7 +44,11 @@ pub fn plan(
         Some(limit) => Some(usize::try_from(limit).map_err(|_| node.fault(format!("limit {limit} is too large")))?),
     };
     let input = follow(input, Arc::new(Tap::new(Count::In, ledger.clone())));
-    let sorted = LogicalPlanBuilder::from(input).sort_with_limit(by, limit)?.build()?;
+    let held = limit.filter(|limit| *limit <= MOST_HELD);
+    let mut sorted = LogicalPlanBuilder::from(input).sort_with_limit(by, held)?.build()?;
+    if let (Some(limit), None) = (limit, held) {
+        sorted = follow(sorted, Arc::new(First(limit)));
+    }
     Ok(follow(sorted, Arc::new(Tap::new(Count::Out, ledger).ordered())))
 }
 

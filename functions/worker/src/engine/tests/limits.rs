@@ -26,6 +26,25 @@ async fn a_window_over_more_rows_than_the_memory_holds_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_sort_with_a_limit_of_more_rows_than_the_memory_holds_spills() {
+    let sort = json!({"nodeType": "sort", "config": {"by": [{"field": "id", "direction": "desc"}], "limit": 80_000}});
+    let measures = json!([
+        {"fn": "count", "field": "*", "as": "n"},
+        {"fn": "min", "field": "id", "as": "low"},
+        {"fn": "max", "field": "id", "as": "high"},
+        {"fn": "max", "field": "t", "as": "t"},
+    ]);
+    let aggregate = json!({"nodeType": "aggregate", "config": {"groupBy": [], "measures": measures}});
+    let (text, wanted) = ("x".repeat(200), [("n", "bigint"), ("low", "bigint"), ("high", "bigint"), ("t", "text")]);
+    let mut bench = Bench::chain(fields(&wanted), &rows(100_000, &text), &[sort, aggregate]);
+    bench.memory = 16 << 20;
+    let ran = bench.execution(json!({"parallelism": 2})).run().await;
+    ran.outcome();
+    assert_eq!(ran.rows(), [json!({"n": 80_000, "low": 20_000, "high": 99_999, "t": text})]);
+    assert_eq!(ran.counts("step1"), [100_000, 80_000, 20_000, 0, 0]);
+}
+
+#[tokio::test]
 async fn texts_that_outgrow_the_memory_end_the_run_and_are_never_made() {
     let ops = |ops: serde_json::Value| json!({"nodeType": "transform", "config": {"ops": ops}});
     let make = |field: &str, expr: &str| json!({"op": "expression", "field": field, "expr": expr});
