@@ -33,6 +33,16 @@ async fn a_run_whose_worker_died_is_live_under_forbid_until_another_one_has_ende
     assert_eq!(past(&world, &id).await[1..], ["09:20 fired"]);
 }
 
+/// A pipeline of these settings, and a run of it that a worker takes at 09:05 and does not end.
+async fn held(settings: Value) -> (Clock, World, String, Run) {
+    let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
+    let world = world_at(&clock, false).await;
+    let id = every_ten_minutes(&world, settings).await;
+    world.api.run(&id, json!({})).await;
+    let held = taken(&world, &id).await;
+    (clock, world, id, held)
+}
+
 /// Ticks each minute for so long, and answers the run as it is then.
 async fn after(world: &World, clock: &Clock, minutes: u32, run: &Run) -> Run {
     for _ in 0..minutes {
@@ -49,11 +59,7 @@ async fn cancel(world: &World, run: &Run) -> Value {
 
 #[tokio::test]
 async fn a_run_that_takes_too_long_fails_although_its_worker_died_and_no_other_one_comes() {
-    let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
-    let world = world_at(&clock, false).await;
-    let id = every_ten_minutes(&world, json!({"concurrencyPolicy": "forbid", "timeoutSeconds": 480})).await;
-    world.api.run(&id, json!({})).await;
-    let held = taken(&world, &id).await;
+    let (clock, world, id, held) = held(json!({"concurrencyPolicy": "forbid", "timeoutSeconds": 480})).await;
     let schema = world.api.get(&format!("/pipelines/{id}")).await.expect(200).json()["schemaId"].clone();
     let folder = world.lake().join(schema.as_str().unwrap()).join(&held.id).join("0123");
     std::fs::create_dir_all(&folder).unwrap();
@@ -83,11 +89,7 @@ async fn a_run_that_takes_too_long_fails_although_its_worker_died_and_no_other_o
 
 #[tokio::test]
 async fn a_run_that_is_cancelled_when_its_worker_has_died_is_cancelled_although_no_other_one_comes() {
-    let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
-    let world = world_at(&clock, false).await;
-    let id = every_ten_minutes(&world, json!({})).await;
-    world.api.run(&id, json!({})).await;
-    let held = taken(&world, &id).await;
+    let (clock, world, id, held) = held(json!({})).await;
     // It was sent again at once, and would be looked after a quarter of an hour later.
     assert_eq!(after(&world, &clock, 2, &held).await.resends, 1);
     assert_eq!(cancel(&world, &held).await, "running");
@@ -99,12 +101,8 @@ async fn a_run_that_is_cancelled_when_its_worker_has_died_is_cancelled_although_
 
 #[tokio::test]
 async fn a_run_that_waits_for_its_next_attempt_fails_when_its_time_is_over_and_one_that_nobody_took_waits_on() {
-    let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
-    let world = world_at(&clock, false).await;
-    let id = every_ten_minutes(&world, json!({"timeoutSeconds": 60})).await;
-    world.api.run(&id, json!({})).await;
+    let (clock, world, id, held) = held(json!({"timeoutSeconds": 60})).await;
     let store = &world.stack.services().store;
-    let held = taken(&world, &id).await;
     let delay = std::time::Duration::from_secs(900);
     assert!(store.give_back(&held, &held.given_too_often(), delay, Time(clock.now())).await.unwrap());
     let waiting = world.api.run(&id, json!({})).await;
@@ -117,12 +115,8 @@ async fn a_run_that_waits_for_its_next_attempt_fails_when_its_time_is_over_and_o
 
 #[tokio::test]
 async fn a_run_that_is_committing_is_left_to_a_worker_however_late_it_is() {
-    let clock = Clock::fixed(at("2026-01-15T09:05:00Z"));
-    let world = world_at(&clock, false).await;
-    let id = every_ten_minutes(&world, json!({"timeoutSeconds": 60})).await;
-    world.api.run(&id, json!({})).await;
+    let (clock, world, _, held) = held(json!({"timeoutSeconds": 60})).await;
     let store = &world.stack.services().store;
-    let held = taken(&world, &id).await;
     assert!(store.enter_committing(&held, Rows::default(), &Progress::default(), None).await.unwrap());
     let later = after(&world, &clock, 20, &held).await;
     assert_eq!((later.status, later.resends), (RunStatus::Running, 2), "it is sent again, and again");
