@@ -21,7 +21,7 @@ pub(crate) struct Counted {
 /// # Errors
 /// Where the store does not answer.
 pub(crate) async fn of_writers(store: &Store, run: &Run, targets: &[Target]) -> Result<Option<Counted>> {
-    let writers = writers(run, targets);
+    let writers = writers(&run.id, targets);
     if writers.is_empty() {
         return Ok(None);
     }
@@ -31,8 +31,8 @@ pub(crate) async fn of_writers(store: &Store, run: &Run, targets: &[Target]) -> 
 
 /// The attempts that wrote; none in the place of one that its table does not tell. Rejected rows alone are no writing: they
 /// come first, and another attempt may be faster with the rest.
-fn writers(run: &Run, targets: &[Target]) -> Vec<Option<u32>> {
-    let own = targets.iter().filter(|target| target.written_by == run.id && target.kind != TargetKind::Rejected);
+fn writers(run: &str, targets: &[Target]) -> Vec<Option<u32>> {
+    let own = targets.iter().filter(|target| target.written_by == run && target.kind != TargetKind::Rejected);
     own.map(|target| target.attempt).collect()
 }
 
@@ -80,6 +80,29 @@ mod tests {
         assert_eq!(of(&[Some(2), None]), Some(Counted { rows: rows(100, 95, 5), errors_attempt: Some(1) }));
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[Some(4)]), None);
+    }
+
+    #[test]
+    fn rejected_rows_alone_and_the_rows_of_other_runs_are_no_writing() {
+        let target = |kind, run: &str, attempt| Target {
+            node_id: None,
+            kind,
+            table: "people".to_owned(),
+            written_by: run.to_owned(),
+            attempt,
+            load_mode: None,
+            rows: 1,
+            skipped_rows: 0,
+            delta: None,
+            database: None,
+        };
+        let targets = [
+            target(TargetKind::Rejected, "run_1", Some(2)),
+            target(TargetKind::Delta, "run_1", Some(1)),
+            target(TargetKind::Delta, "run_0", Some(3)),
+            target(TargetKind::Database, "run_1", None),
+        ];
+        assert_eq!(writers("run_1", &targets), [Some(1), None]);
     }
 
     #[test]
