@@ -314,7 +314,7 @@ async fn lock(folder: &DataFolder) -> Result<Lock, DataFolderError> {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StackError> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => StackError::PortTaken { ip: address.ip(), port: address.port() },
+        std::io::ErrorKind::AddrInUse => StackError::PortTaken { address },
         _ => StackError::Listen { address, source },
     })
 }

@@ -16,12 +16,10 @@ pub enum StackError {
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// The address is taken.
-    #[error("port {port} of {ip} is taken by another program: stop that one, or choose another address, such as --listen {ip}:{}", .port.wrapping_add(1))]
+    #[error("port {port} of {ip} is taken by another program: stop that one, or choose another address, such as --listen {next}", port = .address.port(), ip = .address.ip(), next = next_to(.address))]
     PortTaken {
         /// The address.
-        ip: std::net::IpAddr,
-        /// The port.
-        port: u16,
+        address: SocketAddr,
     },
     /// The address cannot be listened on for another reason.
     #[error("cannot listen on {address}: {source} (choose another address with --listen)")]
@@ -57,4 +55,34 @@ pub enum StackError {
 
 pub(super) fn part<E: Into<BoxError>>(what: &'static str) -> impl FnOnce(E) -> StackError {
     move |source| StackError::Part { what, source: source.into() }
+}
+
+/// The address with the next port, in the form in which it is typed; behind the last port any free one.
+fn next_to(address: &SocketAddr) -> SocketAddr {
+    let mut next = *address;
+    next.set_port(address.port().wrapping_add(1));
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+    use clap::Parser;
+
+    #[test]
+    fn another_port_is_named_so_that_it_can_be_typed() {
+        for (taken, other) in [
+            ("127.0.0.1:3000", "127.0.0.1:3001"),
+            ("[::1]:3000", "[::1]:3001"),
+            ("[fe80::1%2]:3000", "[fe80::1%2]:3001"),
+            ("[::]:65535", "[::]:0"),
+        ] {
+            let said = StackError::PortTaken { address: taken.parse().unwrap() }.to_string();
+            let typed = said.split(" such as ").nth(1).unwrap();
+            assert_eq!(typed, format!("--listen {other}"));
+            let arguments = Arguments::try_parse_from(["flowgate"].into_iter().chain(typed.split(' '))).unwrap();
+            assert_eq!(arguments.serve.listen, other.parse::<SocketAddr>().unwrap());
+        }
+    }
 }
