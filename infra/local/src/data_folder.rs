@@ -124,12 +124,26 @@ impl DataFolder {
         self.root.join("lake")
     }
 
+    /// Whether a stack has run in it.
+    pub fn has_run(&self) -> bool {
+        self.table().exists()
+    }
+
+    /// Whether there is already what signs tokens.
+    pub fn has_jwt_secret(&self) -> bool {
+        self.jwt_secret_file().exists()
+    }
+
     /// What signs tokens: 64 hexadecimal digits, made on first use.
     ///
     /// # Errors
     /// Where the file cannot be read or made, or holds something else.
     pub fn jwt_secret(&self) -> Result<String, DataFolderError> {
-        secret(&self.state().join("jwt.secret"))
+        secret(&self.jwt_secret_file())
+    }
+
+    fn jwt_secret_file(&self) -> PathBuf {
+        self.state().join("jwt.secret")
     }
 
     /// What seals cursors and idempotency records: 64 hexadecimal digits, made on first use.

@@ -2,7 +2,7 @@
 
 use crate::arguments::Token;
 use crate::console::{say, warn};
-use crate::data_folder::DataFolder;
+use crate::data_folder::{DataFolder, DataFolderError};
 use shared::clock::{Clock, rfc3339};
 use shared::config::names;
 use shared::error::BoxError;
@@ -15,7 +15,7 @@ use shared::roles::Role;
 pub fn run(arguments: &Token) -> Result<(), BoxError> {
     let (secret, whose) = match arguments.secret.as_ref().filter(|secret| !secret.is_empty()) {
         Some(secret) => (secret.clone(), format!(", signed with --secret or {}", names::JWT_SECRET)),
-        None => (DataFolder::open(&arguments.data.data_dir)?.jwt_secret()?, String::new()),
+        None => (secret_of(&DataFolder::open(&arguments.data.data_dir)?)?, String::new()),
     };
     let (role, now) = (Role::from(arguments.role).name(), Clock::default().now());
     let sub = arguments.sub.as_deref().unwrap_or(role);
@@ -23,4 +23,18 @@ pub fn run(arguments: &Token) -> Result<(), BoxError> {
     warn(format_args!("{role} of tenant {}, until {}{whose}:", arguments.tenant, rfc3339(now + arguments.ttl)));
     say(token);
     Ok(())
+}
+
+/// The secret of a data folder. That no stack knows it yet is said, for the folder may be a wrong one.
+fn secret_of(folder: &DataFolder) -> Result<String, DataFolderError> {
+    let is_new = !folder.has_jwt_secret();
+    let secret = folder.jwt_secret()?;
+    if is_new || !folder.has_run() {
+        let made = if is_new { ", which was made just now" } else { "" };
+        warn(format_args!(
+            "no stack has used the secret in {} yet{made}: a stack that runs with another --data-dir refuses this token",
+            folder.root().display()
+        ));
+    }
+    Ok(secret)
 }

@@ -4,7 +4,7 @@ use crate::processes::{Process, program};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use tests::servers;
+use tests::{Api, servers};
 
 fn readme() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap()
@@ -223,4 +223,27 @@ fn a_token_for_a_deployment_is_signed_with_its_secret() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let claims = runtime.block_on(verifier.verify(Some(&format!("Bearer {}", said.trim())), now)).unwrap();
     assert_eq!(claims.tenant.as_deref(), Some("acme"));
+}
+
+#[tokio::test]
+async fn a_token_by_a_secret_that_no_stack_has_used_says_so_and_holds_once_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let token = || {
+        let mut command = Command::new(program());
+        command.args(["token", "--data-dir"]).arg(&data).env_remove("FLOWGATE_JWT_SECRET");
+        let output = command.output().unwrap();
+        let (said, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(said.lines().count(), 1, "{said}{told}");
+        (said.trim().to_owned(), told)
+    };
+    let (first, told) = token();
+    let unused = format!("no stack has used the secret in {} yet", data.canonicalize().unwrap().display());
+    assert!(told.contains(&format!("{unused}, which was made just now: a stack")), "{told}");
+    assert!(token().1.contains(&format!("{unused}: a stack that runs with another --data-dir refuses this token")));
+    let stack = Process::start(&data);
+    Api::new(&stack.url, &first).get("/pipelines").await.expect(200);
+    let (_, told) = token();
+    assert!(!told.contains("no stack"), "{told}");
+    stack.kill();
 }
