@@ -74,8 +74,8 @@ pub struct SourceRequest<'a> {
     pub partitioning: &'a Partitioning,
 }
 
-/// From where an incremental load reads: rows whose `column` is null or at least `from` must come; a source that can tell
-/// the others cheaply may leave them out. The target looks at each row all the same.
+/// From where an incremental load reads: rows whose `column` is null, none of its values or at least `from` must come; a
+/// source that can tell the others cheaply may leave them out. The target looks at each row all the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Past {
     /// The column of the source.

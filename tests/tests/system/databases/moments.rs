@@ -1,6 +1,6 @@
 //! What others write while a run reads: each run sees one moment, and an incremental load goes on from there.
 
-use super::{by_id, connector, pipeline};
+use super::{by_id, connector, pipeline, rejected};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -163,6 +163,40 @@ async fn an_incremental_load_asks_mysql_only_for_what_is_past_the_watermark() {
     only_what_is_past_the_watermark_is_asked_for(&world, &shop).await;
     let ordered = json!({"query": "SELECT * FROM log ORDER BY id"});
     assert_eq!(twice(&world, &shop, "o", ordered, fields(), "id").await, (json!(4), json!(0), json!(4)));
+}
+
+#[tokio::test]
+async fn an_incremental_load_from_mysql_rejects_zero_dates_each_time() {
+    let Some(mut db) = Maria::new().await else { return };
+    db.run("CREATE TABLE log (id bigint, at datetime(6), instant timestamp(6) NULL, day date)").await;
+    db.run("INSERT INTO log VALUES (1, '2026-01-15 09:00:00', '2026-01-15 09:00:00', '2026-01-15')").await;
+    let world = World::new().await;
+    let shop = connector(&world, "shop", &db.server, &db.name, json!({"table": "log"})).await;
+    let mut loads = Vec::new();
+    for (mark, kind) in [("at", "timestamp"), ("instant", "timestamptz"), ("day", "date")] {
+        let fields = json!([{"name": "id", "dataType": "bigint"}, {"name": mark, "dataType": kind}]);
+        let schema = world.schema(&format!("by_{mark}"), fields).await;
+        let target = json!({"loadMode": "incremental_watermark", "watermarkColumn": mark});
+        let load = pipeline(&world, &shop, &schema, json!({}), target).await;
+        assert_eq!(world.run(&load).await["status"], "completed");
+        loads.push((mark, load));
+    }
+    // Each has one zero; its other times are before the watermark, so that by these it is not asked for.
+    let (old, zero) = ("'2026-01-01'", "'0000-00-00'");
+    db.run(&format!(
+        "INSERT INTO log VALUES (2, {zero}, {old}, {old}), (3, {old}, {zero}, {old}), (4, {old}, {old}, {zero})"
+    ))
+    .await;
+    for (mark, load) in &loads {
+        for _ in 0..2 {
+            let run = world.run(load).await;
+            let counts = (&run["rowsIn"], &run["rowsOut"], &run["skippedRows"], &run["failedRows"]);
+            assert_eq!(counts, (&json!(2), &json!(0), &json!(1), &json!(1)), "{mark}: {run}");
+            let told: Vec<_> =
+                rejected(&world, load, &run).await.into_iter().map(|(_, column, value)| (column, value)).collect();
+            assert_eq!(told, [((*mark).to_owned(), Some("0000-00-00".to_owned()))]);
+        }
+    }
 }
 
 #[tokio::test]

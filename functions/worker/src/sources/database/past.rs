@@ -13,7 +13,23 @@ pub fn condition(dialect: Dialect, columns: &[Column], past: &Past) -> Option<St
     let column = columns.iter().find(|column| column.name == past.column)?;
     let literal = literal(dialect, &column.data_type, &past.from.scalar(&past.field).ok()?)?;
     let quoted = dialect.quote(&column.name);
-    Some(format!("({quoted} >= {literal} OR {quoted} IS NULL)"))
+    let no_times = first(dialect, &column.data_type).map(|first| format!(" OR {quoted} < {first}")).unwrap_or_default();
+    Some(format!("({quoted} >= {literal} OR {quoted} IS NULL{no_times})"))
+}
+
+/// The first value of a type of MySQL's that can be read, as a literal: what lies before it, such as 0000-00-00, is no
+/// time, and must come as null must, to be rejected. What is no time by its month or day alone, such as 2026-00-01, comes
+/// where it is past the watermark: to find the others, the server would look at each row.
+///
+/// Unlike zeros, such a literal is valid in every `sql_mode`. One that the column cannot hold would keep the server from
+/// its index.
+fn first(dialect: Dialect, column: &DataType) -> Option<&'static str> {
+    match (dialect, column) {
+        (Dialect::Mysql, DataType::Date32) => Some("DATE '0001-01-01'"),
+        (Dialect::Mysql, DataType::Timestamp(_, None)) => Some("TIMESTAMP '0001-01-01 00:00:00'"),
+        (Dialect::Mysql, DataType::Timestamp(_, Some(_))) => Some("TIMESTAMP '1970-01-01 00:00:01'"),
+        _ => None,
+    }
 }
 
 /// The watermark as a literal of the column's own type.
@@ -56,6 +72,7 @@ fn written(day: NaiveDate) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::targets::Watermark;
     use datafusion::arrow::datatypes::TimeUnit;
 
     fn of(dialect: Dialect, column: &DataType, from: ScalarValue) -> Option<String> {
@@ -77,6 +94,36 @@ mod tests {
         assert_eq!(of(Postgresql, &micros, at(-1)), text("TIMESTAMP '1969-12-31 23:59:59.999999'"));
         assert_eq!(of(Postgresql, &zoned, at(500_001)), text("TIMESTAMPTZ '1970-01-01 00:00:00.500001+00'"));
         assert_eq!(of(Mysql, &zoned, at(500_001)), text("TIMESTAMP '1970-01-01 00:00:00.500001'"));
+    }
+
+    #[test]
+    fn what_is_no_time_to_mysql_comes_too() {
+        let asked = |dialect, data_type: DataType, kind: &str| {
+            let field = serde_json::from_value(serde_json::json!({"name": "at", "dataType": kind})).unwrap();
+            let from = Watermark { r#type: kind.to_owned(), value: "1".to_owned(), run: "run_1".to_owned() };
+            let column = Column { name: "at".to_owned(), data_type, fallible: true };
+            condition(dialect, &[column], &Past { column: "at".to_owned(), field, from }).unwrap()
+        };
+        let micros = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
+        let cases = [
+            (DataType::Date32, "date", "(`at` >= DATE '1970-01-02' OR `at` IS NULL OR `at` < DATE '0001-01-01')"),
+            (
+                micros(None),
+                "timestamp",
+                "(`at` >= TIMESTAMP '1970-01-01 00:00:00.000001' OR `at` IS NULL OR `at` < TIMESTAMP '0001-01-01 00:00:00')",
+            ),
+            (
+                micros(Some("UTC")),
+                "timestamptz",
+                "(`at` >= TIMESTAMP '1970-01-01 00:00:00.000001' OR `at` IS NULL OR `at` < TIMESTAMP '1970-01-01 00:00:01')",
+            ),
+            (DataType::Int64, "bigint", "(`at` >= 1 OR `at` IS NULL)"),
+        ];
+        for (data_type, kind, wanted) in cases {
+            assert_eq!(asked(Dialect::Mysql, data_type, kind), wanted);
+        }
+        let postgresql = asked(Dialect::Postgresql, DataType::Date32, "date");
+        assert_eq!(postgresql, "(\"at\" >= DATE '1970-01-02' OR \"at\" IS NULL)");
     }
 
     #[test]
