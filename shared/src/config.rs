@@ -1,4 +1,6 @@
 //! Every environment variable that Flowgate reads, in one place.
+//!
+//! Only AWS's own are read elsewhere: by its SDKs, and by the clients of S3, Delta's and that of the worker's `sources/s3.rs`.
 
 use crate::hosts::AllowedHost;
 use std::env;

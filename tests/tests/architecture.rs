@@ -187,6 +187,13 @@ fn the_main_of_a_function_is_one_call() {
     }
 }
 
+/// The source without the calls of what is ours and named `from_env`: it asks config.rs.
+fn without_own_from_env(source: Source) -> Source {
+    let own = ["Config::from_env(", "start::from_env(", "from_env(services"];
+    let text = own.into_iter().fold(source.text, |text, name| text.replace(name, ""));
+    Source { path: source.path, text }
+}
+
 #[test]
 fn the_environment_is_read_in_one_file() {
     let others: Vec<Source> = sources(&["shared", "functions", "infra"])
@@ -196,6 +203,9 @@ fn the_environment_is_read_in_one_file() {
     // `env = "` is how an argument of the command line names one.
     let seen = places(&others, &["env::var", "env::vars", "option_env!", "env = \""]);
     assert!(seen.is_empty(), "environment variables are read in shared/src/config.rs, not in {seen:#?}");
+    let seen = places(&others.into_iter().map(without_own_from_env).collect::<Vec<_>>(), &["from_env("]);
+    let [s3] = seen.as_slice() else { panic!("only AWS's own variables are read elsewhere, at one place: {seen:#?}") };
+    assert!(s3.starts_with("functions/worker/src/sources/s3.rs:"), "AWS's own variables are read in {s3}");
     let config = sources(&["shared"]).into_iter().find(|s| s.path == "shared/src/config.rs");
     assert!(!places(&config.into_iter().collect::<Vec<_>>(), &["env::var"]).is_empty(), "config.rs reads it");
 }
@@ -337,5 +347,10 @@ let t = Utc::now();
         .to_owned(),
     };
     assert_eq!(places(&[bad], &["Utc::now"]), ["shared/src/bad.rs:5 (Utc::now)", "shared/src/bad.rs:12 (Utc::now)"]);
+    let both = Source {
+        path: "shared/src/both.rs".to_owned(),
+        text: "let own = Config::from_env()?;\nlet other = Builder::from_env();\n".to_owned(),
+    };
+    assert_eq!(places(&[without_own_from_env(both)], &["from_env("]), ["shared/src/both.rs:2 (from_env()"]);
     assert!(is_engine("arrow-schema") && is_engine("datafusion") && !is_engine("arrowhead"));
 }

@@ -17,7 +17,7 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// # Errors
 /// `Kind::Source` where the config cannot be used.
 pub async fn open(connector: &Connector, config: &AwsS3Config, settings: &Settings) -> Result<AmazonS3, RunError> {
-    // The standard variables of AWS, as the SDKs read them.
+    // The standard variables of AWS, as the SDKs read them: the only ones that config.rs does not read.
     open_in(connector, config, settings, AmazonS3Builder::from_env()).await
 }
 
