@@ -7,6 +7,7 @@ use crate::engine::{check, preview, survey};
 use crate::error::RunError;
 use crate::job;
 use crate::life::Worker;
+use crate::room::{ANSWER, BESIDE, Room};
 use serde_json::{Value, json};
 use shared::check::pipeline::{Graph, NodeInput};
 use shared::check::trial::Trial;
@@ -24,6 +25,8 @@ use tokio::time::Instant;
 const CHECK: Duration = Duration::from_secs(25);
 /// How long a preview may take.
 const PREVIEW: Duration = Duration::from_secs(20);
+/// The note of a node that has no room in a preview's answer for all that stands beside its rows.
+const CUT: &str = "Not all of its columns and rejected rows are shown, since the answer would be too large; `nodeId` asks for one node alone.";
 
 /// What is asked for.
 pub(crate) struct Input {
@@ -54,11 +57,17 @@ pub(crate) async fn validate(worker: Arc<Worker>, context: Context, input: Input
     let mut checked = check::check(&ready.job, &worker.settings, context.clock.clone(), deadline).await;
     let mut faults = ready.faults.clone();
     faults.append(&mut checked.faults);
+    let valid = faults.is_empty();
+    let mut room = Room::new(ANSWER);
+    let faults = told(&ready, faults, &mut room);
+    let nodes = nodes(&ready, &checked, &mut room);
+    let edges = edges(&ready, &checked, &mut room);
     Response::ok(&json!({
-        "valid": faults.is_empty(),
-        "faults": told(&ready, faults),
-        "nodes": nodes(&ready, &checked),
-        "edges": edges(&ready, &checked),
+        "valid": valid,
+        "faults": faults,
+        "nodes": nodes,
+        "edges": edges,
+        "shortened": room.has_refused(),
     }))
 }
 
@@ -72,9 +81,11 @@ pub(crate) async fn preview(worker: Arc<Worker>, context: Context, input: Input)
     let preview = preview.map_err(|error| Error::Unavailable { what: "the preview", source: error.into() })?;
     let mut faults = ready.faults.clone();
     faults.extend(preview.faults);
+    let mut room = Room::new(BESIDE);
+    let faults = told(&ready, faults, &mut room);
     let in_order = ready.job.nodes.iter().filter_map(|node| preview.nodes.iter().find(|sample| sample.id == node.id));
-    let nodes: Vec<Value> = in_order.map(|sample| shown(&ready.job, sample)).collect();
-    Response::ok(&json!({"nodes": nodes, "faults": told(&ready, faults)}))
+    let nodes: Vec<Value> = in_order.map(|sample| shown(&ready.job, sample, &mut room)).collect();
+    Response::ok(&json!({"nodes": nodes, "faults": faults, "shortened": room.has_refused()}))
 }
 
 /// The pipeline as it is stored, with what the body puts in the place of it, after the checks of a save.
@@ -153,44 +164,61 @@ fn named(job: &Job, id: &str) -> Result<String> {
     })
 }
 
-fn told(ready: &Ready, faults: Vec<RunError>) -> Vec<Value> {
+/// The first faults, as many as there is room for.
+fn told(ready: &Ready, faults: Vec<RunError>, room: &mut Room) -> Vec<Value> {
     let told = survey::told(&ready.job, ready.copies, faults);
     let value = |fault: survey::Told| json!({"pointer": fault.pointer, "code": fault.code, "detail": fault.detail, "nodeId": fault.node});
-    told.into_iter().map(value).collect()
+    told.into_iter().map(value).take_while(|fault| room.take(fault)).collect()
 }
 
-fn nodes(ready: &Ready, checked: &Checked) -> Vec<Value> {
-    let columns = checked.nodes.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+fn nodes(ready: &Ready, checked: &Checked, room: &mut Room) -> Vec<Value> {
+    let columns = checked.nodes.iter().map(Option::as_deref).chain(std::iter::repeat(None));
     let nodes = ready.job.nodes.iter().zip(columns);
-    nodes.map(|(node, columns)| json!({"id": node.id, "clientId": node.client_id, "columns": columns})).collect()
+    nodes
+        .map(|(node, columns)| {
+            let columns = with_room(columns, room);
+            json!({"id": node.id, "clientId": node.client_id, "columns": columns})
+        })
+        .collect()
 }
 
-fn edges(ready: &Ready, checked: &Checked) -> Vec<Value> {
-    let columns = checked.edges.iter().map(Option::as_ref).chain(std::iter::repeat(None::<&Vec<Column>>));
+fn edges(ready: &Ready, checked: &Checked, room: &mut Room) -> Vec<Value> {
+    let columns = checked.edges.iter().map(Option::as_deref).chain(std::iter::repeat(None));
     let ids = ready.edges.iter().cloned().chain(std::iter::repeat(None));
     let edges = ready.job.edges.iter().zip(ids).zip(columns);
     edges
         .map(|((edge, id), columns)| {
+            let columns = with_room(columns, room);
             json!({"id": id, "source": edge.source, "target": edge.target, "label": edge.label, "columns": columns})
         })
         .collect()
 }
 
-fn shown(job: &Job, sample: &NodeSample) -> Value {
+/// The columns, where there is room for all of them: some would be taken for all.
+fn with_room<'c>(columns: Option<&'c [Column]>, room: &mut Room) -> Option<&'c [Column]> {
+    columns.filter(|columns| room.take(columns))
+}
+
+fn shown(job: &Job, sample: &NodeSample, room: &mut Room) -> Value {
     let client_id = job.nodes.iter().find(|node| node.id == sample.id).and_then(|node| node.client_id.as_deref());
+    let columns = with_room(Some(sample.columns.as_slice()), room).unwrap_or_default();
     let rejected = sample.rejected.iter();
     let rejected: Vec<Value> = rejected
         .map(|row| json!({"row": row.row, "column": row.column, "value": row.value, "error": row.error}))
+        .take_while(|row| room.take(row))
         .collect();
+    let is_cut = columns.len() < sample.columns.len() || rejected.len() < sample.rejected.len();
+    let notes: Vec<&str> = sample.note.as_deref().into_iter().chain(is_cut.then_some(CUT)).collect();
+    let note = (!notes.is_empty()).then(|| notes.join(" "));
     json!({
         "id": sample.id,
         "clientId": client_id,
-        "columns": sample.columns,
+        "columns": columns,
         "rows": sample.rows,
         "rowsIn": sample.rows_in,
         "rowsOut": sample.rows_out,
         "rejected": rejected,
         "sampled": true,
-        "note": sample.note,
+        "note": note,
     })
 }

@@ -329,10 +329,11 @@ fn trials() -> Map<String, Value> {
     let list =
         |description: &str, item: &str| json!({"description": description, "type": "array", "items": reference(item)});
     let columns = json!({
-        "description": "In their order; null where a fault before hides them.",
+        "description": "In their order; null where a fault before hides them, or where the answer is shortened.",
         "anyOf": [{"type": "array", "items": reference("Column")}, {"type": "null"}]
     });
     let client_id = text_or_null("The temporary id that the client gave it.");
+    let shortened = |description: &str| json!({"description": description, "type": "boolean"});
     let count = json!({"type": "integer", "minimum": 0});
     let schemas = json!({
         "Column": {
@@ -375,9 +376,10 @@ fn trials() -> Map<String, Value> {
                         "columns": columns.clone()
                     },
                     "required": ["id", "source", "target", "label", "columns"]
-                }}
+                }},
+                "shortened": shortened("Whether there are more faults, or columns are null, since the answer would be too large.")
             },
-            "required": ["valid", "faults", "nodes", "edges"]
+            "required": ["valid", "faults", "nodes", "edges", "shortened"]
         },
         "PipelinePreview": {
             "type": "object",
@@ -387,7 +389,7 @@ fn trials() -> Map<String, Value> {
                     "properties": {
                         "id": {"type": "string"},
                         "clientId": client_id,
-                        "columns": list("In their order.", "Column"),
+                        "columns": list("In their order; none where the answer would be too large, which the note says.", "Column"),
                         "rows": {"type": "array", "items": {"type": "object", "additionalProperties": true}},
                         "rowsIn": count.clone(),
                         "rowsOut": count,
@@ -397,9 +399,10 @@ fn trials() -> Map<String, Value> {
                     },
                     "required": ["id", "clientId", "columns", "rows", "rowsIn", "rowsOut", "rejected", "sampled", "note"]
                 }},
-                "faults": list("All that is wrong.", "PipelineFault")
+                "faults": list("All that is wrong.", "PipelineFault"),
+                "shortened": shortened("Whether there are more faults, columns or rejected rows, which would make the answer too large.")
             },
-            "required": ["nodes", "faults"]
+            "required": ["nodes", "faults", "shortened"]
         },
         "RejectedRow": {
             "type": "object",

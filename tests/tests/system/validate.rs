@@ -60,7 +60,8 @@ async fn a_sound_pipeline_tells_the_columns_of_every_edge_and_makes_no_table() {
     let world = World::new().await;
     let (pipeline, ..) = orders(&world).await;
     let answer = world.api.post(&format!("/pipelines/{pipeline}/validate"), &json!({})).await.expect(200).json();
-    assert_eq!((&answer["valid"], &answer["faults"]), (&json!(true), &json!([])), "{answer}");
+    let whole = (&answer["valid"], &answer["faults"], &answer["shortened"]);
+    assert_eq!(whole, (&json!(true), &json!([]), &json!(false)), "{answer}");
     let stored = world.api.get(&format!("/pipelines/{pipeline}")).await.expect(200).json();
     let edges = answer["edges"].as_array().unwrap();
     for (edge, stored) in edges.iter().zip(stored["edges"].as_array().unwrap()) {
@@ -179,4 +180,51 @@ async fn bodies_roles_and_tenants_are_checked_as_everywhere() {
         world.api(Role::Admin, "other").post(&path, &json!({})).await.expect(404);
         world.api.post(&format!("/pipelines/pipe_none/{way}"), &json!({})).await.expect(404);
     }
+}
+
+#[tokio::test]
+async fn what_wide_nodes_tell_is_short_enough_for_an_answer() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..500).map(|i| format!("c{i}_{}", "x".repeat(1000))).collect();
+    world.file("wide.csv", format!("n,{}\n1{}\n", names.join(","), ",2".repeat(names.len())));
+    let connector = world.connector("wide", "wide.csv").await;
+    let schema = world.schema("narrow", json!([{"name": "n", "dataType": "integer"}])).await;
+    let mut nodes = vec![json!({"id": "read", "nodeType": "source", "config": {}})];
+    nodes.extend(
+        (1..=6).map(|i| json!({"id": format!("f{i}"), "nodeType": "filter", "config": {"condition": "n > 0"}})),
+    );
+    nodes.push(json!({"id": "write", "nodeType": "target", "config": {}}));
+    let edges = nodes.windows(2).map(|pair| json!({"source": pair[0]["id"], "target": pair[1]["id"]}));
+    let edges: Vec<Value> = edges.collect();
+    let body = json!({"name": "w", "connectorId": connector, "schemaId": schema, "nodes": nodes, "edges": edges});
+    let pipeline = world.api.create("/pipelines", &body).await;
+    let asked = async |way: &str, body: Value| {
+        let answer = world.api.post(&format!("/pipelines/{pipeline}/{way}"), &body).await.expect(200);
+        // In what Lambda answers, 6 MB at most, the body is a text.
+        let bytes = serde_json::to_string(&answer.text).unwrap().len();
+        assert!(bytes < 6 << 20, "{way}: {bytes} bytes");
+        answer.json()
+    };
+    let widths = |of: &Value| -> Vec<Option<usize>> {
+        of.as_array().unwrap().iter().map(|of| of["columns"].as_array().map(Vec::len)).collect()
+    };
+
+    let answer = asked("validate", json!({})).await;
+    assert_eq!((&answer["valid"], &answer["shortened"]), (&json!(true), &json!(true)));
+    // There is no room for one more.
+    let told: Vec<Option<usize>> = [vec![Some(501); 7], vec![Some(1)]].concat();
+    assert_eq!(widths(&answer["nodes"]), told);
+    assert_eq!(widths(&answer["edges"]), vec![None; 7]);
+
+    let answer = asked("preview", json!({})).await;
+    assert_eq!((&answer["faults"], &answer["shortened"]), (&json!([]), &json!(true)));
+    let told: Vec<Option<usize>> = [vec![Some(501); 3], vec![Some(0); 4], vec![Some(1)]].concat();
+    assert_eq!(widths(&answer["nodes"]), told);
+    for (node, told) in answer["nodes"].as_array().unwrap().iter().zip(told) {
+        assert_eq!(node["rows"].as_array().map(Vec::len), Some(1));
+        let is_cut = node["note"].as_str().is_some_and(|note| note.contains("`nodeId` asks for one node alone"));
+        assert_eq!(is_cut, told == Some(0), "{}", node["note"]);
+    }
+    let answer = asked("preview", json!({"nodeId": "f6"})).await;
+    assert_eq!((widths(&answer["nodes"]), &answer["shortened"]), (vec![Some(501)], &json!(false)));
 }

@@ -9,7 +9,9 @@ pub(super) fn validate() -> Operation {
                        columns with their types on every node and edge. Sources are opened, and their first rows tell types; nothing is \
                        written. A pipeline with faults answers 200 too, with `valid` false. With `nodes`, `edges`, `connectorId` or \
                        `schemaId` in the body these are looked at in the place of the stored ones, after the same checks as at save. Columns \
-                       that cannot be told are null; a type that a fault hides is `unknown`. Answers within 25 seconds.";
+                       that cannot be told are null; a type that a fault hides is `unknown`. The answer is cut at 4 MB: then `shortened` is \
+                       true, later faults are left out, and columns for which there is no room are null, those of edges first. Answers \
+                       within 25 seconds.";
     let example = json!({
         "parameters": {"since": "2026-01-01"},
         "nodes": nodes(),
@@ -25,8 +27,9 @@ pub(super) fn preview() -> Operation {
     let description = "Runs the graph over the first 1,000 records of each source and shows the first rows of each node; for a target, the rows \
                        as they would be written. Nothing is written anywhere. Nodes behind a fault are left out, and the faults are those of \
                        `validate`. A sample is not the whole: joins of samples may be empty, and measures are those of the sample. Long \
-                       texts are cut at 1,000 characters, the answer at 4 MB, and the work at 20 seconds, which is a fault then. Decimals are \
-                       strings, NaN is null, times RFC 3339.";
+                       texts are cut at 1,000 characters, the rows of all nodes at 4 MB, and the work at 20 seconds, which is a fault then. Where \
+                       faults, columns and rejected rows pass 2 MB, `shortened` is true, and the notes of nodes say what is left out. Decimals \
+                       are strings, NaN is null, times RFC 3339.";
     let example = json!({"limit": 5, "nodeId": "recent", "parameters": {"since": "2026-01-01"}});
     Operation {
         body: Some(Sent { schema: "SampleInput", required: false, example: Some(example) }),
