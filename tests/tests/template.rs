@@ -478,6 +478,13 @@ fn sam_builds_the_image_with_what_its_dockerfile_needs() {
 }
 
 #[test]
+fn sam_builds_what_has_changed_in_other_folders_too() {
+    let settings = read("samconfig.toml");
+    let cached: Vec<&str> = settings.lines().filter(|line| line.trim_start().starts_with("cached")).collect();
+    assert!(cached.is_empty(), "its cache looks at a function's own folder alone, and not at shared/: {cached:?}");
+}
+
+#[test]
 fn there_is_one_event_for_each_function() {
     let known: BTreeSet<String> = lambdas().into_iter().map(|f| format!("{}.json", f.binary)).collect();
     let found: BTreeSet<String> = fs::read_dir(root().join("tests/events"))
