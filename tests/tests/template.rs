@@ -469,6 +469,37 @@ fn a_function_lives_to_say_that_the_table_does_not_answer() {
 }
 
 #[test]
+fn the_alarm_of_runs_given_up_counts_what_is_logged_of_them() {
+    let (main, alarms) = (template("template.yaml"), template("infra/alarms.yaml"));
+    let logged = read("shared/src/store/runs/end.rs");
+    let mut groups = BTreeSet::new();
+    let alarm = &alarms["Resources"]["RunsAreGivenUp"]["Properties"];
+    for (name, resource) in entries(&alarms["Resources"]) {
+        if resource["Type"] != "AWS::Logs::MetricFilter" {
+            continue;
+        }
+        let of = &resource["Properties"];
+        let pattern = of["FilterPattern"].as_str().unwrap_or_default();
+        let words = pattern.strip_prefix("{ $.fields.message = ").and_then(|rest| rest.strip_suffix(" }"));
+        let words = words.unwrap_or_else(|| panic!("{name} looks for {pattern}"));
+        assert!(words.len() > 2 && logged.contains(&format!(", {words});")), "nothing logs {words}");
+        let metric = &of["MetricTransformations"][0];
+        let counted = [&metric["MetricNamespace"], &metric["MetricName"]];
+        assert_eq!(counted, [&alarm["Namespace"], &alarm["MetricName"]], "{name}");
+        assert_eq!((&metric["MetricValue"], &alarm["Statistic"]), (&Value::from("1"), &Value::from("Sum")), "{name}");
+        let parameter = of["LogGroupName"].as_str().unwrap_or_default();
+        groups.extend(texts(&main["Resources"]["Alarms"]["Properties"]["Parameters"][parameter]));
+    }
+    // Those of all that give runs up.
+    assert!(groups.iter().eq(["OnDeadLetterLogs", "Worker.Outputs.LogGroup"]), "{groups:?}");
+    assert_eq!(template("infra/worker.yaml")["Outputs"]["LogGroup"]["Value"], "Logs");
+    // A message is a field of its fields only where lines are JSON and these are not flattened.
+    let lines = read("shared/src/runtime.rs");
+    assert!(lines.contains(".json()") && !lines.contains("flatten_event"), "lines have another form than the pattern");
+    assert_eq!(alarm["TreatMissingData"], "notBreaching");
+}
+
+#[test]
 fn sam_builds_the_image_with_what_its_dockerfile_needs() {
     let mounts = read("functions/worker/Dockerfile").contains("RUN --mount=");
     let settings = read("samconfig.toml");

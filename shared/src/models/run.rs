@@ -74,6 +74,9 @@ pub struct RunFailure {
 /// How many workers may take a run and never say what became of it, before it is given up.
 pub const MOST_LOST: u32 = 20;
 
+/// The code of a run that was given up: no worker that took it came to its end, or none could take it.
+pub const DELIVERED_TOO_OFTEN: &str = "DELIVERED_TOO_OFTEN";
+
 /// How often a run may fail before one that may have committed, and whose targets do not answer, is ended without their
 /// word: some thirty hours after its last attempt.
 pub const MOST_FAILURES: u32 = 40;
@@ -351,7 +354,7 @@ impl Run {
     pub fn given_too_often(&self) -> RunFailure {
         let last = self.error.as_ref().map(|error| format!("the last error was: {}", error.0.message));
         RunFailure {
-            code: "DELIVERED_TOO_OFTEN".to_owned(),
+            code: DELIVERED_TOO_OFTEN.to_owned(),
             message: format!(
                 "the run was given to workers too often without an end ({} attempts); {}",
                 self.attempt,

@@ -5,7 +5,7 @@ use super::super::{Store, Transacted, away, key_item, keys, n, refused, s};
 use super::hold::ended;
 use super::{room, run_key};
 use crate::error::{Error, Result};
-use crate::models::run::{Progress, Rows, Run, RunFailure, RunStatus};
+use crate::models::run::{DELIVERED_TOO_OFTEN, Progress, Rows, Run, RunFailure, RunStatus};
 use crate::models::time::Time;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 
@@ -72,7 +72,10 @@ impl Store {
                 writes.push(self.show_last_run(run, end.status, now)?);
             }
             match self.transact(writes).await? {
-                Transacted::Done => return Ok(true),
+                Transacted::Done => {
+                    tell(run, end);
+                    return Ok(true);
+                }
                 Transacted::Refused(places) if places.contains(&0) => return Ok(false),
                 // A newer run came in between, or the pipeline went away.
                 Transacted::Refused(_) if show => show = false,
@@ -188,5 +191,13 @@ impl Store {
             Err(error) if refused(&error) => Ok(()),
             Err(error) => Err(away(error)),
         }
+    }
+}
+
+/// Tells the log of a run that was given up, whoever has ended it.
+fn tell(run: &Run, end: &End) {
+    if end.error.as_ref().is_some_and(|error| error.code == DELIVERED_TOO_OFTEN) {
+        // An alarm counts these words: infra/alarms.yaml.
+        tracing::error!(run = run.id, pipeline = run.pipeline_id, attempts = run.attempt, "the run is given up");
     }
 }
