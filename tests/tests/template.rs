@@ -499,6 +499,41 @@ fn the_alarm_of_runs_given_up_counts_what_is_logged_of_them() {
     assert_eq!(alarm["TreatMissingData"], "notBreaching");
 }
 
+/// All that lies in a folder of Rust files and in those below it.
+fn code(folder: &str) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(root().join(folder)).unwrap_or_else(|e| panic!("{folder}: {e}")) {
+        let entry = entry.expect("readable");
+        let path = format!("{folder}/{}", entry.file_name().to_str().expect("UTF-8"));
+        text += &if entry.path().is_dir() { code(&path) } else { read(&path) };
+    }
+    text
+}
+
+#[test]
+fn the_alarm_of_the_table_watches_every_call_of_it() {
+    let store = code("shared/src/store");
+    let calls = [
+        ("batch_get_item", "BatchGetItem"),
+        ("batch_write_item", "BatchWriteItem"),
+        ("delete_item", "DeleteItem"),
+        ("get_item", "GetItem"),
+        ("put_item", "PutItem"),
+        ("query", "Query"),
+        ("transact_get_items", "TransactGetItems"),
+        ("transact_write_items", "TransactWriteItems"),
+        ("update_item", "UpdateItem"),
+    ];
+    let called = calls.into_iter().filter(|(call, _)| store.contains(&format!(".{call}()"))).map(|(_, name)| name);
+    let alarm = template("infra/alarms.yaml")["Resources"]["TableFails"]["Properties"].clone();
+    let metrics = alarm["Metrics"].as_sequence().cloned().unwrap_or_default();
+    let names = |metric: &Value| texts(&metric["MetricStat"]["Metric"]["Dimensions"][1]["Value"]);
+    let watched: BTreeSet<String> = metrics.iter().flat_map(names).collect();
+    assert!(watched.iter().eq(called), "{watched:?} is watched");
+    // An alarm adds up ten metrics at most.
+    assert!(watched.len() <= 10);
+}
+
 #[test]
 fn sam_builds_the_image_with_what_its_dockerfile_needs() {
     let mounts = read("functions/worker/Dockerfile").contains("RUN --mount=");
