@@ -8,6 +8,7 @@ mod python;
 use deployed::{actions, entries, functions, lambdas, read, root, statements, template, texts};
 use python::Tools;
 use serde_yaml_ng::Value;
+use shared::roles::{Access, Action};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -193,16 +194,26 @@ fn nobody_has_what_sam_would_add_for_queues_and_networks() {
 }
 
 #[test]
-fn what_answers_no_caller_gets_no_secret_of_callers() {
+fn only_what_checks_tokens_gets_what_checks_them() {
     for function in lambdas() {
         let variables = &function.properties["Environment"]["Variables"];
         let routed = entries(&function.properties["Events"]).iter().any(|(_, event)| event["Type"] == "HttpApi");
+        let own = Action::ALL.iter().find(|action| action.name() == function.binary);
+        let checks = routed && own.is_none_or(|action| action.access() != Access::Public);
         for name in ["FLOWGATE_JWT_SECRET", "FLOWGATE_JWT_ALGORITHMS", "FLOWGATE_CURSOR_KEY"] {
             // Globals set them, and a function that does without says so.
-            let expected = if routed { &Value::Null } else { &Value::from("") };
+            let expected = if checks { &Value::Null } else { &Value::from("") };
             assert_eq!(&variables[name], expected, "{}: {name}", function.resource);
         }
     }
+}
+
+#[test]
+fn what_checks_no_tokens_starts_without_what_checks_them() {
+    // Not even where the deployment has an issuer, whose address all get.
+    let url = Some("https://id.example/jwks.json".to_owned());
+    let tokens = shared::config::TokenConfig { jwks_url: url, ..Default::default() };
+    assert!(shared::token::Verifier::from_config(&tokens).is_ok());
 }
 
 /// The environment of the worker's task.
