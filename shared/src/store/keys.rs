@@ -1,28 +1,62 @@
 //! Every key of the table, and why it is as it is.
 //!
+//! What is read:
+//!
 //! | who asks | for what | how |
 //! |---|---|---|
-//! | list_pipelines | a tenant's pipelines, newest first | Query `T#<tenant>#PIPELINE`, backwards |
-//! | … | their states, connectors and schemas | BatchGetItem |
-//! | get_pipeline, every read below one | one pipeline | GetItem `T#<tenant>#PIPELINE`, `<pipeline>` |
-//! | get_pipeline_version | an old version | GetItem `T#<tenant>#P#<pipeline>`, `V#<version>` |
-//! | list_runs | a pipeline's runs, newest first | Query `T#<tenant>#P#<pipeline>`, `R#…`, backwards |
-//! | on_schedule, update_pipeline | to note what became of due times | Put `T#<tenant>#P#<pipeline>`, `F#<time>` where the next fire is moved |
-//! | list_fires | a pipeline's past fires, oldest first | Query `T#<tenant>#P#<pipeline>`, `F#<from>` to `F#<to>`, and the one before |
-//! | run_pipeline, on_schedule | a pipeline's live runs | Query `T#<tenant>#P#<pipeline>`, `L#…` |
-//! | list_run_errors | a run's rejected rows, in chunks | Query `T#<tenant>#R#<run>`, `E#<attempt>#…` |
-//! | get_run_receipt | what attempts of a run have read | Query `T#<tenant>#R#<run>`, `I#<attempt>` |
-//! | get_run_receipt | what a run's worker kept at its end | GetItem `T#<tenant>#R#<run>`, `RECEIPT` |
-//! | list_connectors, list_schemas | a tenant's, newest first | Query `T#<tenant>#CONNECTOR` or `…#SCHEMA`, backwards |
-//! | create_connector, create_schema | whether a name is free | condition on `T#<tenant>#NAME#<kind>`, `<name>` |
-//! | create_pipeline, update_pipeline | the schemas that targets name | BatchGetItem `T#<tenant>#NAME#SCHEMA`, `<name>` |
+//! | list_pipelines, list_connectors, list_schemas | a tenant's, newest first, and how many there are | Query `T#<tenant>#PIPELINE`, `…#CONNECTOR` or `…#SCHEMA`, backwards |
+//! | create_pipeline, update_pipeline, and what reads pipelines or versions | the states, connectors and schemas that they show | BatchGetItem `T#<tenant>#STATE`, `<pipeline>`; `T#<tenant>#CONNECTOR`, `<connector>`; `T#<tenant>#SCHEMA`, `<schema>` |
+//! | every route of one pipeline, and below it; on_schedule | one pipeline | GetItem `T#<tenant>#PIPELINE`, `<pipeline>` |
+//! | every route of one connector | one connector | GetItem `T#<tenant>#CONNECTOR`, `<connector>` |
+//! | every route of one schema; create_pipeline, update_pipeline, validate, preview, the worker | one schema | GetItem `T#<tenant>#SCHEMA`, `<schema>` |
+//! | create_pipeline, update_pipeline, validate, preview, the worker | the connectors that a graph names | BatchGetItem `T#<tenant>#CONNECTOR`, `<connector>` |
+//! | create_pipeline, update_pipeline, validate, preview | the ids of the schemas that targets name | BatchGetItem `T#<tenant>#NAME#SCHEMA`, `<name>` |
+//! | … | the schemas of these ids | BatchGetItem `T#<tenant>#SCHEMA`, `<schema>` |
+//! | … | which names there are, where a target names none of them | Query `T#<tenant>#NAME#SCHEMA` |
+//! | update_connector, update_schema | whose a name is | GetItem `T#<tenant>#NAME#<kind>`, `<name>` |
+//! | delete_connector, delete_schema | who uses it, for the message | Query `T#<tenant>#USES#<id>` |
+//! | every create, run_pipeline, retry_run | an answer that was given before | GetItem `T#<tenant>#IDEM#<SHA-256 of caller, route and key>`, `IDEM` |
+//! | list_fires, update_pipeline, on_schedule; run_pipeline and retry_run where a run must be alone; who ends a run | a pipeline's state | GetItem `T#<tenant>#STATE`, `<pipeline>` |
+//! | list_pipeline_versions | a pipeline's versions, newest first, and how many there are | Query `T#<tenant>#P#<pipeline>`, `V#…`, backwards |
+//! | get_pipeline_version, get_run_receipt, retry_run, rollback, the worker | an old version | GetItem `T#<tenant>#P#<pipeline>`, `V#<version>` |
+//! | list_runs | a pipeline's runs, newest first, and how many there are | Query `T#<tenant>#P#<pipeline>`, `R#…`, backwards |
+//! | every route of one run, run_pipeline, on_schedule, on_dead_letter, the worker | one run | GetItem `T#<tenant>#P#<pipeline>`, `R#<run>` |
+//! | delete_pipeline, on_schedule, the worker's purge; run_pipeline and retry_run where a run must be alone | a pipeline's live runs | Query `T#<tenant>#P#<pipeline>`, `L#…` |
+//! | list_fires | a pipeline's past fires, oldest first, the one before them, and how many there are | Query `T#<tenant>#P#<pipeline>`, `F#<from>` to `F#<to>` |
 //! | update_pipeline, delete_pipeline | what an earlier change has still to leave | GetItem `T#<tenant>#P#<pipeline>`, `REST` |
-//! | create_pipeline, update_pipeline, validate, preview | which names there are, where a target names none of them | Query `T#<tenant>#NAME#SCHEMA` |
-//! | delete_connector, delete_schema | who uses it | condition on its `users`; Query `T#<tenant>#USES#<id>` for the message |
-//! | every create | an answer that was given before | GetItem `T#<tenant>#IDEM#<caller>#<route>#<key>` |
+//! | on_schedule, the worker | whether something is left of a deleted pipeline | GetItem `T#<tenant>#P#<pipeline>`, `TOMBSTONE` |
+//! | the worker, of what was deleted | all that lies below a pipeline, and below a run | Query `T#<tenant>#P#<pipeline>`; Query `T#<tenant>#R#<run>` |
+//! | list_run_errors | a run's rejected rows, in chunks | Query `T#<tenant>#R#<run>`, `E#<attempt>#…` |
+//! | get_run_receipt, the worker | what attempts of a run have read | Query `T#<tenant>#R#<run>`, `I#…` |
+//! | get_run_receipt, rollback | what a run's worker kept at its end | GetItem `T#<tenant>#R#<run>`, `RECEIPT` |
 //! | on_schedule | how many shards the index has ever had | GetItem `SHARDS`, `SHARDS` |
 //! | on_schedule | which pipelines are due | Query index `DUE#<shard>` up to now |
-//! | on_schedule | which runs are overdue | Query index `RUN#<shard>` up to now |
+//! | on_schedule | which runs, and which purges, are overdue | Query index `RUN#<shard>` up to now |
+//!
+//! What is written; lines that begin with "and" are of the same transaction, each write with its condition:
+//!
+//! | who writes | what | how |
+//! |---|---|---|
+//! | create, update and delete of connectors and schemas | itself, where no pipeline uses what is deleted | Put, Update or Delete `T#<tenant>#CONNECTOR` or `…#SCHEMA`, `<id>` |
+//! | … | and its name, which is free, or its own | Put or Delete `T#<tenant>#NAME#<kind>`, `<name>` |
+//! | create, update and delete of pipelines | itself | Put or Delete `T#<tenant>#PIPELINE`, `<pipeline>` |
+//! | … | and its state | Put, Update or Delete `T#<tenant>#STATE`, `<pipeline>` |
+//! | … | and that it uses a connector or a schema, or does no more | Update `users` of that; Put or Delete `T#<tenant>#USES#<id>`, `<pipeline>` |
+//! | create_pipeline, update_pipeline | and a version that stays as it is | Put `T#<tenant>#P#<pipeline>`, `V#<version>` |
+//! | update_pipeline | and what it gives up and has no room to leave | Put, later Delete `T#<tenant>#P#<pipeline>`, `REST` |
+//! | update_pipeline, on_schedule | and what became of due times that the next fire passes | Put `T#<tenant>#P#<pipeline>`, `F#<time>`; Update of the state |
+//! | delete_pipeline | and that something is left to be purged | Put `T#<tenant>#P#<pipeline>`, `TOMBSTONE` |
+//! | every create, run_pipeline, retry_run | and what it answers | Put `T#<tenant>#IDEM#<SHA-256 of caller, route and key>`, `IDEM` |
+//! | run_pipeline, retry_run, on_schedule | a run, and that it is live | Put `T#<tenant>#P#<pipeline>`, `R#<run>`; Put `…`, `L#<run>` |
+//! | run_pipeline, retry_run | and that its pipeline is there; its turn where it must be alone; the run that it retries | ConditionCheck of the pipeline; Update of the state; Update of that run |
+//! | cancel_run, rollback, on_schedule, the worker | each step of a run's life | UpdateItem `T#<tenant>#P#<pipeline>`, `R#<run>` |
+//! | the worker | that a run is its pipeline's last one | UpdateItem `T#<tenant>#STATE`, `<pipeline>` |
+//! | who ends a run | its end; and that it is not live; what its receipt is made of; its pipeline's last run | Update `T#<tenant>#P#<pipeline>`, `R#<run>`; Delete `…`, `L#<run>`; Put `T#<tenant>#R#<run>`, `RECEIPT`; Update of the state |
+//! | the worker | a run's rejected rows, what an attempt has read | PutItem `T#<tenant>#R#<run>`, `E#<attempt>#<chunk>` and `I#<attempt>` |
+//! | the test of a connector | its outcome | UpdateItem `T#<tenant>#CONNECTOR`, `<connector>` |
+//! | on_schedule, the worker | when a purge is looked after again | UpdateItem `T#<tenant>#P#<pipeline>`, `TOMBSTONE` |
+//! | the worker, of what was deleted | what it has read there goes | BatchWriteItem |
+//! | on_schedule | that the index has more shards | UpdateItem `SHARDS`, `SHARDS` |
 //!
 //! A tenant's name holds no `#`, nor does an id, so that no key can be taken for another one.
 
@@ -201,6 +235,26 @@ mod tests {
         assert_eq!(parse_state(&state("acme", "pipe_1")), Some(("acme", "pipe_1")));
         assert_eq!(parse_run(&run("acme", "pipe_1", "run_2")), Some(("acme", "pipe_1", Some("run_2"))));
         assert_eq!(parse_run(&tombstone("acme", "pipe_1")), Some(("acme", "pipe_1", None)));
+    }
+
+    #[test]
+    fn what_is_read_by_its_key_is_in_the_table_above() {
+        let rows: Vec<&str> = include_str!("keys.rs").lines().filter(|line| line.starts_with("//! |")).collect();
+        for key in [
+            resource("<tenant>", Kind::Pipeline, "<pipeline>"),
+            resource("<tenant>", Kind::Connector, "<connector>"),
+            resource("<tenant>", Kind::Schema, "<schema>"),
+            state("<tenant>", "<pipeline>"),
+            run("<tenant>", "<pipeline>", "<run>"),
+            rest("<tenant>", "<pipeline>"),
+            tombstone("<tenant>", "<pipeline>"),
+            receipt("<tenant>", "<run>"),
+            name("<tenant>", Kind::Schema, "<name>"),
+            shards(),
+        ] {
+            let words = format!("GetItem `{}`, `{}`", key.pk, key.sk);
+            assert!(rows.iter().any(|row| row.contains(&words)), "no row has {words}");
+        }
     }
 
     #[test]
