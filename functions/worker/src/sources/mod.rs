@@ -155,7 +155,9 @@ async fn open_source(
     let opened = match request.connector.kind {
         ConnectorType::RestApi => open_api(request, settings, progress).await?,
         ConnectorType::Postgresql | ConnectorType::Mysql => open_database(request).await?,
-        _ => open_files(request, settings).await?,
+        ConnectorType::LocalFs | ConnectorType::AwsS3 | ConnectorType::Gcs | ConnectorType::AzureBlob => {
+            open_files(request, settings).await?
+        }
     };
     let Opened { files, reads, reader, mut fields, rows } = opened;
     fields.push(ArrowField::new(ROW_COLUMN, DataType::Int64, true));
@@ -292,7 +294,9 @@ pub async fn probe(connector: &Connector, settings: &Settings) -> Result<String,
     match connector.kind {
         ConnectorType::RestApi => rest::probe(connector, settings).await,
         ConnectorType::Postgresql | ConnectorType::Mysql => database::probe(connector).await,
-        _ => probe_files(connector, settings).await,
+        ConnectorType::LocalFs | ConnectorType::AwsS3 | ConnectorType::Gcs | ConnectorType::AzureBlob => {
+            probe_files(connector, settings).await
+        }
     }
 }
 
