@@ -9,6 +9,7 @@ pub mod config;
 pub mod context;
 pub mod cursor;
 pub mod error;
+pub mod events;
 pub mod fires;
 pub mod hosts;
 pub mod http;

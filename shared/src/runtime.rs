@@ -4,6 +4,8 @@ use crate::config::{Config, SecretsConfig};
 use crate::context::Services;
 use crate::{aws, clock::Clock, cursor::Cursors, queue::Queue, secrets::Sealer, store::Store, token::Verifier};
 use lambda_http::Error;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -97,13 +99,26 @@ type TriggerHandler =
     Arc<dyn Fn(Arc<Services>, Value) -> futures::future::BoxFuture<'static, crate::Result<Value>> + Send + Sync>;
 
 impl Trigger {
-    /// A function with its handler, which gets the event as JSON and answers JSON.
-    pub fn new<F, A>(name: &'static str, handle: F) -> Self
+    /// A function with its handler, which gets the event that it can read, and whose answer is written as JSON.
+    pub fn new<I, O, F, A>(name: &'static str, handle: F) -> Self
     where
-        F: Fn(Arc<Services>, Value) -> A + Send + Sync + 'static,
-        A: Future<Output = crate::Result<Value>> + Send + 'static,
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+        F: Fn(Arc<Services>, I) -> A + Send + Sync + 'static,
+        A: Future<Output = crate::Result<O>> + Send + 'static,
     {
-        Self { name, handler: Arc::new(move |services, event| Box::pin(handle(services, event))) }
+        let handle = Arc::new(handle);
+        let handler: TriggerHandler = Arc::new(move |services, event| {
+            let handle = Arc::clone(&handle);
+            Box::pin(async move {
+                let event: I = serde_json::from_value(event).map_err(|error| {
+                    crate::Error::internal(format!("{name} is called with an event that it does not know: {error}"))
+                })?;
+                let answer = handle(services, event).await?;
+                serde_json::to_value(answer).map_err(crate::Error::internal)
+            })
+        });
+        Self { name, handler }
     }
 
     /// Handles one event.

@@ -1,8 +1,8 @@
 //! What came to the dead-letter queue: runs whose message was delivered too often are ended, with the reason.
 
-use serde_json::{Value, json};
 use shared::Result;
 use shared::context::Services;
+use shared::events::{Batch, Failures};
 use shared::models::run::{MOST_LOST, Run};
 use shared::models::time::Time;
 use shared::queue::{Message, Task};
@@ -17,22 +17,24 @@ pub fn trigger() -> Trigger {
 }
 
 /// Handles a batch; the messages that could not be handled are answered, and delivered again.
-async fn handle(services: Arc<Services>, event: Value) -> Result<Value> {
-    let records = event["Records"].as_array().cloned().unwrap_or_default();
-    let mut failures = Vec::new();
-    for record in records {
-        if let Err(error) = one(&services, record["body"].as_str().unwrap_or("")).await {
+async fn handle(services: Arc<Services>, batch: Batch) -> Result<Failures> {
+    let mut failures = Failures::default();
+    for record in batch.records {
+        if let Err(error) = one(&services, &record.body).await {
             tracing::error!(%error, "a dead letter could not be handled; it will be delivered again");
-            failures.push(json!({ "itemIdentifier": record["messageId"] }));
+            failures.add(record);
         }
     }
-    Ok(json!({ "batchItemFailures": failures }))
+    Ok(failures)
 }
 
 async fn one(services: &Services, body: &str) -> Result<()> {
-    let Ok(message) = serde_json::from_str::<Message>(body) else {
-        tracing::error!(body, "a dead letter is no message of ours and is dropped");
-        return Ok(());
+    let message: Message = match serde_json::from_str(body) {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::error!(%error, body, "a dead letter is no message of ours and is dropped");
+            return Ok(());
+        }
     };
     if message.task == Task::Purge {
         tracing::error!(

@@ -9,11 +9,12 @@ pub use fire::fire_from;
 pub use outbox::Outbox;
 
 use futures::stream::{self, StreamExt};
-use serde_json::{Value, json};
-use shared::Result;
+use serde::{Deserialize, Serialize};
 use shared::context::Services;
+use shared::events::{Failures, Record};
 use shared::models::time::Time;
 use shared::runtime::Trigger;
+use shared::{Error, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,32 +29,57 @@ pub fn trigger() -> Trigger {
     Trigger::new("on_schedule", handle)
 }
 
+/// What calls this function.
+#[derive(Deserialize)]
+struct Event {
+    /// Messages of the queue; none where it is the minute rule.
+    #[serde(rename = "Records")]
+    records: Option<Vec<Record>>,
+}
+
+/// A message on the ticks queue.
+#[derive(Serialize, Deserialize)]
+struct Tick {
+    shard: u32,
+}
+
+/// What is answered to the minute rule, and to the queue.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Tick { shards: u32 },
+    Batch(Failures),
+}
+
 /// An event of the minute rule hands the shards out; messages of the queue are shards to work on.
-async fn handle(services: Arc<Services>, event: Value) -> Result<Value> {
-    let Some(records) = event["Records"].as_array() else {
-        return tick(&services).await;
+async fn handle(services: Arc<Services>, event: Event) -> Result<Answer> {
+    let Some(records) = event.records else {
+        return Ok(Answer::Tick { shards: tick(&services).await? });
     };
-    let mut failures = Vec::new();
+    let mut failures = Failures::default();
     for record in records {
-        let body: Value = serde_json::from_str(record["body"].as_str().unwrap_or("")).unwrap_or_default();
-        let Some(shard) = body["shard"].as_u64().and_then(|s| u32::try_from(s).ok()) else {
-            tracing::error!(%body, "a message of the ticks queue names no shard and is dropped");
-            continue;
+        let shard = match serde_json::from_str(&record.body) {
+            Ok(Tick { shard }) => shard,
+            Err(error) => {
+                tracing::error!(%error, body = record.body, "a message names no shard and is dropped");
+                continue;
+            }
         };
         if let Err(error) = work(&services, shard, LONGEST).await {
             tracing::error!(shard, %error, "the shard could not be worked on; it will be delivered again");
-            failures.push(json!({ "itemIdentifier": record["messageId"] }));
+            failures.add(record);
         }
     }
-    Ok(json!({ "batchItemFailures": failures }))
+    Ok(Answer::Batch(failures))
 }
 
-async fn tick(services: &Services) -> Result<Value> {
+/// Answers how many shards there are.
+async fn tick(services: &Services) -> Result<u32> {
     let shards = services.store.all_shards().await?;
     // Runs that wait want workers also where the shards cannot be handed out.
     let (handed_out, scaled) = (hand_out(services, shards).await, scale(services).await);
     handed_out.and(scaled)?;
-    Ok(json!({ "shards": shards }))
+    Ok(shards)
 }
 
 async fn hand_out(services: &Services, shards: u32) -> Result<()> {
@@ -63,7 +89,8 @@ async fn hand_out(services: &Services, shards: u32) -> Result<()> {
             done?;
         }
     } else {
-        let bodies: Vec<String> = (0..shards).map(|shard| json!({ "shard": shard }).to_string()).collect();
+        let bodies = (0..shards).map(|shard| serde_json::to_string(&Tick { shard }));
+        let bodies = bodies.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
         services.queue.send_ticks(&bodies).await?;
     }
     Ok(())
