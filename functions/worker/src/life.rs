@@ -43,6 +43,8 @@ pub struct Worker {
     pub(crate) out_of_grace: CancellationToken,
     /// Keeps the task from being scaled in while it has work.
     pub protection: Protection,
+    /// After this time what ECS's agent has not agreed to is asked for again.
+    pub again: Duration,
 }
 
 /// What is to become of a message.
@@ -61,12 +63,11 @@ impl Worker {
     /// runs, for `grace` at most. What is not finished then stops, takes back what it staged, and goes on elsewhere.
     pub async fn poll(self: Arc<Self>, concurrent: usize, grace: Duration) {
         let mut tasks = JoinSet::new();
-        let mut protected = false;
+        let keeper = self.protection.clone().keep(self.again);
         while !self.shutdown.is_cancelled() {
             while tasks.try_join_next().is_some() {}
-            if tasks.is_empty() && protected {
-                self.protection.set(false).await;
-                protected = false;
+            if tasks.is_empty() {
+                keeper.release();
             }
             if tasks.len() >= concurrent.max(1) {
                 tokio::select! {
@@ -82,11 +83,8 @@ impl Worker {
             };
             match received {
                 Ok(deliveries) => {
-                    if !deliveries.is_empty() && !protected {
-                        self.protection.set(true).await;
-                        protected = true;
-                    }
                     for delivery in deliveries {
+                        keeper.hold();
                         let worker = Arc::clone(&self);
                         tasks.spawn(async move { worker.handle(delivery).await });
                     }

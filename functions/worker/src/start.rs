@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// How long runs may go on after SIGTERM: the task definition gives 120 s, of which the last are kept for the end.
 pub const GRACE: Duration = Duration::from_secs(110);
 
+/// After this time what ECS's agent has not agreed to is asked for again.
+const AGAIN: Duration = Duration::from_secs(30);
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A worker as its environment describes it. Its scratch folder is emptied.
@@ -59,7 +62,8 @@ pub fn worker(
     std::fs::create_dir_all(&settings.scratch)?;
     let name = format!("worker-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     let (shutdown, out_of_grace) = (CancellationToken::new(), CancellationToken::new());
-    Ok(Arc::new(Worker { services, opener, settings, name, shutdown, out_of_grace, protection }))
+    let again = AGAIN;
+    Ok(Arc::new(Worker { services, opener, settings, name, shutdown, out_of_grace, protection, again }))
 }
 
 /// Runs `main` on all cores, with logs as JSON lines.

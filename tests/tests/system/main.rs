@@ -19,6 +19,7 @@ mod oracle;
 mod pipelines;
 mod preview;
 mod processes;
+mod protection;
 #[path = "../python/mod.rs"]
 mod python;
 mod readers;
