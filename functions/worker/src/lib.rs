@@ -22,7 +22,9 @@ mod room;
 mod settle;
 pub mod sources;
 pub mod start;
+mod stretch;
 pub mod targets;
 mod trial;
 
 pub use life::{Done, Worker};
+pub use stretch::Pace;

@@ -7,6 +7,7 @@ use crate::error::{Kind, RunError};
 use crate::gate::Gate;
 use crate::heartbeat::{self, Reason, Stop};
 use crate::settle::{self, settle};
+use crate::stretch::{Pace, Stretch};
 use crate::targets::unless;
 use crate::{claim, counts, engine, job, leftovers, report};
 use shared::Result;
@@ -23,7 +24,7 @@ use shared::store::runs::{End, Ender};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +44,8 @@ pub struct Worker {
     pub(crate) out_of_grace: CancellationToken,
     /// Keeps the task from being scaled in while it has work.
     pub protection: Protection,
-    /// After this time what ECS's agent has not agreed to is asked for again.
-    pub again: Duration,
+    /// What it keeps to where that is used.
+    pub pace: Pace,
 }
 
 /// What is to become of a message.
@@ -63,17 +64,17 @@ impl Worker {
     /// runs, for `grace` at most. What is not finished then stops, takes back what it staged, and goes on elsewhere.
     pub async fn poll(self: Arc<Self>, concurrent: usize, grace: Duration) {
         let mut tasks = JoinSet::new();
-        let keeper = self.protection.clone().keep(self.again);
+        let keeper = self.protection.clone().keep(self.pace.again);
+        let mut stretch = self.protection.is_used().then(|| Stretch::new(self.pace));
         while !self.shutdown.is_cancelled() {
             while tasks.try_join_next().is_some() {}
             if tasks.is_empty() {
                 keeper.release();
             }
-            if tasks.len() >= concurrent.max(1) {
-                tokio::select! {
-                    _ = tasks.join_next() => {}
-                    () = self.shutdown.cancelled() => {}
-                }
+            let rest = stretch.as_mut().and_then(|stretch| stretch.rest(tasks.len(), Instant::now()));
+            let full = (tasks.len() >= concurrent.max(1)).then_some(Duration::MAX);
+            if let Some(longest) = rest.or(full) {
+                self.wait(&mut tasks, longest).await;
                 continue;
             }
             let lease = self.services.store.lease();
@@ -85,8 +86,12 @@ impl Worker {
                 Ok(deliveries) => {
                     for delivery in deliveries {
                         keeper.hold();
+                        let taken = stretch.as_mut().map(|stretch| stretch.take(Instant::now()));
                         let worker = Arc::clone(&self);
-                        tasks.spawn(async move { worker.handle(delivery).await });
+                        tasks.spawn(async move {
+                            worker.handle(delivery).await;
+                            drop(taken);
+                        });
                     }
                 }
                 Err(error) => {
@@ -106,6 +111,15 @@ impl Worker {
         self.out_of_grace.cancel();
         if tokio::time::timeout(GIVING_BACK, finish).await.is_err() {
             tracing::warn!("runs that did not stop in time are left to be delivered again");
+        }
+    }
+
+    /// Waits until a task ends, this worker shuts down, or so long.
+    async fn wait(&self, tasks: &mut JoinSet<()>, longest: Duration) {
+        tokio::select! {
+            Some(_) = tasks.join_next() => {}
+            () = tokio::time::sleep(longest) => {}
+            () = self.shutdown.cancelled() => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::engine::job::{Lake, Settings};
 use crate::life::Worker;
+use crate::stretch::Pace;
 use shared::config::{SecretsConfig, WorkerConfig};
 use shared::context::Services;
 use shared::protection::Protection;
@@ -14,9 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long runs may go on after SIGTERM: the task definition gives 120 s, of which the last are kept for the end.
 pub const GRACE: Duration = Duration::from_secs(110);
-
-/// After this time what ECS's agent has not agreed to is asked for again.
-const AGAIN: Duration = Duration::from_secs(30);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -62,8 +60,8 @@ pub fn worker(
     std::fs::create_dir_all(&settings.scratch)?;
     let name = format!("worker-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     let (shutdown, out_of_grace) = (CancellationToken::new(), CancellationToken::new());
-    let again = AGAIN;
-    Ok(Arc::new(Worker { services, opener, settings, name, shutdown, out_of_grace, protection, again }))
+    let pace = Pace::default();
+    Ok(Arc::new(Worker { services, opener, settings, name, shutdown, out_of_grace, protection, pace }))
 }
 
 /// Runs `main` on all cores, with logs as JSON lines.
