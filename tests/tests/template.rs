@@ -176,6 +176,58 @@ fn only_the_worker_writes_the_lake_and_requests_write_logs_alone() {
     }
 }
 
+/// What CloudFormation makes of a value where the parameter that it names is `given`.
+fn made(value: &Value, given: &str) -> Value {
+    let tagged = match value {
+        Value::Tagged(tagged) => tagged,
+        Value::Sequence(items) => return items.iter().map(|item| made(item, given)).collect(),
+        other => return other.clone(),
+    };
+    let of = made(&tagged.value, given);
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    match tagged.tag.to_string().trim_start_matches('!') {
+        "Ref" if of == "SourceBucketArns" => Value::from(given),
+        "Split" => text(&of[1]).split(&text(&of[0])).map(Value::from).collect(),
+        "Join" => Value::from(texts(&of[1]).join(&text(&of[0]))),
+        other => panic!("{other} of {of:?}"),
+    }
+}
+
+#[test]
+fn both_workers_and_nobody_else_read_the_buckets_of_sources_and_these_alone() {
+    let main: Value = serde_yaml_ng::from_str(&read("template.yaml")).expect("YAML");
+    let policy = &main["Resources"]["SourcesPolicy"];
+    let may = |given: &str| -> Vec<(Vec<String>, Vec<String>)> {
+        let allowed = policy["Properties"]["PolicyDocument"]["Statement"].as_sequence().expect("statements");
+        let one = |s: &Value| (texts(&s["Action"]), texts(&made(&s["Resource"], given)));
+        allowed.iter().filter(|s| s["Effect"] == "Allow").map(one).collect()
+    };
+    let expected = |buckets: &[&str]| -> Vec<(Vec<String>, Vec<String>)> {
+        let objects = buckets.iter().map(|bucket| format!("{bucket}/*")).collect();
+        let buckets = buckets.iter().map(|bucket| (*bucket).to_owned()).collect();
+        vec![(vec!["s3:ListBucket".to_owned()], buckets), (vec!["s3:GetObject".to_owned()], objects)]
+    };
+    assert_eq!(may("arn:aws:s3:::sales"), expected(&["arn:aws:s3:::sales"]));
+    let several = ["arn:aws-cn:s3:::sales", "arn:aws-cn:s3:::staff", "arn:aws-cn:s3:::stock"];
+    assert_eq!(may(&several.join(",")), expected(&several));
+
+    // There is no such policy where none is named.
+    let untagged = template("template.yaml");
+    assert_eq!(policy["Condition"], "HasSourceBuckets");
+    assert_eq!(texts(&untagged["Conditions"]["HasSourceBuckets"]), ["SourceBucketArns", ""]);
+    assert_eq!(untagged["Parameters"]["SourceBucketArns"]["Default"], "");
+
+    let of_sources = |resources: &[String]| resources.iter().any(|resource| resource == "SourceBucketArns");
+    let has = |f: &deployed::Function| statements(&f.policies).iter().any(|(_, resources)| of_sources(resources));
+    let who: Vec<String> = functions().into_iter().filter(has).map(|f| f.binary).collect();
+    assert_eq!(who, ["worker", "worker_http"]);
+    let worker = template("infra/worker.yaml");
+    assert_eq!(worker["Outputs"]["TaskRoleName"]["Value"], "TaskRole");
+    assert_eq!(worker["Outputs"]["TaskRoleArn"]["Value"], "TaskRole.Arn");
+    assert_eq!(untagged["Outputs"]["WorkerRoleArn"]["Value"], "Worker.Outputs.TaskRoleArn");
+    assert_eq!(untagged["Outputs"]["WorkerHttpRoleArn"]["Value"], "WorkerHttpRole.Arn");
+}
+
 #[test]
 fn nobody_has_what_sam_would_add_for_queues_and_networks() {
     let template = template("template.yaml");

@@ -36,7 +36,7 @@ pub struct Function {
     pub binary: String,
     pub metadata: Value,
     pub properties: Value,
-    /// What it may do: its own policies, or those of the role that it names.
+    /// What it may do: its own policies, or those of the role that it names and what is attached to that.
     pub policies: Value,
 }
 
@@ -54,10 +54,14 @@ pub fn functions() -> Vec<Function> {
         };
         let role = resource["Properties"]["Role"].as_str().and_then(|role| role.strip_suffix(".Arn"));
         let holder = role.map_or(resource, |role| &template["Resources"][role]);
-        let policies = match is_function {
+        let mut policies = match is_function {
             true => holder["Properties"]["Policies"].clone(),
             false => self::template("infra/worker.yaml")["Resources"]["TaskRole"]["Properties"]["Policies"].clone(),
         };
+        let role = if is_function { role.map(str::to_owned) } else { Some(format!("{name}.Outputs.TaskRoleName")) };
+        if let (Some(role), Some(own)) = (role, policies.as_sequence_mut()) {
+            own.extend(attached(&template, &role));
+        }
         let metadata = resource["Metadata"].clone();
         let binary = metadata["BuildProperties"]["Binary"].as_str().or(metadata["Binary"].as_str());
         found.push(Function {
@@ -74,6 +78,14 @@ pub fn functions() -> Vec<Function> {
     }
     assert!(found.len() > 30, "only {} functions were found", found.len());
     found
+}
+
+/// What is attached to a role, by the name that `template` has for it.
+fn attached(template: &Value, role: &str) -> Vec<Value> {
+    let resources = entries(&template["Resources"]).into_iter().map(|(_, resource)| resource);
+    let policies = resources.filter(|resource| resource["Type"] == "AWS::IAM::ManagedPolicy");
+    let properties = policies.map(|policy| &policy["Properties"]);
+    properties.filter(|of| texts(&of["Roles"]).iter().any(|name| name == role)).cloned().collect()
 }
 
 /// The functions that Lambda runs, which leaves the worker's service out.
