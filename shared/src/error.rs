@@ -88,6 +88,9 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
+    /// It took longer than a request may. The text says what was done and is safe to show.
+    #[error("{0}")]
+    TimedOut(String),
     /// A defect of ours; the source is logged, never shown.
     #[error("internal error: {0}")]
     Internal(#[source] BoxError),

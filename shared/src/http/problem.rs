@@ -39,7 +39,7 @@ pub(super) fn response(error: &Error, request_id: &str) -> Response {
         Error::Unauthenticated(_) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        Error::Throttled | Error::Unavailable { .. } => {
+        Error::Throttled | Error::Unavailable { .. } | Error::TimedOut(_) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         Error::MethodNotAllowed { allow } => {
@@ -77,6 +77,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         ),
         Error::Throttled => (StatusCode::TOO_MANY_REQUESTS, "THROTTLED", "Too many requests"),
         Error::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "Not available right now"),
+        Error::TimedOut(_) => (StatusCode::SERVICE_UNAVAILABLE, "TIMEOUT", "It took too long"),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong on our side"),
     }
 }

@@ -55,7 +55,11 @@ const ALL: &[Problem] = &[
     problem(500, "InternalError", "`INTERNAL`: a defect of ours. `instance` names the request in the logs."),
     Problem {
         header: Some(("Retry-After", "RetryAfter")),
-        ..problem(503, "Unavailable", "`UNAVAILABLE`: something that is needed does not answer right now.")
+        ..problem(
+            503,
+            "Unavailable",
+            "`UNAVAILABLE`: something that is needed does not answer right now. `TIMEOUT`: it took longer than a request may; `detail` says what was done.",
+        )
     },
 ];
 

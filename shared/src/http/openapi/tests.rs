@@ -177,6 +177,7 @@ fn errors() -> Vec<Error> {
         Error::Throttled,
         Error::internal("why"),
         Error::Unavailable { what: "the store", source: "why".into() },
+        Error::TimedOut(text()),
     ]
 }
 
