@@ -13,6 +13,7 @@ use crate::token::Verifier;
 use chrono::{DateTime, Utc};
 use http::header;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a process has, made once.
 pub struct Services {
@@ -35,20 +36,25 @@ pub struct Context {
     pub caller: Caller,
     /// Names the request in logs and problems.
     pub request_id: String,
+    /// When the request came.
+    pub started: Instant,
 }
 
 impl Context {
     pub(crate) fn anonymous(services: &Arc<Services>, request: &Request) -> Self {
-        Self { services: Arc::clone(services), caller: Caller::anonymous(), request_id: request.id.clone() }
+        let (caller, started) = (Caller::anonymous(), Instant::now());
+        Self { services: Arc::clone(services), caller, request_id: request.id.clone(), started }
     }
 
     pub(crate) async fn authenticated(services: &Arc<Services>, request: &Request) -> Result<Self> {
+        // The keys of tokens may have to be fetched.
+        let started = Instant::now();
         let header = match request.headers.get(header::AUTHORIZATION) {
             None => None,
             Some(value) => Some(value.to_str().unwrap_or("?")),
         };
         let caller = Caller::from_token(&services.verifier, header, services.clock.now()).await?;
-        Ok(Self { services: Arc::clone(services), caller, request_id: request.id.clone() })
+        Ok(Self { services: Arc::clone(services), caller, request_id: request.id.clone(), started })
     }
 
     /// Now, in UTC with milliseconds.

@@ -32,7 +32,12 @@ impl S3 {
     /// Starts a server on any free port, whose buckets are the folders of `folder`.
     pub async fn start(folder: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
-        let gate = Arc::new(Gate { held: Mutex::default(), open: watch::Sender::new(true), asked: Mutex::default() });
+        let gate = Arc::new(Gate {
+            held: Mutex::default(),
+            unwritten: Mutex::default(),
+            open: watch::Sender::new(true),
+            asked: Mutex::default(),
+        });
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         service.set_access(Guard { gate: Arc::clone(&gate), folder: folder.to_owned() });
@@ -70,6 +75,12 @@ impl S3 {
         *self.gate.held.lock().unwrap() = key.to_owned();
     }
 
+    /// From now on whoever writes a key that begins with this waits until [`S3::release`].
+    pub fn hold_writes(&self, prefix: &str) {
+        self.gate.open.send_replace(false);
+        *self.gate.unwritten.lock().unwrap() = Some(prefix.to_owned());
+    }
+
     /// Lets those go on who wait.
     pub fn release(&self) {
         self.gate.open.send_replace(true);
@@ -105,6 +116,8 @@ impl S3 {
 /// What requests meet on their way in.
 struct Gate {
     held: Mutex<String>,
+    /// The start of keys that are not written before it is open.
+    unwritten: Mutex<Option<String>>,
     open: watch::Sender<bool>,
     asked: Mutex<HashMap<String, usize>>,
 }
@@ -132,6 +145,9 @@ impl S3Access for Guard {
             && !range.is_empty()
             && !range.starts_with("bytes=0-")
             && matches!(cx.s3_path(), S3Path::Object { key, .. } if **key == **self.gate.held.lock().unwrap());
+        let prefix = self.gate.unwritten.lock().unwrap().clone();
+        let is_unwritten = operation == "PutObject"
+            && matches!((cx.s3_path(), &prefix), (S3Path::Object { key, .. }, Some(prefix)) if key.starts_with(prefix));
         // S3 has no folders, so none of them is an object.
         let is_folder = ["HeadObject", "GetObject"].contains(&operation.as_str())
             && matches!(cx.s3_path(), S3Path::Object { bucket, key } if self.folder.join(&**bucket).join(&**key).is_dir());
@@ -144,7 +160,7 @@ impl S3Access for Guard {
             if is_folder {
                 return Err(S3Error::new(S3ErrorCode::NoSuchKey));
             }
-            if is_held {
+            if is_held || is_unwritten {
                 let _ = open.wait_for(|open| *open).await;
             }
             Ok(())

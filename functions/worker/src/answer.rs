@@ -1,5 +1,6 @@
 //! What needs the engine within a request: connector tests, the rows of a table, and pipelines that are tried out.
 
+use crate::deadline::{self, Deadline, LONGEST, in_time};
 use crate::engine::job::TableSchema;
 use crate::error::{Kind as ErrorKind, RunError};
 use crate::life::Worker;
@@ -21,11 +22,14 @@ use std::time::{Duration, Instant};
 
 /// The most rows of a page of a table.
 const MOST_ROWS: usize = 500;
-/// How long a test may take.
-const TEST: Duration = Duration::from_secs(20);
 
 /// The function of these routes.
 pub fn function(worker: Arc<Worker>) -> Function {
+    function_within(worker, LONGEST)
+}
+
+/// The same, which works on a request for `longest` at most.
+pub fn function_within(worker: Arc<Worker>, longest: Duration) -> Function {
     let (tester, checker, previewer) = (Arc::clone(&worker), Arc::clone(&worker), Arc::clone(&worker));
     let undoer = Arc::clone(&worker);
     Function::router(
@@ -34,31 +38,31 @@ pub fn function(worker: Arc<Worker>) -> Function {
             (
                 "POST /api/v1/connectors/{id}/test",
                 Function::new(Action::TestConnector, read_id, move |context, id| {
-                    test(Arc::clone(&tester), context, id)
+                    test(Arc::clone(&tester), context, id, longest)
                 }),
             ),
             (
                 "GET /api/v1/schemas/{id}/data",
                 Function::new(Action::ListSchemaRows, read_rows, move |context, input| {
-                    rows(Arc::clone(&worker), context, input)
+                    rows(Arc::clone(&worker), context, input, longest)
                 }),
             ),
             (
                 "POST /api/v1/pipelines/{id}/validate",
                 Function::new(Action::ValidatePipeline, trial::read, move |context, input| {
-                    trial::validate(Arc::clone(&checker), context, input)
+                    trial::validate(Arc::clone(&checker), context, input, longest)
                 }),
             ),
             (
                 "POST /api/v1/pipelines/{id}/preview",
                 Function::new(Action::PreviewPipeline, trial::read, move |context, input| {
-                    trial::preview(Arc::clone(&previewer), context, input)
+                    trial::preview(Arc::clone(&previewer), context, input, longest)
                 }),
             ),
             (
                 "POST /api/v1/pipelines/{id}/runs/{runId}/rollback",
                 Function::new(Action::RollbackRun, rollback::read, move |context, input| {
-                    rollback::rollback(Arc::clone(&undoer), context, input)
+                    rollback::rollback(Arc::clone(&undoer), context, input, longest)
                 }),
             ),
         ],
@@ -70,21 +74,24 @@ fn read_id(request: &Request) -> Result<String> {
     Ok(request.param("id").to_owned())
 }
 
-async fn test(worker: Arc<Worker>, context: Context, id: String) -> Result<Response> {
-    let connector: Connector = context.store.resource(context.tenant(), Kind::Connector, &id).await?;
+async fn test(worker: Arc<Worker>, context: Context, id: String, longest: Duration) -> Result<Response> {
+    let deadline = Deadline::new(&context, longest);
+    let found = context.store.resource::<Connector>(context.tenant(), Kind::Connector, &id);
+    let connector = in_time(deadline.early, found).await.unwrap_or_else(|| late("reading the connector"))?;
     let started = Instant::now();
     let looked = async {
         let opened = job::open(&worker, &connector).await?;
         sources::probe(&opened, &worker.settings).await
     };
-    let outcome = match tokio::time::timeout(TEST, looked).await {
-        Ok(Ok(detail)) => Ok(detail),
-        Ok(Err(error)) => Err(error.message),
-        Err(_) => Err(format!("no answer within {} s", TEST.as_secs())),
+    let outcome = match in_time(deadline.early, looked).await {
+        Some(Ok(detail)) => Ok(detail),
+        Some(Err(error)) => Err(error.message),
+        None => Err(format!("no answer within {} s", deadline::early(longest).as_secs())),
     };
     let now: Time = context.now().into();
     let failed = outcome.as_ref().err().map(String::as_str);
-    context.store.keep_test(&connector, failed, now).await?;
+    let kept = context.store.keep_test(&connector, failed, now);
+    in_time(deadline.told, kept).await.unwrap_or_else(|| late("keeping the outcome of the test"))?;
     let ok = outcome.is_ok();
     let detail = outcome.unwrap_or_else(|error| error);
     let duration = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -104,7 +111,12 @@ fn read_rows(request: &Request) -> Result<RowsInput> {
     Ok(RowsInput { id: request.param("id").to_owned(), list, rejected })
 }
 
-async fn rows(worker: Arc<Worker>, context: Context, input: RowsInput) -> Result<Response> {
+async fn rows(worker: Arc<Worker>, context: Context, input: RowsInput, longest: Duration) -> Result<Response> {
+    let deadline = Deadline::new(&context, longest);
+    in_time(deadline.end, page(worker, context, input)).await.unwrap_or_else(|| late("reading the rows of the table"))
+}
+
+async fn page(worker: Arc<Worker>, context: Context, input: RowsInput) -> Result<Response> {
     let position: Option<Position> = input.list.position(&context)?;
     let schema: Schema = context.store.resource(context.tenant(), Kind::Schema, &input.id).await?;
     let table = TableSchema { id: schema.id, name: schema.name, fields: schema.fields.0 };
@@ -112,6 +124,11 @@ async fn rows(worker: Arc<Worker>, context: Context, input: RowsInput) -> Result
     let page = PageRequest { limit: input.list.limit, bytes: ANSWER, position, include_total: input.list.total };
     let page = targets::read_page(context.tenant(), &table, &worker.settings, page).await.map_err(unread)?;
     input.list.page(&context, &page.rows, page.next.as_ref(), page.total.map(|total| (total, false)))
+}
+
+/// What is answered where `what` took too long.
+fn late<T>(what: &str) -> Result<T> {
+    Err(Error::TimedOut(format!("{what} took too long; ask again")))
 }
 
 /// What is said of a table that cannot be read: now, or as it is.

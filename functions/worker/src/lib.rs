@@ -6,6 +6,7 @@ mod beside;
 mod claim;
 mod counts;
 pub mod databases;
+pub mod deadline;
 pub mod engine;
 pub mod error;
 mod gate;

@@ -1,5 +1,6 @@
 //! `POST /api/v1/pipelines/{id}/runs/{runId}/rollback`: takes a run's rows out of its tables again.
 
+use crate::deadline::{Deadline, in_time};
 use crate::engine::job::TableSchema;
 use crate::error::{Kind, RunError};
 use crate::job;
@@ -15,9 +16,11 @@ use shared::models::time::Time;
 use shared::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long a rollback may write: it ends before retries can be made again (`shared::store::runs::UNDOING`).
-const LONGEST: Duration = Duration::from_secs(60);
+/// What is said where all tables are undone, and the run could not be marked in time.
+const NOT_MARKED: &str =
+    "marking the run took too long; its rows are out of all its tables, and asking again marks it as rolled back";
 
 /// What is asked for.
 pub(crate) struct Input {
@@ -32,39 +35,83 @@ pub(crate) fn read(request: &Request) -> Result<Input> {
     Ok(Input { pipeline, run, body: request.optional_json()? })
 }
 
+/// What the store knows of a run that is to be undone.
+struct Known {
+    run: Run,
+    /// The last of the runs that retry one another.
+    newest: Run,
+    /// What its receipt says of tables.
+    targets: Vec<Target>,
+    tables: Vec<TableSchema>,
+}
+
 /// Looks at all tables first: where one cannot be undone, none is.
-pub(crate) async fn rollback(worker: Arc<Worker>, context: Context, input: Input) -> Result<Response> {
+pub(crate) async fn rollback(
+    worker: Arc<Worker>,
+    context: Context,
+    input: Input,
+    longest: Duration,
+) -> Result<Response> {
     let (asked, faults) = bodies::run::rollback(&input.body);
     let dry_run = bodies::finish(asked, faults)?.dry_run.unwrap_or(false);
-    let pipeline = context.store.pipeline(context.tenant(), &input.pipeline).await?;
-    let run = context.store.run(context.tenant(), &pipeline.id, &input.run).await?;
-    let targets = check(&context, &run).await?;
-    let newest = check_retries(&context, &run).await?;
+    let deadline = Deadline::new(&context, longest);
+    let looked = if dry_run { deadline.end } else { deadline.early };
     let now: Time = context.now().into();
-    let tables = tables(&worker, &context, &run).await?;
+    let known = unchanged(looked, "reading what is known of the run", known(&worker, &context, &input)).await?;
+    let Known { run, newest, targets, tables } = known;
     let by = context.caller.subject.as_str();
     let undoes: Vec<Undo<'_>> = tables
         .iter()
         .map(|schema| Undo::new(&run.tenant_id, schema, &run.id, (by, now), &worker.settings))
         .collect::<Result<_, _>>()
         .map_err(|error| refused(Refusal::Run(error)))?;
-    let mut planned: Vec<(&Undo<'_>, Look)> = Vec::new();
-    for undo in &undoes {
-        planned.push((undo, undo.look().await.map_err(refused)?));
-    }
+    let planned = unchanged(looked, "looking at the run's tables", looks(&undoes)).await?;
     let leaves = targets.iter().any(|target| target.written_by != run.id);
-    check_looks(&context, (&run, leaves), &planned, (by, now)).await?;
+    let checked = check_looks(&context, (&run, leaves), &planned, (by, now));
+    unchanged(looked, "marking the run", checked).await?;
     let mut answer = Rollback { run_id: run.id.clone(), dry_run, tables: Vec::new(), rolled_back: None };
     if dry_run {
         answer.tables = planned.into_iter().filter_map(|(undo, look)| would(undo.schema, look)).collect();
         return Response::ok(&answer);
     }
-    answer.tables = undo_alone(&context, (&run, &newest), planned).await?;
+    answer.tables = undo_alone(&context, (&run, &newest), planned, deadline).await?;
     let how = summary(&answer.tables, by, now);
-    context.store.mark_rolled_back(&run, &how).await?;
+    let marked = in_time(deadline.told, context.store.mark_rolled_back(&run, &how)).await;
+    marked.unwrap_or_else(|| Err(Error::TimedOut(NOT_MARKED.to_owned())))?;
     tracing::info!(run = run.id, version = how.version, "run rolled back");
     answer.rolled_back = Some(how);
     Response::ok(&answer)
+}
+
+async fn known(worker: &Worker, context: &Context, input: &Input) -> Result<Known> {
+    let pipeline = context.store.pipeline(context.tenant(), &input.pipeline).await?;
+    let run = context.store.run(context.tenant(), &pipeline.id, &input.run).await?;
+    let targets = check(context, &run).await?;
+    let newest = check_retries(context, &run).await?;
+    let tables = tables(worker, context, &run).await?;
+    Ok(Known { run, newest, targets, tables })
+}
+
+async fn looks<'a>(undoes: &'a [Undo<'a>]) -> Result<Vec<(&'a Undo<'a>, Look)>> {
+    let mut planned = Vec::new();
+    for undo in undoes {
+        planned.push((undo, undo.look().await.map_err(refused)?));
+    }
+    Ok(planned)
+}
+
+/// What `work` comes to in time, before any table is changed.
+async fn unchanged<T>(deadline: Instant, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late =
+        || Err(Error::TimedOut(format!("{what} took too long; no table was changed, and it can be asked for again")));
+    in_time(deadline, work).await.unwrap_or_else(late)
+}
+
+/// Why a rollback did not come to its end.
+struct Cut {
+    error: Error,
+    /// Whether a commit may come in later.
+    open: bool,
 }
 
 /// Undoes the run at its tables while it is retried by nobody: a retry that finds its rows in a table leaves them to stand.
@@ -72,40 +119,65 @@ async fn undo_alone(
     context: &Context,
     (run, newest): (&Run, &Run),
     planned: Vec<(&Undo<'_>, Look)>,
+    deadline: Deadline,
 ) -> Result<Vec<RollbackTable>> {
-    let Some(undoing) = context.store.begin_undoing(newest, context.now().into()).await? else {
-        check_retries(context, run).await?;
+    let begun = context.store.begin_undoing(newest, context.now().into());
+    let Some(undoing) = unchanged(deadline.early, "keeping the run from being retried", begun).await? else {
+        unchanged(deadline.end, "reading the run's retries", check_retries(context, run)).await?;
         return Err(Error::conflict("BUSY", "the run was retried in this moment; ask again"));
     };
-    let late = |_| Error::Unavailable { what: "the table", source: "the rollback took too long".into() };
-    let done = tokio::time::timeout(LONGEST, undo_all(planned)).await.map_err(late).flatten();
-    let ended = match &done {
-        // The mark of the run lets it be retried itself.
-        Ok(_) if newest.id == run.id => Ok(()),
-        Ok(_) => context.store.end_undoing(newest, undoing, true).await,
-        Err(Error::Conflict { .. }) => context.store.end_undoing(newest, undoing, false).await,
-        // A commit whose end nobody knows may come in later.
-        Err(_) => Ok(()),
+    let mut reports = Vec::new();
+    let done = undo_all(planned, deadline, &mut reports).await;
+    let ended = async {
+        match &done {
+            // The mark of the run lets it be retried itself.
+            Ok(()) if newest.id == run.id => Ok(()),
+            Ok(()) => context.store.end_undoing(newest, undoing, true).await,
+            Err(cut) if cut.open => Ok(()),
+            Err(_) => context.store.end_undoing(newest, undoing, false).await,
+        }
     };
-    if let Err(error) = ended {
-        tracing::warn!(run = run.id, %error, "the run cannot be retried for a while");
+    match in_time(deadline.told, ended).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::warn!(run = run.id, %error, "the run cannot be retried for a while"),
+        None => tracing::warn!(run = run.id, "the run cannot be retried for a while: the store took too long"),
     }
-    done
+    match done {
+        Ok(()) => Ok(reports),
+        Err(cut) => Err(cut.error),
+    }
 }
 
-async fn undo_all(planned: Vec<(&Undo<'_>, Look)>) -> Result<Vec<RollbackTable>> {
-    let mut reports = Vec::new();
+/// Undoes the run at one table after the other, and reports each that is done.
+async fn undo_all(
+    planned: Vec<(&Undo<'_>, Look)>,
+    deadline: Deadline,
+    reports: &mut Vec<RollbackTable>,
+) -> Result<(), Cut> {
     for (undo, look) in planned {
-        match look {
-            Look::Nothing => {}
-            Look::Already(version) => reports.push(done_before(undo.schema, version)),
-            Look::Can(_) => match undo.undo().await {
-                Ok(report) => reports.extend(report),
-                Err(refusal) => return Err(partly(refused(refusal), &reports)),
-            },
+        let look = match look {
+            Look::Nothing => continue,
+            Look::Already(version) => {
+                reports.push(done_before(undo.schema, version));
+                continue;
+            }
+            look @ Look::Can(_) => look,
+        };
+        match undo.undo(look, deadline).await {
+            Ok(report) => reports.extend(report),
+            Err(Refusal::Late { unknown }) => {
+                let error = cut_off(reports, unknown.then_some(undo.schema.name.as_str()));
+                return Err(Cut { error, open: unknown });
+            }
+            Err(refusal) => {
+                let error = partly(refused(refusal), reports);
+                // Of any other error nobody knows whether a commit came before it.
+                let open = !matches!(error, Error::Conflict { .. });
+                return Err(Cut { error, open });
+            }
         }
     }
-    Ok(reports)
+    Ok(())
 }
 
 /// What undoing the run would do to a table.
@@ -246,6 +318,7 @@ fn summary(tables: &[RollbackTable], by: &str, at: Time) -> RolledBack {
 fn refused(refusal: Refusal) -> Error {
     match refusal {
         Refusal::Conflict { code, detail } => Error::conflict(code, detail),
+        Refusal::Late { .. } => Error::TimedOut("the rollback took too long; ask again".to_owned()),
         Refusal::Run(error) => unable(error),
     }
 }
@@ -261,12 +334,56 @@ fn unable(error: RunError) -> Error {
 
 /// The error of a rollback that has come through at some tables: asked again it goes on with the others.
 fn partly(error: Error, done: &[RollbackTable]) -> Error {
-    let names: Vec<String> = done.iter().map(|table| format!("{:?}", table.table)).collect();
     match error {
         Error::Conflict { code, detail } if !done.is_empty() => Error::Conflict {
             code,
-            detail: format!("{detail}; the run's rows are out of {} already, and stay out", names.join(", ")),
+            detail: format!("{detail}; the run's rows are out of {} already, and stay out", names(done)),
         },
         other => other,
+    }
+}
+
+/// The error of a rollback whose time was over: what is in the tables now. `unknown` is one to which a commit was under way.
+fn cut_off(done: &[RollbackTable], unknown: Option<&str>) -> Error {
+    let known = match unknown {
+        None if done.is_empty() => "no table was changed".to_owned(),
+        None => format!("the run's rows are out of {}", names(done)),
+        Some(table) if done.is_empty() => format!("whether the run's rows are out of {table:?} is not known"),
+        Some(table) => {
+            format!("the run's rows are out of {}, and whether they are out of {table:?} is not known", names(done))
+        }
+    };
+    Error::TimedOut(format!("the rollback took too long: {known}; asking again goes on with it"))
+}
+
+fn names(tables: &[RollbackTable]) -> String {
+    let names: Vec<String> = tables.iter().map(|table| format!("{:?}", table.table)).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::LATEST;
+    use shared::store::runs::UNDOING;
+
+    #[test]
+    fn no_retry_is_made_as_long_as_a_rollback_may_write() {
+        assert!(UNDOING.to_std().unwrap() > LATEST);
+    }
+
+    #[test]
+    fn who_waited_too_long_is_told_what_is_in_the_tables() {
+        let schema = |name: &str| TableSchema { id: "schema_1".to_owned(), name: name.to_owned(), fields: Vec::new() };
+        let done = [done_before(&schema("people"), 3), done_before(&schema("people (rejected)"), 2)];
+        for (done, unknown, told) in [
+            (&done[..0], None, "no table was changed;"),
+            (&done[..0], Some("names"), "whether the run's rows are out of \"names\" is not known;"),
+            (&done[..], None, "the run's rows are out of \"people\", \"people (rejected)\";"),
+            (&done[..1], Some("names"), "out of \"people\", and whether they are out of \"names\" is not known;"),
+        ] {
+            let said = cut_off(done, unknown).to_string();
+            assert!(said.contains(told) && said.ends_with("asking again goes on with it"), "{said}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Pipelines that are tried out before they are saved or run: all that is wrong with them, and what a sample becomes.
 
+use crate::deadline::{Deadline, in_time};
 use crate::engine::check::{Checked, Column};
 use crate::engine::job::Job;
 use crate::engine::preview::{Ask, NodeSample};
@@ -21,10 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a check may take; API Gateway waits for 30 s.
-const CHECK: Duration = Duration::from_secs(25);
-/// How long a preview may take.
-const PREVIEW: Duration = Duration::from_secs(20);
 /// The note of a node that has no room in a preview's answer for all that stands beside its rows.
 const CUT: &str = "Not all of its columns and rejected rows are shown, since the answer would be too large; `nodeId` asks for one node alone.";
 
@@ -51,9 +48,15 @@ struct Ready {
 }
 
 /// `POST /api/v1/pipelines/{id}/validate`.
-pub(crate) async fn validate(worker: Arc<Worker>, context: Context, input: Input) -> Result<Response> {
-    let deadline = Instant::now() + CHECK;
-    let ready = ready(&worker, &context, &input, bodies::trial::validate(&input.body)).await?;
+pub(crate) async fn validate(
+    worker: Arc<Worker>,
+    context: Context,
+    input: Input,
+    longest: Duration,
+) -> Result<Response> {
+    let deadline = Deadline::new(&context, longest).end;
+    let ready = ready(&worker, &context, &input, bodies::trial::validate(&input.body));
+    let ready = by(deadline, ready).await?;
     let mut checked = check::check(&ready.job, &worker.settings, context.clock.clone(), deadline).await;
     let mut faults = ready.faults.clone();
     faults.append(&mut checked.faults);
@@ -72,9 +75,16 @@ pub(crate) async fn validate(worker: Arc<Worker>, context: Context, input: Input
 }
 
 /// `POST /api/v1/pipelines/{id}/preview`.
-pub(crate) async fn preview(worker: Arc<Worker>, context: Context, input: Input) -> Result<Response> {
-    let deadline = Instant::now() + PREVIEW;
-    let ready = ready(&worker, &context, &input, bodies::trial::sample(&input.body)).await?;
+pub(crate) async fn preview(
+    worker: Arc<Worker>,
+    context: Context,
+    input: Input,
+    longest: Duration,
+) -> Result<Response> {
+    // What is at work then comes to an end of its own.
+    let deadline = Deadline::new(&context, longest).early;
+    let ready = ready(&worker, &context, &input, bodies::trial::sample(&input.body));
+    let ready = by(deadline, ready).await?;
     let node = ready.trial.node_id.as_deref().map(|id| named(&ready.job, id)).transpose()?;
     let ask = Ask { rows: ready.trial.limit, node, deadline };
     let preview = preview::preview(&ready.job, &worker.settings, context.clock.clone(), &ask).await;
@@ -86,6 +96,12 @@ pub(crate) async fn preview(worker: Arc<Worker>, context: Context, input: Input)
     let in_order = ready.job.nodes.iter().filter_map(|node| preview.nodes.iter().find(|sample| sample.id == node.id));
     let nodes: Vec<Value> = in_order.map(|sample| shown(&ready.job, sample, &mut room)).collect();
     Response::ok(&json!({"nodes": nodes, "faults": faults, "shortened": room.has_refused()}))
+}
+
+/// What is tried out, if all of it is read by then.
+async fn by(deadline: Instant, ready: impl Future<Output = Result<Ready>>) -> Result<Ready> {
+    let late = || Err(Error::TimedOut("reading what the pipeline names took too long; ask again".to_owned()));
+    in_time(deadline, ready).await.unwrap_or_else(late)
 }
 
 /// The pipeline as it is stored, with what the body puts in the place of it, after the checks of a save.

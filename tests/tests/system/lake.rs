@@ -1,5 +1,6 @@
 //! Tables on S3: what holds on a disk holds there too.
 
+use crate::watched::hurried;
 use flowgate::stack::{Options, Stack};
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -10,6 +11,7 @@ use shared::queue::{Message, Task};
 use shared::store::runs::Claim;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 use tests::s3::S3;
 use tests::{World, named};
@@ -83,7 +85,7 @@ impl Cloud {
             pipeline_id: pipeline.to_owned(),
             run_id: run.to_owned(),
         };
-        self.world.stack.services().queue.send(&message, std::time::Duration::ZERO).await.unwrap();
+        self.world.stack.services().queue.send(&message, Duration::ZERO).await.unwrap();
     }
 }
 
@@ -232,4 +234,48 @@ async fn a_run_is_undone_in_a_bucket() {
     assert_eq!(undone["rolledBack"]["version"], 3);
     assert_eq!(cloud.ids(&schema).await, "1a 2b");
     assert_eq!(cloud.commits(&schema).len(), 4);
+}
+
+#[tokio::test]
+async fn a_rollback_that_is_cut_off_between_two_tables_says_so_and_goes_on() {
+    let cloud = Cloud::start().await;
+    let (connector, schema) = cloud.people().await;
+    let (api, services) = (&cloud.world.api, cloud.world.stack.services());
+    let fields = json!([{"name": "id", "dataType": "integer"}, {"name": "name", "dataType": "text"}]);
+    let other = "schema_2".to_owned();
+    named::keep_schema_as(&services.store, "acme", &other, "others", fields).await;
+    let body = json!({
+        "name": "both", "connectorId": connector, "schemaId": schema,
+        "nodes": [
+            {"id": "s", "nodeType": "source", "config": {}},
+            {"id": "one", "nodeType": "target", "config": {}},
+            {"id": "two", "nodeType": "target", "config": {"table": "others"}},
+        ],
+        "edges": [{"source": "s", "target": "one"}, {"source": "s", "target": "two"}],
+    });
+    let pipeline = api.create("/pipelines", &body).await;
+    cloud.world.file("people.csv", "id,name\n1,a\n2,b\n");
+    let run = cloud.world.run(&pipeline).await;
+    assert_eq!((&run["status"], &run["rowsOut"]), (&json!("completed"), &json!(4)), "{run}");
+
+    let lake = Lake { url: "s3://lake/tables/".to_owned(), options: cloud.s3.environment() };
+    let hurried = hurried(&cloud.world, services, lake, Duration::from_secs(12)).await;
+    cloud.s3.hold_writes(&format!("tables/acme/{other}/_delta_log/"));
+    let path = format!("/pipelines/{pipeline}/runs/{}", run["id"].as_str().unwrap());
+    let late = hurried.post(&format!("{path}/rollback"), &json!({})).await.expect(503).json();
+    assert_eq!(late["code"], "TIMEOUT", "{late}");
+    let said = late["detail"].as_str().unwrap();
+    let known = "the run's rows are out of \"people\", and whether they are out of \"others\" is not known";
+    assert!(said.contains(known) && said.contains("asking again goes on"), "{said}");
+    assert_eq!((cloud.ids(&schema).await.as_str(), cloud.ids(&other).await.as_str()), ("", "1a 2b"));
+
+    cloud.s3.release();
+    // What was cut off may still come in, which whoever asks meanwhile is told.
+    let undone = async || {
+        let answer = api.post(&format!("{path}/rollback"), &json!({})).await;
+        assert!([200, 409].contains(&answer.status.as_u16()), "{}", answer.text);
+        api.get(&path).await.expect(200).json()["rolledBack"].is_object()
+    };
+    crate::wait("the rollback goes on", undone).await;
+    assert_eq!((cloud.ids(&schema).await, cloud.ids(&other).await), (String::new(), String::new()));
 }

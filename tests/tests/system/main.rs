@@ -12,6 +12,7 @@ mod fires;
 mod follows;
 mod growth;
 mod lake;
+mod late;
 mod lists;
 mod nodes;
 #[path = "../../../shared/tests/oracle/mod.rs"]

@@ -86,13 +86,7 @@ impl Watched {
     pub(crate) async fn of(world: &World, workers: Option<Workers>) -> Self {
         let (recorders, services, worker) = parts(world, "watched", workers).await;
         let functions = Functions::new(worker::answer::function(worker));
-        let routes = Template::embedded().unwrap().routes;
-        let gateway = Gateway::new(&routes, &functions, Arc::clone(&services)).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let app = gateway.router().into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let api = Api::new(&url, &world.stack.token(Role::Editor, "acme").unwrap());
+        let api = serve(world, &functions, &services).await;
         Self { services, functions, recorders, api, used: BTreeMap::new() }
     }
 
@@ -134,6 +128,24 @@ impl Watched {
     }
 }
 
+/// Serves these functions, and answers a client with the token of an editor of the tenant `acme`.
+async fn serve(world: &World, functions: &Functions, services: &Arc<Services>) -> Api {
+    let routes = Template::embedded().unwrap().routes;
+    let gateway = Gateway::new(&routes, functions, Arc::clone(services)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = gateway.router().into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Api::new(&url, &world.stack.token(Role::Editor, "acme").unwrap())
+}
+
+/// A client of functions that work on a request for `longest` at most, with these services and this lake.
+pub(crate) async fn hurried(world: &World, services: &Arc<Services>, lake: Lake, longest: Duration) -> Api {
+    let worker = worker_over(world, "hurried", services, lake);
+    let functions = Functions::new(worker::answer::function_within(worker, longest));
+    serve(world, &functions, services).await
+}
+
 /// Recorders of table and queues, services over them, and a worker with these.
 async fn parts(world: &World, scratch: &str, workers: Option<Workers>) -> ([Recorder; 2], Arc<Services>, Arc<Worker>) {
     let around = Around::of(world);
@@ -146,10 +158,19 @@ async fn parts(world: &World, scratch: &str, workers: Option<Workers>) -> ([Reco
 
 /// A worker of a world with these services, and with this folder for its scratch.
 pub(crate) fn worker_of(world: &World, scratch: &str, services: &Arc<Services>) -> Arc<Worker> {
+    worker_over(world, scratch, services, lake(world))
+}
+
+/// The lake of a world that has it on its disk.
+pub(crate) fn lake(world: &World) -> Lake {
+    Lake { url: world.stack.lake().to_owned(), options: HashMap::new() }
+}
+
+fn worker_over(world: &World, scratch: &str, services: &Arc<Services>, lake: Lake) -> Arc<Worker> {
     let settings = Settings {
         files_root: Some(world.stack.files_root().to_owned()),
         http_allowed_hosts: vec![],
-        lake: Lake { url: world.stack.lake().to_owned(), options: HashMap::new() },
+        lake,
         memory_bytes: 256 << 20,
         scratch: world.folder().join(scratch),
         cores: 2,

@@ -9,6 +9,7 @@ use super::plan::{Planner, as_their_schemas_are};
 use super::progress::{Progress, RowError, Spooled};
 use super::session;
 use super::shown::Budget;
+use crate::deadline::in_time;
 use crate::error::{Kind, RunError};
 use crate::nodes::tap::drain;
 use crate::targets;
@@ -26,7 +27,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The most rows of a node that are kept for those behind it.
@@ -94,7 +95,7 @@ async fn sampled(job: &Job, settings: &Settings, progress: &Arc<Progress>, ask: 
     let expressions = session::expressions(job, settings);
     let targets = as_their_schemas_are(&graph, job);
     let planner = Planner::new(&graph, job, settings, progress).sampling(SAMPLE_ROWS);
-    let Some((opened, survey)) = by(ask.deadline, planner.look(&targets, &expressions)).await else {
+    let Some((opened, survey)) = in_time(ask.deadline, planner.look(&targets, &expressions)).await else {
         preview.faults.push(too_slow());
         return Ok(preview);
     };
@@ -121,14 +122,6 @@ async fn sampled(job: &Job, settings: &Settings, progress: &Arc<Progress>, ask: 
         node.rejected = rejected.iter().filter(|row| row.node == node.id).take(ask.rows).cloned().collect();
     }
     Ok(preview)
-}
-
-/// What `work` comes to by `deadline`. `timeout_at` alone lets through what is done at once, however late it is.
-async fn by<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
-    if Instant::now() >= deadline {
-        return None;
-    }
-    timeout_at(deadline, work).await.ok()
 }
 
 /// Works the nodes one after the other, each over the kept rows of those before it.
@@ -161,7 +154,7 @@ impl Sampler<'_> {
         let wanted: Vec<usize> = only.map_or_else(|| (0..self.graph.nodes.len()).collect(), |index| vec![index]);
         let needed: HashSet<usize> = self.graph.before(&wanted).into_iter().collect();
         for (index, node) in self.graph.nodes.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
-            match by(self.ask.deadline, self.node(index, node)).await {
+            match in_time(self.ask.deadline, self.node(index, node)).await {
                 Some(Ok(Some(sample))) if only.is_none_or(|only| only == index) => preview.nodes.push(sample),
                 Some(Ok(_)) => {}
                 // Faults of the definition have all been told before.

@@ -109,7 +109,8 @@ pub(super) fn rollback() -> Operation {
     let description = "Takes the run's rows out of its tables again, by a commit of its own to each: the files that it added go, those that \
                        it removed come back, and so does the watermark. Rows that were appended can go whatever was appended since; \
                        what was merged or replaced only while nobody has changed the table since. The run's status stays. With \
-                       `dryRun` nothing is changed. Where a rollback was cut off between two tables, asking again goes on with it. A \
+                       `dryRun` nothing is changed. Where a rollback was cut off between two tables, or was too slow for a \
+                       request (503 with `TIMEOUT`, which says what is done), asking again goes on with it. A \
                        retry that has left rows of this run to stand is rolled back first: that takes out what it has written \
                        itself, and leaves those.";
     Operation {

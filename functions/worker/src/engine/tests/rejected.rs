@@ -1,6 +1,7 @@
 //! Rejected rows that are kept whole, beside the table.
 
 use super::*;
+use crate::deadline::{Deadline, LONGEST};
 use crate::targets::{rejected, rollback, settle};
 use shared::models::receipt::TargetKind;
 
@@ -105,7 +106,8 @@ async fn what_an_attempt_has_rejected_is_replaced_by_the_next_one_as_long_as_its
         let schema = rejected::schema(&bench.job().schema);
         let by = ("ann", shared::models::time::Time(chrono::DateTime::UNIX_EPOCH));
         let undo = rollback::Undo::new("acme", &schema, "run_1", by, &bench.settings()).unwrap();
-        assert!(undo.undo().await.is_ok());
+        let deadline = Deadline::since(tokio::time::Instant::now(), LONGEST);
+        assert!(undo.undo(undo.look().await.unwrap(), deadline).await.is_ok());
         assert_eq!(bench.rejected().await, Vec::<Value>::new());
     }
 }

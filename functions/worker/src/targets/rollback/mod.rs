@@ -9,6 +9,7 @@ mod plan;
 
 use super::commit::{TRIES, Tried, pause, too_busy, try_undo};
 use super::table::{COMMITTED, Place, rollback_id, state, transaction};
+use crate::deadline::{Deadline, in_time};
 use crate::engine::job::{Settings, TableSchema};
 use crate::error::RunError;
 use deltalake::DeltaTable;
@@ -16,12 +17,16 @@ use deltalake::kernel::Action;
 use serde::{Deserialize, Serialize};
 use shared::models::receipt::RollbackTable;
 use shared::models::time::Time;
+use tokio::time::Instant;
 
 /// Why a table stays as it is.
 #[derive(Debug)]
 pub enum Refusal {
     /// Something depends on the run's rows, or they can no longer be undone; `code` is a stable upper-case word.
     Conflict { code: &'static str, detail: String },
+    /// The time for it is over. Where it is `unknown` whether anything was changed, a commit was begun that may be in, or come
+    /// in later.
+    Late { unknown: bool },
     /// The table does not answer, or cannot be understood.
     Run(RunError),
 }
@@ -118,17 +123,24 @@ impl<'a> Undo<'a> {
         self.plan(table).await.map(|plan| Look::Can(Box::new(plan)))
     }
 
-    /// Takes the run's rows out, once; none where the table has no commit of the run.
+    /// Takes the run's rows out, once, after a `look` at the table, which is repeated where others have committed since; none
+    /// where the table has no commit of the run.
     ///
     /// # Errors
-    /// Why it cannot be undone; nothing was changed then.
-    pub async fn undo(&self) -> Result<Option<RollbackTable>, Refusal> {
+    /// Why it cannot be undone; nothing was changed then, or as [`Refusal::Late`] says.
+    pub async fn undo(&self, look: Look, deadline: Deadline) -> Result<Option<RollbackTable>, Refusal> {
         let mut last: Option<(RunError, RollbackTable)> = None;
+        let mut first = Some(look);
         for attempt in 0..TRIES {
-            if attempt > 0 {
-                pause(attempt).await;
-            }
-            let plan = match (self.look().await?, &last) {
+            let unknown = last.is_some();
+            let look = match first.take() {
+                Some(look) => look,
+                None => {
+                    pause(attempt).await;
+                    in_time(deadline.early, self.look()).await.ok_or(Refusal::Late { unknown })??
+                }
+            };
+            let plan = match (look, &last) {
                 (Look::Nothing, _) => return Ok(None),
                 // The try of which nobody knew has worked.
                 (Look::Already(version), Some((_, report))) if report.version == version => {
@@ -143,8 +155,12 @@ impl<'a> Undo<'a> {
                 by: self.by.to_owned(),
                 at: self.at,
             };
+            if Instant::now() >= deadline.early {
+                return Err(Refusal::Late { unknown });
+            }
             let restores = plan.report.files_restored > 0;
-            match try_undo(&self.place, &plan.table, plan.actions, &undone, restores).await? {
+            let commit = try_undo(&self.place, &plan.table, plan.actions, &undone, restores);
+            match in_time(deadline.end, commit).await.ok_or(Refusal::Late { unknown: true })?? {
                 Tried::Committed(version) => return Ok(Some(RollbackTable { version, ..plan.report })),
                 Tried::Conflict => {}
                 Tried::Unknown(error) if error.kind.is_retryable() => last = Some((error, plan.report)),

@@ -1,11 +1,13 @@
 //! A run is undone once, or not at all, whoever else commits; and what comes after it knows.
 
 use super::*;
+use crate::deadline::{Deadline, LONGEST};
 use crate::error::Kind;
 use crate::targets::rollback::{Look, Refusal, Undo};
 use crate::targets::settle;
 use shared::models::receipt::RollbackTable;
 use shared::models::time::Time;
+use tokio::time::Instant;
 
 impl World {
     fn undo<'w>(&'w self, run_id: &'w str) -> Undo<'w> {
@@ -14,10 +16,15 @@ impl World {
     }
 
     async fn roll_back(&self, run_id: &str) -> Result<RollbackTable, String> {
-        match self.undo(run_id).undo().await {
+        let undo = self.undo(run_id);
+        let undone = match undo.look().await {
+            Ok(look) => undo.undo(look, Deadline::since(Instant::now(), LONGEST)).await,
+            Err(refusal) => Err(refusal),
+        };
+        match undone {
             Ok(report) => Ok(report.unwrap()),
             Err(Refusal::Conflict { code, detail }) => Err(format!("{code}: {detail}")),
-            Err(Refusal::Run(error)) => panic!("{error}"),
+            Err(other) => panic!("{other:?}"),
         }
     }
 }
@@ -38,6 +45,38 @@ async fn what_is_looked_at_is_not_changed() {
     assert_eq!(world.roll_back("run_1").await.unwrap(), plan.report);
     assert!(matches!(world.undo("run_1").look().await.unwrap(), Look::Already(2)));
     assert_eq!((world.people().await.len(), world.versions()), (0, 3));
+}
+
+#[tokio::test]
+async fn no_commit_is_begun_when_the_time_for_it_is_over() {
+    let world = World::customers();
+    world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    let undo = world.undo("run_1");
+    let all = Deadline::since(Instant::now(), LONGEST);
+    let late = undo.undo(undo.look().await.unwrap(), Deadline { early: Instant::now(), ..all }).await;
+    assert!(matches!(late, Err(Refusal::Late { unknown: false })), "{late:?}");
+    assert_eq!((world.people().await.len(), world.versions()), (1, 2));
+    // Nor is one waited for.
+    let late = undo.undo(undo.look().await.unwrap(), Deadline { end: Instant::now(), ..all }).await;
+    assert!(matches!(late, Err(Refusal::Late { unknown: true })), "{late:?}");
+    assert_eq!(world.roll_back("run_1").await.unwrap().rows_removed, 1);
+    assert_eq!((world.people().await.len(), world.versions()), (0, 3));
+}
+
+#[tokio::test]
+async fn a_look_that_others_have_made_stale_is_repeated() {
+    let world = World::customers();
+    world.run("run_1", append(), &[people(1, &[(1, "Ada")])]).await.unwrap();
+    let undo = world.undo("run_1");
+    let stale = undo.look().await.unwrap();
+    world.run("run_2", upsert(), &[people(1, &[(1, "Ann")])]).await.unwrap();
+    let refused = undo.undo(stale, Deadline::since(Instant::now(), LONGEST)).await;
+    let names = |detail: &str| detail.contains("run_2");
+    assert!(
+        matches!(&refused, Err(Refusal::Conflict { code: "LATER_WRITES", detail }) if names(detail)),
+        "{refused:?}"
+    );
+    assert_eq!(world.people().await, ["1:Ann"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
