@@ -30,8 +30,14 @@ pub async fn config() -> Result<SdkConfig> {
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(tls)
         .build_https();
-    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).build();
-    Ok(aws_config::defaults(BehaviorVersion::latest()).http_client(client).timeout_config(timeouts).load().await)
+    Ok(aws_config::defaults(BehaviorVersion::latest()).http_client(client).timeout_config(timeouts(None)).load().await)
+}
+
+/// No try is waited for longer than [`PATIENCE`], nor all tries of a call longer than `longest`, where it is given.
+pub(crate) fn timeouts(longest: Option<Duration>) -> TimeoutConfig {
+    let mut timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE);
+    timeouts.set_operation_timeout(longest);
+    timeouts.build()
 }
 
 /// Region and credentials for a server on this machine at `endpoint`, over plain HTTP.

@@ -50,8 +50,8 @@ pub fn start_with<F: Future<Output = Result<(), Error>>>(mut threads: tokio::run
     }
 }
 
-/// What the environment describes. A call to the table or to a queue ends after `longest_call` with all its attempts, where
-/// that is given.
+/// What the environment describes. A call to the table, a queue or the key service ends after `longest_call` with all its
+/// attempts, where that is given.
 ///
 /// # Errors
 /// Where the environment lacks something that all need.
@@ -68,7 +68,7 @@ pub async fn services(longest_call: Option<Duration>) -> Result<Arc<Services>, E
         verifier: Verifier::from_config(&config.tokens)?,
         cursors: Cursors::new(config.cursor_key.as_bytes()),
         sealer: match &config.secrets {
-            SecretsConfig::Kms(key) => Sealer::kms(aws_sdk_kms::Client::new(&sdk), key),
+            SecretsConfig::Kms(key) => Sealer::kms(aws_sdk_kms::Client::new(&sdk), key).within(longest_call),
             SecretsConfig::File(path) => Sealer::file(path)?,
             SecretsConfig::None => Sealer::none(),
         },

@@ -3,7 +3,7 @@
 //! A secret is bound to its tenant and connector: copied to another one it does not open. Functions hold a [`Sealer`], which can
 //! only encrypt (with KMS by their IAM policy too); the worker alone holds an [`Opener`].
 
-use crate::aws::Chain;
+use crate::aws::{Chain, timeouts};
 use crate::error::{BoxError, Error};
 use crate::sealing::{self, Key, SealingError};
 use aws_sdk_kms::primitives::Blob;
@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fmt, fs, io};
 use zeroize::Zeroizing;
 
@@ -121,6 +122,18 @@ impl Sealer {
     /// For functions that have no business with secrets: sealing one is an error.
     pub fn none() -> Self {
         Self(Wrapper::None)
+    }
+
+    /// The same, whose calls of KMS end after `longest` with all their attempts, where it is given.
+    #[must_use]
+    pub fn within(self, longest: Option<Duration>) -> Self {
+        match self.0 {
+            Wrapper::Kms { client, key_id } => {
+                let config = client.config().to_builder().timeout_config(timeouts(longest)).build();
+                Self::kms(aws_sdk_kms::Client::from_conf(config), key_id)
+            }
+            other => Self(other),
+        }
     }
 
     /// Encrypts `secret` for this connector of this tenant.

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a call to the table or to a queue may take in a function that answers requests: less than the 10 s after which
-/// the function is ended, and its caller told by API Gateway instead.
+/// How long a call to the table, a queue or the key service may take in a function that answers requests: less than the 10 s
+/// after which the function is ended, and its caller told by API Gateway instead.
 pub const LONGEST_CALL: Duration = Duration::from_secs(8);
 
 /// Serves one function until the runtime ends the process.

@@ -167,6 +167,19 @@ async fn kms_wraps_the_data_key_in_the_context_of_tenant_and_connector() {
 }
 
 #[tokio::test]
+async fn a_silent_key_service_is_given_up_in_time_to_say_so() {
+    // It takes connections, and says nothing ever.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = crate::aws::local_config(&format!("http://{}", silent.local_addr().unwrap()));
+    let sealer = Sealer::kms(aws_sdk_kms::Client::new(&config), "alias/flowgate");
+    let asked = std::time::Instant::now();
+    let sealed = sealer.within(Some(Duration::from_millis(200))).seal("acme", "conn_1", SECRET).await;
+    assert!(matches!(sealed, Err(SecretsError::Kms(_))), "{sealed:?}");
+    let took = asked.elapsed();
+    assert!(took < crate::aws::PATIENCE, "it took {took:?}, an attempt's time at least");
+}
+
+#[tokio::test]
 async fn a_key_service_that_is_away_is_not_the_callers_fault() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let config = crate::aws::local_config(&format!("http://{nobody}"));

@@ -13,10 +13,9 @@ pub mod runs;
 pub mod schemas;
 pub mod tick;
 
-use crate::aws::{Chain, PATIENCE};
+use crate::aws::{Chain, timeouts};
 use crate::error::{Error, Result};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem};
 use keys::Key;
@@ -134,8 +133,7 @@ impl Store {
     /// The table of this name, whose index has `shards` shards.
     pub fn new(client: Client, table: impl Into<String>, shards: u32) -> Self {
         let lease_seconds = crate::config::DEFAULT_LEASE_SECONDS;
-        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE).build();
-        let client = Client::from_conf(client.config().to_builder().timeout_config(timeouts).build());
+        let client = Client::from_conf(client.config().to_builder().timeout_config(timeouts(None)).build());
         Self {
             client,
             table: table.into(),
@@ -149,9 +147,7 @@ impl Store {
     /// The same, whose calls end after `longest` with all their attempts, where it is given.
     #[must_use]
     pub fn within(self, longest: Option<Duration>) -> Self {
-        let mut timeouts = TimeoutConfig::builder().operation_attempt_timeout(PATIENCE);
-        timeouts.set_operation_timeout(longest);
-        let client = Client::from_conf(self.client.config().to_builder().timeout_config(timeouts.build()).build());
+        let client = Client::from_conf(self.client.config().to_builder().timeout_config(timeouts(longest)).build());
         Self { client, ..self }
     }
 
@@ -424,6 +420,7 @@ pub(crate) fn refused<R>(error: &SdkError<aws_sdk_dynamodb::operation::update_it
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::PATIENCE;
     use aws_sdk_dynamodb::error::ErrorMetadata;
     use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
     use std::time::Instant;
