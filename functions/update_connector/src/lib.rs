@@ -67,7 +67,7 @@ async fn change(context: &Context, id: &str, input: &Input) -> Result<Option<Con
         store.check_name(tenant, Kind::Connector, id, name).await?;
     }
     check_if_match(input.if_match.as_deref(), &old.etag())?;
-    // What was tested is not what is stored any more, where one of these is given.
+    // What was tested is not what is stored any more, where one of these changes.
     let tested = patch.config.is_none() && patch.kind.is_none() && patch.auth.is_none() && patch.auth_method.is_none();
     let mut new = changed(context, &old, patch).await?;
     if !tested {

@@ -41,6 +41,7 @@ pub struct ConnectorPatch {
     pub name: Option<String>,
     pub kind: Option<ConnectorType>,
     pub description: Option<Option<String>>,
+    /// None where it is the stored one, as in a body that sends back what was read.
     pub config: Option<Map<String, Value>>,
     pub auth_method: Option<AuthMethod>,
     /// `Some(None)` forgets the stored secret (the method became `none`).
@@ -151,7 +152,7 @@ pub fn update(body: &Body, stored: Stored<'_>) -> (Option<ConnectorPatch>, Vec<F
         name: field::<String>(value, "name", &mut faults).map(|name| name.trim().to_owned()),
         kind: kind.filter(|kind| *kind != stored.kind),
         description: field(value, "description", &mut faults),
-        config: field(value, "config", &mut faults),
+        config: field::<Map<String, Value>>(value, "config", &mut faults).filter(|config| config != stored.config),
         auth_method: method.filter(|method| *method != stored.auth_method),
         auth,
     };

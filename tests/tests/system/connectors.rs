@@ -30,6 +30,12 @@ async fn a_test_moves_the_etag_and_spoils_nobodys_change() {
     assert_eq!((&renamed.json()["status"], &renamed.json()["version"]), (&json!("ok"), &json!(2)));
     assert_eq!(renamed.header("etag"), read().await.0);
     put(&tested, json!({"name": "people"})).await.expect(412);
+    // Who sends back all that he read changes no more than what is another in it.
+    let (etag, mut whole) = read().await;
+    whole["description"] = json!("all of them");
+    let described = put(&etag, whole.clone()).await.expect(200).json();
+    assert_eq!((&described["status"], &described["description"]), (&json!("ok"), &json!("all of them")));
+    assert_eq!(described["lastTestedAt"], whole["lastTestedAt"]);
     let moved = put(&read().await.0, json!({"config": {"path": "nowhere.csv"}})).await.expect(200).json();
     assert_eq!((&moved["status"], &moved["lastTestedAt"]), (&json!("untested"), &json!(null)));
     assert_eq!(world.api.post(&format!("{path}/test"), &json!({})).await.expect(200).json()["ok"], false);

@@ -161,6 +161,11 @@ fn a_change_is_checked_against_what_is_stored() {
     let patch = patch.unwrap();
     assert!(patch.config.is_some() && patch.kind.is_none() && patch.name.is_none() && patch.auth.is_none());
 
+    let config = json!({"path": "b", "options": {"header": true, "delimiter": ";"}});
+    let same = json!({"config": {"options": {"delimiter": ";", "header": true}, "path": "b"}});
+    let (patch, _) = update(&body(same), Stored { config: config.as_object().unwrap(), ..*FILES });
+    assert!(patch.unwrap().config.is_none(), "what is stored is no change");
+
     let of = |value: Value, stored: Stored<'_>| lines(update(&body(value), stored).1);
     assert_eq!(of(json!({"config": {"path": "b"}}), *KEYS), ["/config/bucket required", "/config/path unknown_field"]);
     assert_eq!(of(json!({"type": "aws_s3"}), *FILES), ["/config required"]);
