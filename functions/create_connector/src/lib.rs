@@ -6,11 +6,11 @@ use shared::check::{self, Body};
 use shared::context::Context;
 use shared::http::{Function, Once, Request, Response};
 use shared::id::{self, Prefix};
-use shared::models::connector::{Connector, ConnectorStatus, ConnectorType};
+use shared::models::connector::{Connector, ConnectorStatus};
 use shared::models::time::{JsonText, Time};
 use shared::roles::Action;
 use shared::store::idempotency::{Created, Record};
-use shared::{Error, Fault, Result};
+use shared::{Error, Result};
 
 /// The function of this route.
 pub fn function() -> Function {
@@ -29,9 +29,7 @@ fn read(request: &Request) -> Result<Input> {
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
     let (parsed, mut faults) = check::connector::create(&input.body);
-    if parsed.as_ref().is_some_and(|c| c.kind == ConnectorType::LocalFs) && !context.config.local_fs {
-        faults.push(Fault::new("/type", "not_available", "local_fs is off in this deployment; use aws_s3"));
-    }
+    faults.extend(check::connector::not_available(&input.body, context.config.local_fs));
     let mut new = check::finish(parsed, faults)?;
     let once = input.once.record(&context)?;
     let auth = new.auth.take();

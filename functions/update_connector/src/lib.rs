@@ -59,9 +59,8 @@ async fn change(context: &Context, id: &str, input: &Input) -> Result<Option<Con
     };
     let stored = Stored { kind: old.r#type, auth_method: old.auth_method, config: &old.config.0 };
     let (patch, mut faults) = check::connector::update(&input.body, stored);
-    if patch.as_ref().is_some_and(|p| p.kind == Some(ConnectorType::LocalFs)) && !context.config.local_fs {
-        faults.push(Fault::new("/type", "not_available", "local_fs is off in this deployment; use aws_s3"));
-    }
+    let local_fs = context.config.local_fs || old.r#type == ConnectorType::LocalFs;
+    faults.extend(check::connector::not_available(&input.body, local_fs));
     let patch = check::finish(patch, faults)?;
     if let Some(name) = &patch.name {
         store.check_name(tenant, Kind::Connector, id, name).await?;

@@ -43,6 +43,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// Whether connectors of the type `local_fs` may be made.
+    pub local_fs: bool,
     /// What `local_fs` may read; the data folder without its `.state` where it is left out.
     pub files_root: Option<PathBuf>,
     /// Where the tables lie; the data folder's `lake` where it is left out.
@@ -72,6 +74,7 @@ impl Options {
             template: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: data_dir.into(),
+            local_fs: true,
             files_root: None,
             lake: None,
             allowed_hosts: Vec::new(),
@@ -365,7 +368,7 @@ fn services(
         },
         secrets: SecretsConfig::File(folder.secrets_key()),
         scaling: None,
-        local_fs: true,
+        local_fs: options.local_fs,
         lease_seconds: options.lease_seconds,
     };
     let table = aws_sdk_dynamodb::Client::new(&local_config(&dynamodb.endpoint()));

@@ -107,6 +107,13 @@ pub fn create(body: &Body) -> (Option<ConnectorInput>, Vec<Fault>) {
     (input, faults)
 }
 
+/// The fault of a body that asks for the type `local_fs` where that may not be had.
+pub fn not_available(body: &Body, local_fs: bool) -> Option<Fault> {
+    let asked = parsed::<ConnectorType>(body.value(), "type") == Some(ConnectorType::LocalFs);
+    let fault = || Fault::new("/type", "not_available", "local_fs is off in this deployment; use aws_s3");
+    (asked && !local_fs).then(fault)
+}
+
 /// The faults of a change that can be told without the connector that it is for.
 pub fn standalone_faults(body: &Body) -> Vec<Fault> {
     let mut faults = body.faults();

@@ -74,3 +74,15 @@ async fn the_outcome_of_a_test_is_that_of_what_was_tested() {
     let seen = stored().await;
     assert_eq!((seen.status, seen.last_tested_at, seen.last_error), (ConnectorStatus::Untested, None, None));
 }
+
+#[tokio::test]
+async fn a_type_that_is_off_is_told_beside_all_other_faults() {
+    let world = World::with(|o| (o.worker, o.local_fs) = (false, false)).await;
+    let files = json!({"name": "", "type": "local_fs", "config": {"path": "a.csv"}});
+    let answer = world.api.post("/connectors", &files).await.expect(400);
+    assert_eq!(answer.pointers(), ["/name", "/type"]);
+    assert_eq!(answer.json()["errors"][1]["code"], "not_available");
+    let bucket = json!({"name": "bucket", "type": "aws_s3", "config": {"bucket": "data"}});
+    let path = format!("/connectors/{}", world.api.create("/connectors", &bucket).await);
+    assert_eq!(world.api.put(&path, &files).await.expect(400).pointers(), ["/name", "/type"]);
+}
