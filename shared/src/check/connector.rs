@@ -141,6 +141,7 @@ pub fn update(body: &Body, stored: Stored<'_>) -> (Option<ConnectorPatch>, Vec<F
         Some(Value::Null) => Some(AuthMethod::None),
         Some(_) => parsed(value, "authMethod"),
     };
+    let before = faults.len();
     match (kind, value.get("config")) {
         (Some(kind), Some(config)) => check_config(kind, config, &mut faults),
         (Some(kind), None) if kind != stored.kind => {
@@ -149,7 +150,9 @@ pub fn update(body: &Body, stored: Stored<'_>) -> (Option<ConnectorPatch>, Vec<F
         _ => {}
     }
     let auth = check_auth(value, kind, method, Some(stored.auth_method), &mut faults);
-    if faults.is_empty() {
+    if let Some(kind) = kind
+        && faults.len() == before
+    {
         check_destination(value, kind, method, stored, &mut faults);
     }
     if !faults.is_empty() {
@@ -169,7 +172,7 @@ pub fn update(body: &Body, stored: Stored<'_>) -> (Option<ConnectorPatch>, Vec<F
 /// A secret that is stored is sent where it was meant to go: a change that leads it elsewhere must bring it along.
 fn check_destination(
     value: &Value,
-    kind: Option<ConnectorType>,
+    kind: ConnectorType,
     method: Option<AuthMethod>,
     stored: Stored<'_>,
     faults: &mut Vec<Fault>,
@@ -179,7 +182,7 @@ fn check_destination(
         return;
     }
     let config = value.get("config").and_then(Value::as_object).unwrap_or(stored.config);
-    let moved = destination::moved((stored.kind, stored.config), (kind.unwrap_or(stored.kind), config));
+    let moved = destination::moved((stored.kind, stored.config), (kind, config));
     if let Some(what) = moved {
         let detail = format!(
             "{what} changes, and with it where the stored secret would be sent or who could read it; give authConfig again"

@@ -279,7 +279,16 @@ fn a_secret_that_comes_along_may_go_anywhere_and_another_type_asks_for_it() {
     assert!(to(json!({"authMethod": "none"})).is_empty());
     let host = json!({"config": {"host": "b.example", "database": "shop"}});
     assert!(update(&body(host.clone()), Stored { auth_method: AuthMethod::None, ..stored }).1.is_empty());
-    assert_eq!(lines(update(&body(host), stored).1), ["/authConfig required"]);
+    assert_eq!(lines(update(&body(host.clone()), stored).1), ["/authConfig required"]);
+    // Beside what is wrong elsewhere, but not where the config itself is wrong.
+    let with = |key: &str, value: Value| {
+        let mut whole = host.clone();
+        whole[key] = value;
+        lines(update(&body(whole), stored).1)
+    };
+    assert_eq!(with("name", json!("")), ["/authConfig required", "/name format"]);
+    assert_eq!(with("config", json!({"host": "b.example"})), ["/config/database required"]);
+    assert_eq!(with("type", json!("mysqll")), ["/type unknown"]);
 }
 
 fn api(config: Value) -> Vec<Fault> {
