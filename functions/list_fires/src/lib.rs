@@ -3,7 +3,6 @@
 use chrono::{DateTime, Duration};
 use serde::{Deserialize, Serialize};
 use shared::context::Context;
-use shared::error::both;
 use shared::http::{Function, ListInput, Request, Response};
 use shared::models::fire::Fire;
 use shared::models::pipeline::{Pipeline, PipelineState};
@@ -33,7 +32,6 @@ struct Span {
 }
 
 fn read(request: &Request) -> Result<Input> {
-    let list = ListInput::read(request);
     let (from, to) = (time(request, "from"), time(request, "to"));
     let mut faults: Vec<Fault> = [from.as_ref().err(), to.as_ref().err()].into_iter().flatten().cloned().collect();
     let (from, to) = (from.ok().flatten(), to.ok().flatten());
@@ -44,7 +42,7 @@ fn read(request: &Request) -> Result<Input> {
         faults.push(Fault::new("?to", "range", detail));
     }
     let fits = if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) };
-    let (mut list, ()) = both(list, fits)?;
+    let ((), mut list) = ListInput::read(request)?.beside(fits)?;
     list.filters = format!("{}..{}", from.map(Time::text).unwrap_or_default(), to.map(Time::text).unwrap_or_default());
     Ok(Input { pipeline: request.param("id").to_owned(), from, to, list })
 }

@@ -1,7 +1,6 @@
 //! `GET /api/v1/pipelines/{id}/runs`: the last runs of a pipeline, newest first.
 
 use shared::context::Context;
-use shared::error::both;
 use shared::http::{Function, ListInput, Request, Response};
 use shared::models::run::RunStatus;
 use shared::roles::Action;
@@ -26,7 +25,7 @@ fn read(request: &Request) -> Result<Input> {
             Error::fault("?status", "enum", format!("{name:?} is none of {}", known.join(", ")))
         }),
     };
-    let (status, mut list) = both(status, ListInput::read(request))?;
+    let (status, mut list) = ListInput::read(request)?.beside(status)?;
     list.filters = status.map(|s| format!("status={}", s.name())).unwrap_or_default();
     Ok(Input { pipeline: request.param("id").to_owned(), status, list })
 }

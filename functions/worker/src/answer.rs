@@ -9,7 +9,6 @@ use crate::targets::{PageRequest, Position};
 use crate::{job, rollback, sources, targets, trial};
 use serde_json::json;
 use shared::context::Context;
-use shared::error::both;
 use shared::http::{Function, ListInput, Request, Response};
 use shared::models::connector::Connector;
 use shared::models::schema::Schema;
@@ -106,7 +105,7 @@ struct RowsInput {
 }
 
 fn read_rows(request: &Request) -> Result<RowsInput> {
-    let (rejected, mut list) = both(request.flag("rejected"), ListInput::with(request, 20, MOST_ROWS))?;
+    let (rejected, mut list) = ListInput::with(request, 20, MOST_ROWS)?.beside(request.flag("rejected"))?;
     list.filters = if rejected { "rejected".to_owned() } else { String::new() };
     Ok(RowsInput { id: request.param("id").to_owned(), list, rejected })
 }

@@ -2,7 +2,7 @@
 
 use super::{Request, Response};
 use crate::context::Context;
-use crate::error::{Result, both};
+use crate::error::{Error, Fault, Result, both};
 use crate::store::resources::{Listed, Slice};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,13 +17,16 @@ pub struct ListInput {
     /// What a cursor is bound to besides its tenant: the path, and the filters.
     pub path: String,
     pub filters: String,
+    /// What is wrong with the above, to be told with what is wrong with the cursor.
+    faults: Vec<Fault>,
 }
 
 impl ListInput {
-    /// The query of a list with 20 items a page unless it says otherwise, 1 to 100.
+    /// The query of a list with 20 items a page unless it says otherwise, 1 to 100. [`Self::position`] tells what is wrong
+    /// with it.
     ///
     /// # Errors
-    /// A fault at each parameter that is wrong.
+    /// None that are faults.
     pub fn read(request: &Request) -> Result<Self> {
         Self::with(request, 20, 100)
     }
@@ -31,27 +34,44 @@ impl ListInput {
     /// The same with other bounds.
     ///
     /// # Errors
-    /// A fault at each parameter that is wrong.
+    /// As [`Self::read`].
     pub fn with(request: &Request, default: usize, max: usize) -> Result<Self> {
-        let (limit, total) = both(request.limit(default, max), request.flag("includeTotal"))?;
+        let (limit, total, faults) = match both(request.limit(default, max), request.flag("includeTotal")) {
+            Ok((limit, total)) => (limit, total, Vec::new()),
+            Err(Error::Invalid(faults)) => (default, false, faults),
+            Err(error) => return Err(error),
+        };
         Ok(Self {
             limit,
             cursor: request.query("cursor").map(str::to_owned),
             total,
             path: request.path.clone(),
             filters: String::new(),
+            faults,
         })
+    }
+
+    /// Beside a filter. A cursor is bound to it, so that nothing is known of the cursor where the filter is wrong.
+    ///
+    /// # Errors
+    /// The faults of both, where the filter is wrong.
+    pub fn beside<T>(self, filter: Result<T>) -> Result<(T, Self)> {
+        match filter {
+            Ok(filter) => Ok((filter, self)),
+            Err(error) => both(Err(error), self.sound().map(|()| self)),
+        }
     }
 
     /// The position that the cursor holds; none on the first page.
     ///
     /// # Errors
-    /// A fault at `?cursor` where it is not one of this tenant, path and filters.
+    /// A fault at each parameter that is wrong, such as at `?cursor` where it is not one of this tenant, path and filters.
     pub fn position<T: DeserializeOwned>(&self, context: &Context) -> Result<Option<T>> {
-        match &self.cursor {
+        let opened = match &self.cursor {
             None => Ok(None),
             Some(cursor) => context.cursors.open(context.tenant(), &self.path, &self.filters, cursor).map(Some),
-        }
+        };
+        both(self.sound(), opened).map(|((), position)| position)
     }
 
     /// The same for a list whose position is a sort key.
@@ -109,5 +129,9 @@ impl ListInput {
     /// Where the position cannot be sealed, which is a defect.
     pub fn seal(&self, context: &Context, next: &impl Serialize) -> Result<String> {
         context.cursors.seal(context.tenant(), &self.path, &self.filters, next)
+    }
+
+    fn sound(&self) -> Result<()> {
+        if self.faults.is_empty() { Ok(()) } else { Err(Error::Invalid(self.faults.clone())) }
     }
 }

@@ -56,9 +56,25 @@ async fn limits_and_cursors_are_checked() {
     assert_eq!(both.pointers(), ["?limit", "?includeTotal"]);
     let runs = world.api.get(&format!("/pipelines/{}/runs?limit=0&status=done", tests::named::PIPELINE)).await;
     assert_eq!(runs.expect(400).pointers(), ["?status", "?limit"]);
+    let (pipeline, schema) = (tests::named::PIPELINE, tests::named::SCHEMA);
+    for list in [
+        "/pipelines".to_owned(),
+        "/connectors".to_owned(),
+        "/schemas".to_owned(),
+        format!("/pipelines/{pipeline}/versions"),
+        format!("/pipelines/{pipeline}/fires"),
+        format!("/pipelines/{pipeline}/runs"),
+        format!("/pipelines/{pipeline}/runs/{}/errors", tests::named::RUN),
+        format!("/schemas/{schema}/data"),
+    ] {
+        let all = world.api.get(&format!("{list}?cursor=garbage&includeTotal=maybe&limit=0")).await.expect(400);
+        assert_eq!(all.pointers(), ["?limit", "?includeTotal", "?cursor"], "{list}");
+    }
     let page = world.api.get("/schemas?limit=2&includeTotal=true").await.expect(200).json();
     assert_eq!(page["pagination"]["total"], 3);
     let cursor = page["pagination"]["cursor"].as_str().unwrap();
+    let fine = world.api.get(&format!("/schemas?limit=0&cursor={cursor}")).await.expect(400);
+    assert_eq!(fine.pointers(), ["?limit"]);
     // Bound to its route and tenant, and not to be tampered with.
     world.api.get(&format!("/connectors?cursor={cursor}")).await.expect(400);
     world.api(shared::roles::Role::Admin, "other").get(&format!("/schemas?cursor={cursor}")).await.expect(400);
