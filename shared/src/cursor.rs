@@ -24,6 +24,8 @@ pub struct Cursors(Option<Keys>);
 struct Keys {
     cursors: Key,
     hashes: Key,
+    /// Tells the key of the hashes from that of another secret.
+    hashes_id: String,
 }
 
 impl Cursors {
@@ -33,6 +35,7 @@ impl Cursors {
         Self((secret.len() >= SHORTEST_SECRET).then(|| Keys {
             cursors: hmac(secret, b"flowgate cursors 1"),
             hashes: hmac(secret, b"flowgate idempotency 1"),
+            hashes_id: hex::encode(&hmac(secret, b"flowgate idempotency id 1")[..4]),
         }))
     }
 
@@ -70,12 +73,14 @@ impl Cursors {
         serde_json::from_slice(&text).map_err(|_| bad())
     }
 
-    /// A hash of `bytes` (64 hexadecimal digits) that tells nothing about them without the secret.
+    /// A hash of `bytes` that tells nothing about them without the secret: 8 hexadecimal digits that stand for the secret,
+    /// a dot, and 64 more.
     ///
     /// # Errors
     /// An internal error, where the secret is missing.
     pub fn keyed_hash(&self, bytes: &[u8]) -> Result<String> {
-        Ok(hex::encode(hmac(self.keys()?.hashes.as_slice(), bytes)))
+        let keys = self.keys()?;
+        Ok(format!("{}.{}", keys.hashes_id, hex::encode(hmac(keys.hashes.as_slice(), bytes))))
     }
 
     fn keys(&self) -> Result<&Keys> {
@@ -89,6 +94,14 @@ impl fmt::Debug for Cursors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Cursors(redacted)")
     }
+}
+
+/// Whether two keyed hashes are of one secret; what they are of is known to differ only then.
+pub(crate) fn of_one_secret(one: &str, other: &str) -> bool {
+    fn secret(hash: &str) -> Option<&str> {
+        hash.split_once('.').map(|(id, _)| id)
+    }
+    secret(one) == secret(other)
 }
 
 fn bound_to(tenant: &str, route: &str, filters: &str) -> Vec<u8> {
@@ -163,10 +176,12 @@ mod tests {
     #[test]
     fn a_keyed_hash_depends_on_the_bytes_and_the_secret() {
         let hash = Cursors::new(SECRET).keyed_hash(b"body").unwrap();
-        assert_eq!(hash.len(), 64);
+        assert_eq!(hash.len(), 8 + 1 + 64);
         assert_eq!(hash, Cursors::new(SECRET).keyed_hash(b"body").unwrap());
-        assert_ne!(hash, Cursors::new(SECRET).keyed_hash(b"Body").unwrap());
-        assert_ne!(hash, Cursors::new(b"another secret of thirty-two byte").keyed_hash(b"body").unwrap());
+        let of_another_body = Cursors::new(SECRET).keyed_hash(b"Body").unwrap();
+        assert!(hash != of_another_body && of_one_secret(&hash, &of_another_body));
+        let of_another_secret = Cursors::new(b"another secret of thirty-two byte").keyed_hash(b"body").unwrap();
+        assert!(hash != of_another_secret && !of_one_secret(&hash, &of_another_secret));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub enum Error {
     /// The body, or what would be stored, is too large.
     #[error("{0}")]
     TooLarge(String),
-    /// The idempotency key was used with another body.
+    /// The idempotency key was used with another body, or nobody knows with which.
     #[error("{0}")]
     IdempotencyMismatch(String),
     /// The store or the queue asks for less.

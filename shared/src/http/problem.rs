@@ -70,11 +70,9 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
             (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", "It was changed in the meantime")
         }
         Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", "Too large"),
-        Error::IdempotencyMismatch(_) => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "IDEMPOTENCY_KEY_REUSED",
-            "The idempotency key was used with another body",
-        ),
+        Error::IdempotencyMismatch(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "The idempotency key was used before")
+        }
         Error::Throttled => (StatusCode::TOO_MANY_REQUESTS, "THROTTLED", "Too many requests"),
         Error::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "Not available right now"),
         Error::TimedOut(_) => (StatusCode::SERVICE_UNAVAILABLE, "TIMEOUT", "It took too long"),

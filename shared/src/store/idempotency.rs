@@ -2,6 +2,7 @@
 
 use super::keys::{self, Key};
 use super::{Store, item, n, s};
+use crate::cursor::of_one_secret;
 use crate::error::{Error, Result};
 use crate::models::pipeline::Used;
 use crate::models::time::{JsonText, Time};
@@ -82,7 +83,7 @@ impl Store {
     /// What a request with this key made before, if it did.
     ///
     /// # Errors
-    /// 422 where it had another body.
+    /// 422 where it had another body, or where nobody knows.
     pub async fn made_before(&self, idempotency: Option<&Idempotency>) -> Result<Option<Record>> {
         let Some(asked) = idempotency else { return Ok(None) };
         let Some(record) = self.get::<Record>(&asked.key).await? else { return Ok(None) };
@@ -90,10 +91,13 @@ impl Store {
             return Ok(None);
         }
         if record.body_hash != asked.body_hash {
-            return Err(Error::IdempotencyMismatch(
+            let detail = if of_one_secret(&record.body_hash, &asked.body_hash) {
                 "this Idempotency-Key was used with another body within the last 24 hours; a new request needs a new key"
-                    .to_owned(),
-            ));
+            } else {
+                "this Idempotency-Key was used within the last 24 hours, but the deployment's secret for such records was \
+                 replaced since: whether the body was this one cannot be told; look for what it made, or use a new key"
+            };
+            return Err(Error::IdempotencyMismatch(detail.to_owned()));
         }
         Ok(Some(record))
     }

@@ -1,5 +1,6 @@
 //! What holds for every route: problems, media types, sizes, idempotency, preconditions.
 
+use flowgate::stack::{Options, Stack};
 use reqwest::Method;
 use serde_json::json;
 use shared::clock::Clock;
@@ -196,6 +197,23 @@ async fn a_key_is_forgotten_after_a_day() {
     let second = api.post_once("/schemas", "k", &schema("t")).await.expect(201).json();
     assert_ne!(second["id"], first["id"]);
     assert_eq!(api.post_once("/schemas", "k", &schema("t")).await.expect(201).json(), second);
+}
+
+#[tokio::test]
+async fn a_key_from_before_the_secret_was_replaced_is_not_said_to_be_of_another_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { scheduled: false, worker: false, ..Options::new(folder.path()) };
+    let api = |stack: &Stack| tests::Api::new(&stack.url(), &stack.token(Role::Editor, "acme").unwrap());
+    let body = json!({"name": "s", "fields": [{"name": "a", "dataType": "text"}]});
+    let stack = Stack::start(options.clone()).await.unwrap();
+    let secret = stack.folder().state().join("cursor.key");
+    api(&stack).post_once("/schemas", "k", &body).await.expect(201);
+    stack.shutdown().await;
+    std::fs::remove_file(secret).unwrap();
+    let stack = Stack::start(options).await.unwrap();
+    let problem = api(&stack).post_once("/schemas", "k", &body).await.expect(422).json();
+    assert!(problem["detail"].as_str().unwrap().contains("secret for such records was replaced"), "{problem}");
+    stack.shutdown().await;
 }
 
 #[tokio::test]

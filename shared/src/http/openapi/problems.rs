@@ -42,7 +42,8 @@ const ALL: &[Problem] = &[
     problem(
         422,
         "IdempotencyKeyReused",
-        "`IDEMPOTENCY_KEY_REUSED`: the key was used with another body within 24 hours.",
+        "`IDEMPOTENCY_KEY_REUSED`: the key was used with another body within 24 hours, or before the deployment's secret for \
+         such records was replaced.",
     ),
     Problem {
         header: Some(("Retry-After", "RetryAfter")),
