@@ -28,8 +28,23 @@ fn read(request: &Request) -> Result<Input> {
     Ok(Input { pipeline: request.param("id").to_owned(), run: request.param("runId").to_owned(), csv, list })
 }
 
+/// Whether CSV is named, and JSON is not wanted more.
 fn wants_csv(accept: &str) -> bool {
-    accept.split(',').any(|t| t.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("text/csv")))
+    let csv = weight(accept, &["text/csv"]);
+    csv > 0.0 && csv >= weight(accept, &["application/json", "application/*", "*/*"])
+}
+
+/// The weight (`q`) of the first of these media types that is named; 0 where none is.
+fn weight(accept: &str, types: &[&str]) -> f32 {
+    let of = |name: &str| {
+        accept.split(',').find_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|range| range.eq_ignore_ascii_case(name));
+            let given = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+            named.then(|| given.and_then(|q| q.parse::<f32>().ok()).unwrap_or(1.0))
+        })
+    };
+    types.iter().find_map(|name| of(name)).unwrap_or(0.0)
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
@@ -93,8 +108,29 @@ mod tests {
     }
 
     #[test]
-    fn csv_is_answered_only_to_those_who_ask_for_it() {
-        assert!(wants_csv("application/json;q=0.5, text/csv;q=0.9"));
-        assert!(!wants_csv("*/*"));
+    fn csv_is_answered_only_to_those_who_want_it_at_least_as_much_as_json() {
+        for csv in [
+            "text/csv",
+            "Text/CSV; header=present",
+            "application/json, text/csv",
+            "application/json;q=0.5, text/csv;q=0.9",
+            "text/csv, */*;q=0.1",
+            "text/csv;q=0.2, application/json;q=0.1, */*",
+        ] {
+            assert!(wants_csv(csv), "{csv}");
+        }
+        for json in [
+            "",
+            "*/*",
+            "text/*",
+            "text/csvx",
+            "text/csv;q=0",
+            "text/csv;q=0, application/json",
+            "application/json, text/csv;q=0.1",
+            "text/csv; q=0.1, application/*; q=0.2",
+            "text/csv;Q=0.1, */*",
+        ] {
+            assert!(!wants_csv(json), "{json}");
+        }
     }
 }
