@@ -29,8 +29,8 @@ listed, run or read belongs to one tenant; ids of another tenant answer 404. Che
 in this order.
 
 **Errors** are RFC 9457 `application/problem+json` with a stable upper-case `code`; a 400 lists every fault with its JSON Pointer. \
-A path without a route answers 404, a path with other methods 405 and `Allow`. What the gateway itself answers (429, or 413 for a \
-body beyond its own limit) may lack problem+json.
+A path without a route answers 404, a path with other methods 405 and `Allow`; no path has the method HEAD. What the gateway \
+itself answers (429, or 413 for a body beyond its own limit) may lack problem+json.
 
 **Lists** are walked by `pagination.cursor` until `pagination.hasMore` is false. A walk neither repeats nor loses what was there \
 throughout. A page ends at 4 MB or after 1,000 items read, so it may be short while there are more.

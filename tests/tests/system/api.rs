@@ -66,6 +66,8 @@ async fn what_is_not_json_or_too_large_is_refused_in_this_order() {
     world.api.send(Method::PATCH, "/pipelines", &[], None).await.expect(405);
     let answer = world.api.send(Method::DELETE, "/health", &[], None).await.expect(405);
     assert_eq!(answer.header("allow"), "GET");
+    let answer = world.api.send(Method::HEAD, "/health", &[], None).await.expect(405);
+    assert_eq!((answer.header("allow"), answer.text.as_str()), ("GET", ""));
     world.api.get("/nothing").await.expect(404);
     // A duplicate key is no way around the checks.
     let answer =
