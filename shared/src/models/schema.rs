@@ -27,7 +27,9 @@ pub struct Field {
     pub scale: Option<i8>,
     /// Whether the column may hold null; true (a primary key's may never).
     pub is_nullable: Option<bool>,
+    /// `false`.
     pub is_primary_key: Option<bool>,
+    /// `false`.
     pub is_unique: Option<bool>,
     /// What a row gets that lacks the column; of the field's type.
     pub default_value: Option<Value>,
@@ -39,6 +41,16 @@ impl Field {
     /// Whether null is allowed: never in a primary key.
     pub fn nullable(&self) -> bool {
         self.is_nullable.unwrap_or(true) && !self.is_primary_key.unwrap_or(false)
+    }
+
+    /// The same with the flags that it leaves out.
+    fn shown(&self) -> Self {
+        Self {
+            is_nullable: Some(self.nullable()),
+            is_primary_key: Some(self.is_primary_key.unwrap_or(false)),
+            is_unique: Some(self.is_unique.unwrap_or(false)),
+            ..self.clone()
+        }
     }
 
     /// Precision and scale of a decimal.
@@ -92,7 +104,7 @@ impl Schema {
         format!("\"{}\"", self.version)
     }
 
-    /// What callers see; what a field may leave out is shown as it is meant.
+    /// What callers see; the flags that a field leaves out are shown as they are meant.
     pub fn view(&self) -> SchemaView {
         SchemaView {
             id: self.id.clone(),
@@ -100,7 +112,7 @@ impl Schema {
             name: self.name.clone(),
             display_name: self.display_name.clone(),
             description: self.description.clone(),
-            fields: self.fields.0.clone(),
+            fields: self.fields.0.iter().map(Field::shown).collect(),
             version: self.version,
             created_at: self.created_at,
             updated_at: self.updated_at,

@@ -114,6 +114,26 @@ async fn a_schema_changes_only_as_far_as_its_table_survives() {
 }
 
 #[tokio::test]
+async fn a_schema_shows_the_flags_that_its_fields_leave_out_and_takes_them_back() {
+    let world = World::with(|o| o.worker = false).await;
+    let fields = json!([
+        {"name": "id", "dataType": "integer", "isPrimaryKey": true},
+        {"name": "code", "dataType": "text", "isUnique": true, "isNullable": false},
+        {"name": "text", "dataType": "text", "isPrimaryKey": null}
+    ]);
+    let path = format!("/schemas/{}", world.schema("s", fields).await);
+    let read = world.api.get(&path).await.expect(200).json();
+    let flags = |schema: &Value| -> Vec<Value> {
+        let fields = schema["fields"].as_array().unwrap();
+        fields.iter().map(|f| json!([f["isNullable"], f["isPrimaryKey"], f["isUnique"]])).collect()
+    };
+    assert_eq!(flags(&read), [json!([false, true, false]), json!([false, false, true]), json!([true, false, false])]);
+    assert_eq!(world.api.get("/schemas").await.json()["data"][0], read);
+    let again = world.api.put(&path, &read).await.expect(200).json();
+    assert_eq!(again["fields"], read["fields"]);
+}
+
+#[tokio::test]
 async fn what_is_not_available_yet_says_so_when_it_is_saved() {
     let world = World::new().await;
     let body = json!({"name": "pg", "type": "postgresql", "config": {}});
