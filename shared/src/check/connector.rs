@@ -70,7 +70,7 @@ pub(super) struct ConnectorBody {
     description: Option<String>,
     /// Its shape depends on `type`.
     config: Map<String, Value>,
-    /// `none`.
+    /// `none`, which databases do not take.
     auth_method: Option<AuthMethod>,
     /// Write-only: never in an answer, a log or an error.
     auth_config: Option<Map<String, Value>>,
@@ -271,18 +271,20 @@ fn check_auth(
 ) -> Option<Option<Secret>> {
     let auth = value.get("authConfig").filter(|auth| !auth.is_null());
     let method = method?;
-    if let Some(kind) = kind.filter(|kind| !kind.auth_methods().contains(&method)) {
+    let unfit = kind.filter(|kind| !kind.auth_methods().contains(&method));
+    if let Some(kind) = unfit {
         let known: Vec<String> = kind.auth_methods().iter().map(|method| format!("{:?}", name_of(method))).collect();
-        let detail = format!(
-            "a connector of type {} takes the method {}, not {:?}",
-            name_of(kind),
-            known.join(" or "),
-            name_of(method)
-        );
-        faults.push(Fault::new("/authMethod", "contradiction", detail));
+        let (kind, known) = (name_of(kind), known.join(" or "));
+        let (code, detail) = if method == AuthMethod::None && value.get("authMethod").is_none_or(Value::is_null) {
+            ("required", format!("a connector of type {kind} needs the method {known}"))
+        } else {
+            let detail = format!("a connector of type {kind} takes the method {known}, not {:?}", name_of(method));
+            ("contradiction", detail)
+        };
+        faults.push(Fault::new("/authMethod", code, detail));
     }
     if method == AuthMethod::None {
-        if auth.is_some_and(|auth| auth.as_object().is_none_or(|fields| !fields.is_empty())) {
+        if unfit.is_none() && auth.is_some_and(|auth| auth.as_object().is_none_or(|fields| !fields.is_empty())) {
             let detail = "authConfig needs an authMethod that uses it";
             faults.push(Fault::new("/authConfig", "contradiction", detail));
         }

@@ -43,7 +43,7 @@ impl ConnectorType {
             Self::AwsS3 => &[AuthMethod::None, AuthMethod::AccessKey],
             Self::Gcs => &[AuthMethod::None, AuthMethod::ServiceAccount],
             Self::AzureBlob => &[AuthMethod::None, AuthMethod::AccountKey, AuthMethod::SasToken],
-            Self::Postgresql | Self::Mysql => &[AuthMethod::None, AuthMethod::Password],
+            Self::Postgresql | Self::Mysql => &[AuthMethod::Password],
             Self::RestApi => &[AuthMethod::None, AuthMethod::Password, AuthMethod::Bearer, AuthMethod::ApiKey],
         }
     }

@@ -137,5 +137,6 @@ async fn a_schema_shows_the_flags_that_its_fields_leave_out_and_takes_them_back(
 async fn what_is_not_available_yet_says_so_when_it_is_saved() {
     let world = World::new().await;
     let body = json!({"name": "pg", "type": "postgresql", "config": {}});
-    assert_eq!(world.api.post("/connectors", &body).await.expect(400).pointers(), ["/config/database", "/config/host"]);
+    let pointers = world.api.post("/connectors", &body).await.expect(400).pointers();
+    assert_eq!(pointers, ["/authMethod", "/config/database", "/config/host"]);
 }

@@ -47,7 +47,10 @@ fn an_unknown_type_lists_the_known_ones() {
     let known = "local_fs, aws_s3, gcs, azure_blob, postgresql, mysql, rest_api";
     assert_eq!(faults[0].detail, format!("unknown type \"aws_s4\"; did you mean \"aws_s3\"?; known: {known}"));
     assert_eq!(lines(faults), ["/type unknown"]);
-    assert_eq!(lines(of(json!("postgresql"))), ["/config/database required", "/config/host required"]);
+    assert_eq!(
+        lines(of(json!("postgresql"))),
+        ["/authMethod required", "/config/database required", "/config/host required"]
+    );
     assert_eq!(lines(of(json!(5))), ["/type type"]);
     assert_eq!(lines(create(&body(json!({"name": "n", "config": {}}))).1), ["/type required"]);
 }
@@ -129,6 +132,26 @@ fn secrets_go_with_their_method() {
         json!({"name": "n", "type": "local_fs", "config": {"path": "a"}, "authMethod": "access_key", "authConfig": {"accessKeyId": "a", "secretAccessKey": "b"}}),
     ));
     assert_eq!(lines(faults), ["/authMethod contradiction"]);
+}
+
+#[test]
+fn a_database_is_asked_by_somebody() {
+    for kind in ["postgresql", "mysql"] {
+        let of = |method: Value, auth: Value| {
+            let config = json!({"host": "db.example", "database": "shop"});
+            let whole = json!({"name": "n", "type": kind, "config": config, "authMethod": method, "authConfig": auth});
+            let faults = create(&body(whole)).1;
+            assert!(faults.iter().all(|fault| fault.detail.contains("\"password\"")), "{faults:?}");
+            lines(faults)
+        };
+        assert!(of(json!("password"), json!({"username": "ann"})).is_empty());
+        assert_eq!(of(json!(null), json!(null)), ["/authMethod required"]);
+        assert_eq!(of(json!(null), json!({"username": "ann"})), ["/authMethod required"]);
+        assert_eq!(of(json!("none"), json!({"username": "ann"})), ["/authMethod contradiction"]);
+    }
+    let bucket = Stored { auth_method: AuthMethod::None, ..*KEYS };
+    let moved = json!({"type": "mysql", "config": {"host": "db.example", "database": "shop"}});
+    assert_eq!(lines(update(&body(moved), bucket).1), ["/authMethod required"]);
 }
 
 #[test]
@@ -278,7 +301,10 @@ fn a_secret_that_comes_along_may_go_anywhere_and_another_type_asks_for_it() {
     assert!(to(json!({"authConfig": {"username": "a", "password": "b"}})).is_empty());
     assert!(to(json!({"authMethod": "none"})).is_empty());
     let host = json!({"config": {"host": "b.example", "database": "shop"}});
-    assert!(update(&body(host.clone()), Stored { auth_method: AuthMethod::None, ..stored }).1.is_empty());
+    let open = json!({"url": "https://a.example"});
+    let open =
+        Stored { kind: ConnectorType::RestApi, auth_method: AuthMethod::None, config: open.as_object().unwrap() };
+    assert!(update(&body(json!({"config": {"url": "https://b.example"}})), open).1.is_empty());
     assert_eq!(lines(update(&body(host.clone()), stored).1), ["/authConfig required"]);
     // Beside what is wrong elsewhere, but not where the config itself is wrong.
     let with = |key: &str, value: Value| {

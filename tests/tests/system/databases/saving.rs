@@ -7,8 +7,11 @@ use tests::World;
 async fn nodes_that_do_not_go_with_their_connectors_are_refused_at_their_pointers() {
     let world = World::new().await;
     let files = world.connector("files", "a.csv").await;
-    let config = json!({"host": "db", "database": "d"});
-    let shop = world.api.create("/connectors", &json!({"name": "shop", "type": "postgresql", "config": config})).await;
+    let shop = json!({
+        "name": "shop", "type": "postgresql", "config": {"host": "db", "database": "d"}, "authMethod": "password",
+        "authConfig": {"username": "ann"}
+    });
+    let shop = world.api.create("/connectors", &shop).await;
     let schema = world.schema("s", json!([{"name": "id", "dataType": "integer", "isPrimaryKey": true}])).await;
     let save = async |connector: &str, source: Value, target: Value| {
         let body = json!({"name": "p", "connectorId": connector, "schemaId": schema,
