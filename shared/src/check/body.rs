@@ -1,5 +1,7 @@
-//! Strict JSON: a key that is there twice is a fault, and so are too deep nesting and the character U+0000.
+//! Strict JSON: a key that is there twice is a fault, and so are too deep nesting, the character U+0000, and a number that is
+//! not kept as it is written.
 
+use super::numbers::{self, Numbers};
 use super::{pointer, verdict};
 use crate::{Error, Fault};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -35,7 +37,7 @@ impl Body {
         &self.value
     }
 
-    /// Keys that are there twice, characters that cannot be stored, and what came with it.
+    /// Keys that are there twice, characters and numbers that cannot be stored, and what came with it.
     pub(super) fn faults(&self) -> Vec<Fault> {
         self.faults.clone()
     }
@@ -50,7 +52,7 @@ pub fn json(bytes: &[u8]) -> Result<Body, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::Malformed("the body is empty; a JSON object is expected".into()));
     }
-    let reading = Reading { faults: RefCell::new(Vec::new()) };
+    let reading = Reading { faults: RefCell::new(Vec::new()), numbers: Numbers::of(bytes) };
     let mut input = serde_json::Deserializer::from_slice(bytes);
     let value = Seed { reading: &reading, pointer: String::new(), depth: 0 }
         .deserialize(&mut input)
@@ -72,21 +74,26 @@ pub fn optional_json(bytes: &[u8]) -> Result<Body, Error> {
 }
 
 /// What is noticed while a body is read.
-struct Reading {
+struct Reading<'b> {
     faults: RefCell<Vec<Fault>>,
+    /// The numbers that are not read yet.
+    numbers: Numbers<'b>,
 }
 
-impl Reading {
+impl Reading<'_> {
+    fn fault(&self, pointer: &str, code: &str, detail: impl Into<String>) {
+        self.faults.borrow_mut().push(Fault::new(pointer, code, detail));
+    }
+
     fn text(&self, pointer: &str, text: &str) {
         if text.contains('\0') {
-            let fault = Fault::new(pointer, "characters", "must not contain the character U+0000");
-            self.faults.borrow_mut().push(fault);
+            self.fault(pointer, "characters", "must not contain the character U+0000");
         }
     }
 }
 
 struct Seed<'r> {
-    reading: &'r Reading,
+    reading: &'r Reading<'r>,
     pointer: String,
     depth: usize,
 }
@@ -120,13 +127,22 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Bool(v))
     }
     fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        self.reading.numbers.take();
         Ok(v.into())
     }
     fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        self.reading.numbers.take();
         Ok(v.into())
     }
     fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
-        serde_json::Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        let number = serde_json::Number::from_f64(v).ok_or_else(|| E::custom("number out of range"))?;
+        // It is not shown: it may be a part of a secret.
+        if !numbers::is_exact(self.reading.numbers.take(), v) {
+            let detail =
+                "the number has more digits than would be kept of it; give fewer, or a string where one is taken";
+            self.reading.fault(&self.pointer, "precision", detail);
+        }
+        Ok(Value::Number(number))
     }
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
         self.reading.text(&self.pointer, v);
@@ -147,7 +163,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let value = access.next_value_seed(self.below(pointer.clone())?)?;
             if object.contains_key(&key) {
                 let detail = format!("the key {} is there twice in this object", verdict::quote(&key));
-                self.reading.faults.borrow_mut().push(Fault::new(pointer, "duplicate", detail));
+                self.reading.fault(&pointer, "duplicate", detail);
             } else {
                 object.insert(key, value);
             }

@@ -17,6 +17,7 @@ mod formats;
 mod graph;
 mod inputs;
 mod nodes;
+mod numbers;
 mod openapi;
 mod ops;
 pub mod pipeline;

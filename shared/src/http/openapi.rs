@@ -21,8 +21,9 @@ use serde_json::{Map, Value, json};
 const INFO: &str = "\
 Flowgate copies data from connectors through pipelines of nodes into tables.
 
-**Bodies** are JSON with camelCase keys, at most 1 MB; a field that is not known is a fault. Times are RFC 3339 in UTC with \
-milliseconds. Ids are a prefix (`pipe_`, `run_`, `conn_`, `schema_`, `node_`, `edge_`) and a UUIDv7.
+**Bodies** are JSON with camelCase keys, at most 1 MB; a field that is not known is a fault, and so is a number with more digits \
+than a double keeps: a decimal may be a string. Times are RFC 3339 in UTC with milliseconds. Ids are a prefix (`pipe_`, `run_`, \
+`conn_`, `schema_`, `node_`, `edge_`) and a UUIDv7.
 
 **Callers** send `Authorization: Bearer <JWT>` with the claims `sub`, `exp`, `tenantId` and `role` or `roles`. All that is stored, \
 listed, run or read belongs to one tenant; ids of another tenant answer 404. Checks go 401, 403, 415 and 400, 404, 409 and 412, \

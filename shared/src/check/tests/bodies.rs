@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Error;
-use crate::check::{finish, id, json, optional_json, run, schedule};
+use crate::check::{finish, id, json, optional_json, run, schedule, schema};
 
 fn malformed(bytes: &[u8]) -> String {
     match json(bytes) {
@@ -43,6 +43,24 @@ fn keys_that_are_there_twice_are_reported_beside_other_faults() {
         lines(faults),
         ["/parameters duplicate", "/parameters/a duplicate", "/parameters/b type", "/x characters", "/x unknown_field"]
     );
+}
+
+#[test]
+fn a_number_that_is_not_kept_as_it_is_written_is_a_fault_that_does_not_show_it() {
+    let of = |number: &str| {
+        let text = format!(r#"{{"parameters": {{"a": "\\\"0.5", "b": -2, "n": {number}, "c": 0.10, "d": 1e2}}}}"#);
+        run::create(&json(text.as_bytes()).unwrap()).1
+    };
+    for kept in ["0.1", "-2.50e3", "18446744073709551615", "-9223372036854775808", "0.30000000000000004"] {
+        assert_eq!(of(kept), [], "{kept}");
+    }
+    for rounded in ["12345678901234567.89", "9007199254740993.0", "18446744073709551616", "1e-400"] {
+        let faults = of(rounded);
+        assert!(faults[0].detail.contains("string") && !faults[0].detail.contains(rounded), "{faults:?}");
+        assert_eq!(lines(faults), ["/parameters/n precision"], "{rounded}");
+    }
+    let default = br#"{"name": "s", "fields": [{"name": "a", "dataType": "decimal", "scale": 2, "defaultValue": 12345678901234567.89}]}"#;
+    assert_eq!(lines(schema::create(&json(default).unwrap()).1), ["/fields/0/defaultValue precision"]);
 }
 
 #[test]

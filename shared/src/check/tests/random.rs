@@ -107,6 +107,7 @@ proptest! {
         if !text.contains("\\u0000") {
             let body = json(text.as_bytes()).unwrap();
             prop_assert_eq!(body.value(), &value);
+            prop_assert_eq!(body.faults(), vec![]);
         }
     }
 
