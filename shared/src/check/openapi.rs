@@ -217,22 +217,26 @@ fn change(all: &mut Map<String, Value>, input: &str, name: &str, read_only: &[&s
     all.insert(name.into(), Value::Object(change));
 }
 
-/// Nodes and edges of an update may carry what an answer has.
+/// Nodes and edges of an update, or of what is tried out, may carry what an answer has.
 fn resent_graph(all: &mut Map<String, Value>) {
-    for (input, name, ignored) in [("NodeInput", "NodeUpdate", "clientId"), ("EdgeInput", "EdgeUpdate", "id")] {
+    let edge_id = "Accepted and ignored, but for the answer to a validation, which names the edge by it.";
+    for (input, name, ignored, description) in
+        [("NodeInput", "NodeUpdate", "clientId", "Accepted and ignored."), ("EdgeInput", "EdgeUpdate", "id", edge_id)]
+    {
         let Some(mut item) = all.get(input).cloned() else {
             continue;
         };
         if let Some(properties) = item.pointer_mut("/properties").and_then(Value::as_object_mut) {
-            properties.insert(ignored.into(), json!({"description": "Accepted and ignored."}));
+            properties.insert(ignored.into(), json!({"description": description}));
         }
         all.insert(name.into(), item);
     }
-    for (list, item) in [("nodes", "NodeUpdate"), ("edges", "EdgeUpdate")] {
-        if let Some(items) =
-            all.get_mut("PipelineUpdate").and_then(|u| u.pointer_mut(&format!("/properties/{list}/items")))
-        {
-            *items = reference(item);
+    for body in ["PipelineUpdate", "ValidateInput", "SampleInput"] {
+        for (list, item) in [("nodes", "NodeUpdate"), ("edges", "EdgeUpdate")] {
+            let pointer = format!("/properties/{list}/items");
+            if let Some(items) = all.get_mut(body).and_then(|body| body.pointer_mut(&pointer)) {
+                *items = reference(item);
+            }
         }
     }
 }

@@ -79,6 +79,18 @@ fn what_the_checks_take_the_document_describes() {
         Vec::<String>::new()
     );
     assert_ne!(errors("PipelineUpdate", &json!({"shedule": null})), Vec::<String>::new());
+    // What an answer has of a node and an edge may be sent back, and nothing else.
+    for name in ["PipelineUpdate", "ValidateInput", "SampleInput"] {
+        let graph = |of_node: &str, of_edge: &str| {
+            json!({
+                "nodes": [{"id": "node_1", of_node: "a", "nodeType": "source", "config": {}, "position": null}],
+                "edges": [{of_edge: "edge_1", "source": "node_1", "target": "node_2", "label": null}]
+            })
+        };
+        assert_eq!(errors(name, &graph("clientId", "id")), Vec::<String>::new(), "{name}");
+        assert_ne!(errors(name, &graph("clientId", "ids")), Vec::<String>::new(), "{name}");
+        assert_ne!(errors(name, &graph("client", "id")), Vec::<String>::new(), "{name}");
+    }
     assert_eq!(
         errors("ConnectorInput", &json!({"name": "n", "type": "local_fs", "config": {"path": "a"}})),
         Vec::<String>::new()
