@@ -285,6 +285,24 @@ fn an_error_meets_its_status_in_one_file() {
 }
 
 #[test]
+fn the_words_for_why_a_run_failed_are_those_of_the_document() {
+    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let schemas = shared::check::schemas();
+    let text = schemas["RunFailure"]["properties"]["code"]["description"].as_str().expect("a description");
+    let told: BTreeSet<String> =
+        text.split('`').skip(1).step_by(2).filter(|word| is_word(word)).map(str::to_owned).collect();
+    let mut given = BTreeSet::new();
+    for source in sources(&["shared", "functions"]).iter().filter(|s| !s.is_test()) {
+        let of_kinds = source.path == "functions/worker/src/error.rs";
+        let (before, behind) = if of_kinds { ("=> \"", "\",") } else { ("code: \"", "\".to_owned()") };
+        let code = source.code();
+        let words = code.lines().filter_map(|line| line.split_once(before)?.1.split_once(behind));
+        given.extend(words.map(|(word, _)| word.to_owned()).filter(|word| is_word(word)));
+    }
+    assert_eq!(told, given, "the description of RunFailure::code (left), and the code (right)");
+}
+
+#[test]
 fn the_top_level_is_what_was_agreed() {
     let agreed: BTreeSet<&str> = [
         "Cargo.lock",

@@ -61,7 +61,7 @@ pub struct RunFailure {
     /// A stable upper-case word: `INVALID_PIPELINE`, `SOURCE_ERROR`, `SOURCE_UNAVAILABLE`, `TOO_MANY_ERRORS` (a limit on
     /// rejected rows), `DATA_ERROR` (values without a result, such as a sum that no bigint holds), `TARGET_ERROR` (also
     /// where `truncate` would replace a table with nothing), `TARGET_UNAVAILABLE`, `CANCELLED`, `SUPERSEDED`, `TIMEOUT`,
-    /// `RESOURCES_EXHAUSTED` or `INTERNAL`.
+    /// `DELIVERED_TOO_OFTEN` (worker after worker took it and came to no end), `RESOURCES_EXHAUSTED` or `INTERNAL`.
     pub code: String,
     /// A sentence that says what, where, and what would be right.
     pub message: String,
