@@ -5,7 +5,7 @@ use serde::Serialize;
 /// One fault in a request: where it is, a stable word for it, and a sentence that says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Fault {
-    /// JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter.
+    /// JSON Pointer (RFC 6901) into the body, `?name` for a query parameter, or the name of a header.
     pub pointer: String,
     /// Stable lower-case word such as `required`, `type`, `unknown_field`, `range`, `pattern`, `not_found`.
     pub code: String,

@@ -300,7 +300,7 @@ fn by_hand() -> Map<String, Value> {
             "description": "One fault of a request.",
             "type": "object",
             "properties": {
-                "pointer": {"description": "JSON Pointer into the body, or ?name for a query parameter.", "type": "string"},
+                "pointer": {"description": "JSON Pointer into the body, ?name for a query parameter, or the name of a header, such as Idempotency-Key.", "type": "string"},
                 "code": {"description": "A stable lower-case word, such as required, unknown_field, type, range.", "type": "string"},
                 "detail": {"description": "A sentence for people.", "type": "string"}
             },

@@ -64,6 +64,15 @@ fn nothing_of_ours_leaks_into_the_document() {
 }
 
 #[test]
+fn a_fault_is_in_the_body_the_query_or_a_header() {
+    let all = schemas();
+    let pointer = &all["Fault"]["properties"]["pointer"]["description"];
+    for place in ["JSON Pointer", "?name", "Idempotency-Key"] {
+        assert!(pointer.as_str().unwrap().contains(place), "{pointer}");
+    }
+}
+
+#[test]
 fn what_the_checks_take_the_document_describes() {
     let errors =
         |name: &str, value: &Value| validator(name).iter_errors(value).map(|e| e.to_string()).collect::<Vec<_>>();

@@ -20,7 +20,8 @@ const ALL: &[Problem] = &[
     problem(
         400,
         "BadRequest",
-        "`MALFORMED`: the body is no JSON. `VALIDATION_FAILED`: `errors` lists every fault with its JSON Pointer (`?name` for the query).",
+        "`MALFORMED`: the body is no JSON. `VALIDATION_FAILED`: `errors` lists every fault with its JSON Pointer \
+         (`?name` for the query, the name of a header).",
     ),
     Problem {
         header: Some(("WWW-Authenticate", "WwwAuthenticate")),
