@@ -29,6 +29,7 @@ mod sealing;
 pub mod secrets;
 pub mod sql;
 pub mod store;
+pub mod strftime;
 pub mod token;
 
 pub use error::{Error, Fault, Result};

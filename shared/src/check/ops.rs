@@ -6,7 +6,7 @@ use crate::Fault;
 use crate::json_path;
 use crate::models::node::{DataTypeName, Mapping, TransformOp};
 use crate::models::schema::decimal;
-use chrono::format::{Item, StrftimeItems};
+use crate::strftime;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -96,9 +96,13 @@ fn time_format(data_type: DataTypeName, format: &str, at: &str, faults: &mut Vec
         faults.push(Fault::new(at, "contradiction", "format means something for dates, times and texts only"));
     } else if format.is_empty() {
         faults.push(Fault::new(at, "length", "must not be empty"));
-    } else if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {
+    } else if !strftime::is_form(format) {
         let detail = format!("{} is no time format; it is written like %d.%m.%Y %H:%M:%S", verdict::quote(format));
         faults.push(Fault::new(at, "format", detail));
+    } else if matches!(data_type, DataTypeName::Timestamp | DataTypeName::Timestamptz)
+        && let Some(why) = strftime::leaves_open(format)
+    {
+        faults.push(Fault::new(at, "format", why));
     }
 }
 

@@ -164,7 +164,8 @@ pub enum TransformOp {
         #[schemars(extend("format" = "column"))]
         field: String,
         r#type: DataTypeName,
-        /// For dates and times, in chrono's strftime form such as `%d.%m.%Y`; a year by `%Y` has four digits.
+        /// For dates and times, in chrono's strftime form such as `%d.%m.%Y`; a year by `%Y` has four digits. Times are read
+        /// with an hour by `%H`, or by `%I` and `%p`, and with a zone by `%z`, not by its name.
         format: Option<String>,
         /// What becomes of a row whose value cannot be cast; `reject`.
         #[serde(rename = "onError")]

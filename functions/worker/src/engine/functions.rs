@@ -3,6 +3,7 @@
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
+use shared::strftime;
 
 /// The scalar functions by DataFusion's names; their aliases go with them.
 pub const SCALAR: &[&str] = &[
@@ -226,14 +227,19 @@ pub fn is_aggregate(name: &str) -> bool {
     AGGREGATES.contains(&name)
 }
 
-/// Whether an allowed function is called with arguments that bound the memory it takes.
+/// Whether an allowed function is called with arguments that bound the memory it takes and say what they mean.
 ///
 /// # Errors
 /// A sentence that says what would be right.
 pub fn check_call(name: &str, arguments: &[Expr]) -> Result<(), String> {
-    if !matches!(name, "repeat" | "lpad" | "rpad") {
-        return Ok(());
+    match name {
+        "repeat" | "lpad" | "rpad" => check_length(name, arguments),
+        "to_timestamp" | "to_timestamp_micros" => check_forms(name, arguments),
+        _ => Ok(()),
     }
+}
+
+fn check_length(name: &str, arguments: &[Expr]) -> Result<(), String> {
     let bounded = match arguments.get(1) {
         Some(Expr::Literal(ScalarValue::Int64(Some(length)), _)) => *length <= MAX_LENGTH,
         _ => false,
@@ -246,4 +252,17 @@ pub fn check_call(name: &str, arguments: &[Expr]) -> Result<(), String> {
             "the length in {name} must be a number of at most {MAX_LENGTH}, and what is repeated no repeat itself"
         ))
     }
+}
+
+/// Whether times can be read by the forms that are written out in the call.
+fn check_forms(name: &str, arguments: &[Expr]) -> Result<(), String> {
+    for argument in arguments.iter().skip(1) {
+        if let Expr::Literal(value, _) = argument
+            && let Some(Some(form)) = value.try_as_str()
+            && let Some(why) = strftime::leaves_open(form)
+        {
+            return Err(format!("the format {form:?} in {name}: {why}"));
+        }
+    }
+    Ok(())
 }

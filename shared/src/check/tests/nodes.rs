@@ -44,6 +44,12 @@ fn ops_are_told_by_their_name() {
         ["/format contradiction", "/precision contradiction"]
     );
     assert_eq!(op(json!({"op": "cast", "field": "a", "type": "date", "format": "%Q"})), ["/format format"]);
+    for format in ["%F %T %Z", "%F %I:%M"] {
+        let cast = |to: &str| op(json!({"op": "cast", "field": "a", "type": to, "format": format}));
+        assert_eq!(cast("timestamp"), ["/format format"], "{format}");
+        // The date is written out, and what is written is for people.
+        assert!(cast("date").is_empty() && cast("text").is_empty(), "{format}");
+    }
     assert_eq!(
         op(json!({"op": "cast", "field": "a", "type": "decimal", "precision": 2, "scale": 3})),
         ["/scale range"]

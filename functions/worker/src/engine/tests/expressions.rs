@@ -96,6 +96,8 @@ fn what_is_not_on_the_list_is_refused() {
         ("repeat(Name, 1000000000)", "at most 10000"),
         ("repeat(Name, a)", "at most 10000"),
         ("repeat(repeat(Name, 9000), 9000)", "no repeat"),
+        ("to_timestamp(Name, '%F %T %Z')", "%z reads an offset"),
+        ("to_timestamp_micros(Name, '%F', '%F %I:%M')", "needs %p"),
         ("uper(Name)", "upper"),
         ("@@version", ""),
         ("@x", ""),

@@ -62,6 +62,10 @@ async fn cast_reads_dates_in_a_format() {
     assert_eq!(ran.rows()[0]["d"], json!("2025-12-31"));
     assert!(ran.rows()[0]["t"].as_str().unwrap().starts_with("2026-01-02T23:59:00"));
     assert_eq!(ran.errors()[0].error, "\"2025-12-31\" is not written as %d.%m.%Y");
+    let cast = json!([{"op": "cast", "field": "t", "type": "timestamptz", "format": "%F %T %Z"}]);
+    let ran = texts(&[("t", "timestamptz")], "t\n2024-07-01 12:00:00 EST\n", cast).await;
+    let fault = ran.result.unwrap_err().message;
+    assert!(fault.contains("%z reads an offset"), "{fault}");
 }
 
 #[tokio::test]

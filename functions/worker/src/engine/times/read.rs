@@ -108,9 +108,7 @@ impl Read {
             parse::timestamp(text)
         } else {
             let formats = formats.iter().map(|formats| formats.as_string::<i32>());
-            formats
-                .filter(|formats| formats.is_valid(row))
-                .find_map(|formats| forms::micros(text, formats.value(row), false))
+            formats.filter(|formats| formats.is_valid(row)).find_map(|formats| forms::micros(text, formats.value(row)))
         };
         read.ok_or_else(|| {
             let form = if formats.is_empty() { "time such as 2024-05-31T23:59:59Z" } else { "time of its formats" };

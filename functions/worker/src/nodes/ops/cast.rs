@@ -8,10 +8,10 @@ use crate::error::RunError;
 use crate::nodes::columns::{is_text, type_name};
 use crate::sources::{forms, parse};
 use chrono::DateTime;
-use chrono::format::{Item, StrftimeItems};
 use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use shared::models::node::{DataTypeName, OnCastError};
+use shared::strftime;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -55,8 +55,13 @@ pub(super) fn build(
 }
 
 fn checked_format(format: &str, field: &str, from: &DataType, to: DataTypeName) -> Result<Format, String> {
-    if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {
+    if !strftime::is_form(format) {
         return Err(format!("format {format:?} is not a strftime form such as %d.%m.%Y or %Y-%m-%d %H:%M:%S"));
+    }
+    if matches!(to, DataTypeName::Timestamp | DataTypeName::Timestamptz)
+        && let Some(why) = strftime::leaves_open(format)
+    {
+        return Err(format!("format {format:?}: {why}"));
     }
     let from_time = matches!(from, DataType::Date32 | DataType::Date64 | DataType::Timestamp(..));
     match to {
@@ -95,19 +100,23 @@ impl Cast {
             let reason = format!("{} is not written as {format}", parse::quoted(text));
             misfits.push(Misfit { row, column: self.name.clone(), value: Some(text.to_owned()), reason });
         };
-        let is_date = self.to.name == DataTypeName::Date;
+        if self.to.name == DataTypeName::Date {
+            let days = texts.iter().enumerate().map(|(row, text)| {
+                let days = forms::days(text?.trim(), format);
+                if let (Some(text), None) = (text, days) {
+                    misfit(row, text);
+                }
+                days
+            });
+            return Arc::new(days.collect::<Date32Array>());
+        }
         let instants = texts.iter().enumerate().map(|(row, text)| {
-            let text = text?;
-            let micros = forms::micros(text.trim(), format, is_date);
-            if micros.is_none() {
+            let micros = forms::micros(text?.trim(), format);
+            if let (Some(text), None) = (text, micros) {
                 misfit(row, text);
             }
             micros
         });
-        if is_date {
-            let days = instants.map(|micros| i32::try_from(micros?.div_euclid(86_400_000_000)).ok());
-            return Arc::new(days.collect::<Date32Array>());
-        }
         let zone = (self.to.name == DataTypeName::Timestamptz).then(|| Arc::from("UTC"));
         Arc::new(instants.collect::<TimestampMicrosecondArray>().with_timezone_opt::<Arc<str>>(zone))
     }
