@@ -189,9 +189,16 @@ impl<'a> Nulls<'a> {
     fn contain(&self, text: &str) -> bool {
         if self.only_empty { text.is_empty() } else { self.words.iter().any(|w| w == text) }
     }
+
+    /// Whether a value of JSON is null or means it.
+    fn are(&self, raw: &str) -> bool {
+        let text = raw.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw);
+        raw == "null" || self.contain(text)
+    }
 }
 
 fn json(chunk: &Chunk, layout: &Layout, wanted: &Wanted, bad: &mut Bad<'_>) -> Vec<Option<ArrayRef>> {
+    let nulls = Nulls::of(layout);
     let width = layout.columns.len();
     let records = chunk.rows.len();
     let mut cells = fields::Cells::new(records, width);
@@ -206,7 +213,7 @@ fn json(chunk: &Chunk, layout: &Layout, wanted: &Wanted, bad: &mut Bad<'_>) -> V
         let fault = fields::read(text, |key, raw| {
             match names.index(key) {
                 Some(column) => cells.set(record, column, start, text, raw),
-                None if layout.late.contains(key) => {
+                None if layout.late.contains(key) && !nulls.are(raw) => {
                     let reason = format!(
                         "the key {key:?} is not in the rows that told the columns (the first {}, or fewer large ones); name it \
                          in options.columns",
@@ -223,7 +230,6 @@ fn json(chunk: &Chunk, layout: &Layout, wanted: &Wanted, bad: &mut Bad<'_>) -> V
             cells.clear(record);
         }
     }
-    let nulls = Nulls::of(layout);
     let mut arrays = Vec::with_capacity(width);
     for (index, column) in layout.columns.iter().enumerate() {
         let is_wanted = wanted.columns.contains(&index);

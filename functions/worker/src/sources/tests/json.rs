@@ -110,6 +110,19 @@ async fn a_key_that_the_target_wants_and_that_comes_late_is_not_lost_silently() 
 }
 
 #[tokio::test]
+async fn a_late_key_whose_value_is_null_loses_nothing() {
+    let mut text: String = (0..10_000).map(|i| format!("{{\"a\": {i}}}\n")).collect();
+    text.push_str("{\"a\": 1, \"b\": null}\n{\"b\": \"-\", \"a\": 2}\n{\"a\": 3, \"b\": \"null\"}\n");
+    let rows = Root::with("a.jsonl", text)
+        .options(json!({"nullValues": ["-"]}))
+        .expect("b", json!({"dataType": "text"}))
+        .read()
+        .await;
+    assert_eq!(rows.rows.len(), 10_002);
+    assert_eq!(rows.reasons().iter().map(|reason| reason.0).collect::<Vec<_>>(), [10_003]);
+}
+
+#[tokio::test]
 async fn a_long_array_is_split_into_chunks() {
     let records: Vec<String> = (0..50_000).map(|i| format!("{{\"id\": {i}, \"t\": \"text {i}\"}}")).collect();
     let rows = Root::with("a.json", format!("[{}]", records.join(",\n"))).read().await;
