@@ -68,10 +68,16 @@ fn numeric(bytes: &[u8], values: &mut Values) -> Result<(), Misfit> {
     let number = Numeric::read(bytes).ok_or_else(|| unknown(bytes))?;
     match values {
         Values::Text(b) => b.append_value(number.text()),
-        Values::Float64(b) => match number.text().parse() {
-            Ok(value) => b.append_value(value),
-            Err(_) => return Err(unknown(bytes)),
-        },
+        Values::Float64(b) => {
+            let text = number.text();
+            match parse::double(&text) {
+                Some(value) => b.append_value(value),
+                None => {
+                    let reason = format!("{} is larger than a double holds", parse::quoted(&text));
+                    return Err(Misfit::new(text, reason));
+                }
+            }
+        }
         Values::Decimal(b, precision, scale) => match number.units(*precision, *scale) {
             Some(units) => b.append_value(units),
             None => {
@@ -86,4 +92,26 @@ fn numeric(bytes: &[u8], values: &mut Values) -> Result<(), Misfit> {
         _ => return Err(unknown(bytes)),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Float64Builder;
+
+    #[test]
+    fn a_numeric_beyond_all_doubles_is_a_misfit() {
+        let mut values = Values::Float64(Float64Builder::new());
+        let mut append = |weight: u16, sign: u16, digits: &[u16]| {
+            let head = [digits.len() as u16, weight, sign, 0];
+            let bytes: Vec<u8> = head.iter().chain(digits).flat_map(|word| word.to_be_bytes()).collect();
+            super::append(As::Numeric, &bytes, &mut values)
+        };
+        assert_eq!(append(2, 0, &[15]), Ok(()));
+        assert_eq!(append(0, 0xd000, &[]), Ok(()));
+        let misfit = append(100, 0x4000, &[1]).unwrap_err();
+        assert!(misfit.value.starts_with("-1000") && misfit.reason.contains("larger than a double"), "{misfit:?}");
+        let Values::Float64(mut values) = values else { panic!("the column has another type") };
+        assert_eq!(values.finish().values(), &[1_500_000_000.0, f64::INFINITY]);
+    }
 }
