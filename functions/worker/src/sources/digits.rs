@@ -19,6 +19,23 @@ pub(super) fn is_longer_than_a_double(text: &str) -> bool {
     count - zeros > DOUBLE_DIGITS
 }
 
+/// Digits of a whole number that every double holds.
+const WHOLE_DIGITS: usize = 15;
+
+/// Whether a double holds no number that is written like this one: it has too many digits, or is a whole number between two
+/// doubles.
+pub(super) fn is_lost_in_a_double(text: &str) -> bool {
+    is_longer_than_a_double(text) || is_between_doubles(text)
+}
+
+fn is_between_doubles(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.len() <= WHOLE_DIGITS || !is_digits(digits) {
+        return false;
+    }
+    digits.parse::<f64>().is_ok_and(|value| value.to_string() != digits)
+}
+
 /// How many digits a number without an exponent has before its point, leading zeros aside, and behind it.
 pub(super) fn digits(text: &str) -> Option<(u8, u8)> {
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -39,4 +56,25 @@ pub(super) fn has_leading_zero(text: &str) -> bool {
 pub(super) fn is_digits(text: &str) -> bool {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_between_two_doubles_are_lost() {
+        for text in ["9007199254740993", "-9007199254740993", "12345678901234567", "123456789012345678"] {
+            assert!(is_lost_in_a_double(text), "{text}");
+        }
+        for text in [
+            "9007199254740991",
+            "+9007199254740994",
+            "-9007199254740992",
+            "1000000000000000000000",
+            "0.1234567890123456",
+        ] {
+            assert!(!is_lost_in_a_double(text), "{text}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! does not fit, apart from binary floating point, whose nearest value is taken, and digits of a second past the
 //! sixth, which are cut.
 
-use super::digits::{has_leading_zero, is_digits, is_longer_than_a_double};
+use super::digits::{has_leading_zero, is_digits, is_lost_in_a_double};
 use datafusion::arrow::array::{ArrayRef, BooleanBuilder, PrimitiveArray, PrimitiveBuilder, StringBuilder};
 use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
@@ -53,7 +53,8 @@ pub fn utc_timestamp() -> DataType {
 /// the array has null and `misfit(row, text, reason)` is called.
 ///
 /// `data_type` is one that [`arrow_type`] answers; any other is read as text. With `strict` a text must also be
-/// written as the guessing of types would have it: no leading zeros, and no booleans but true and false.
+/// written as the guessing of types would have it: no leading zeros, no booleans but true and false, and no number that a
+/// double would change.
 pub fn parse_column<'a>(
     data_type: &DataType,
     strict: bool,
@@ -67,7 +68,7 @@ pub fn parse_column<'a>(
             text if strict && has_leading_zero(text) => {
                 format!("{} has leading zeros, which a number would lose", quoted(value))
             }
-            text if strict && of_double && is_longer_than_a_double(text) && double(text).is_some() => format!(
+            text if strict && of_double && is_lost_in_a_double(text) && double(text).is_some() => format!(
                 "{} has more digits than the double that its column was guessed to be holds; say what it is in options.columns, \
                  such as decimal",
                 quoted(value)
@@ -94,7 +95,7 @@ pub fn parse_column<'a>(
         DataType::Int64 => Arc::new(numbers::<Int64Type>(rows, text, bad, |v| whole(v, strict))),
         DataType::Float32 => Arc::new(numbers::<Float32Type>(rows, text, bad, real)),
         DataType::Float64 => Arc::new(numbers::<Float64Type>(rows, text, bad, |v| {
-            if strict && (has_leading_zero(v.trim()) || is_longer_than_a_double(v.trim())) { None } else { double(v) }
+            if strict && (has_leading_zero(v.trim()) || is_lost_in_a_double(v.trim())) { None } else { double(v) }
         })),
         DataType::Date32 => Arc::new(numbers::<Date32Type>(rows, text, bad, date)),
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {

@@ -105,6 +105,21 @@ async fn a_late_value_that_breaks_the_guess_rejects_its_row_only() {
 }
 
 #[tokio::test]
+async fn a_late_whole_number_that_a_double_rounds_rejects_its_row_only() {
+    let mut text = "a\n0.5\n".to_owned();
+    text.push_str(&"1\n".repeat(9_999));
+    text.push_str("9007199254740993\n9007199254740994\n");
+    let rows = Root::with("a.csv", &text).read().await;
+    assert_eq!((rows.types(), rows.rows.len()), (vec![DataType::Float64], 10_001));
+    let (row, column, reason) = rows.reasons()[0];
+    assert_eq!((row, column), (10_001, "a"));
+    assert!(reason.contains("more digits than the double"), "{reason}");
+    // Who says that it is a double has it rounded as doubles are.
+    let rows = Root::with("a.csv", text).options(json!({"columns": {"a": "double"}})).read().await;
+    assert_eq!((rows.rows.len(), rows.texts()[10_000].parse()), (10_002, Ok(9_007_199_254_740_992.0)));
+}
+
+#[tokio::test]
 async fn options_columns_end_the_guessing_and_unknown_ones_are_a_fault() {
     let root = Root::with("a.csv", "id,code\n1,2\n").options(json!({"columns": {"code": "text", "id": "smallint"}}));
     assert_eq!(root.read().await.types(), [DataType::Int16, DataType::Utf8]);
