@@ -73,6 +73,8 @@ pub struct CsvFile {
     delimiter: u8,
     /// Where the fields of the record at hand end, from its start.
     ends: Vec<usize>,
+    /// Empty lines before the first record, which are rows where there is one column.
+    blanks: u64,
     /// The first record, where it had to be read to know the columns.
     first: Option<(Vec<u8>, usize)>,
     /// The names of the file's columns.
@@ -107,6 +109,7 @@ impl CsvFile {
             core,
             delimiter: dialect.delimiter,
             ends: vec![0; 64],
+            blanks: 0,
             first: None,
             names: Vec::new(),
             is_empty: false,
@@ -114,6 +117,10 @@ impl CsvFile {
             unclosed: None,
             after_return: false,
         };
+        let mut blanks = 0;
+        while !dialect.header && this.blank()? {
+            blanks += 1;
+        }
         let mut bytes = vec![0; 4096];
         let Some((fields, used)) = this.record(&mut bytes, 0)? else {
             if dialect.declared {
@@ -130,6 +137,7 @@ impl CsvFile {
             this.names = this.header(&bytes, fields)?;
         } else {
             this.names = (1..=fields).map(|i| format!("column_{i}")).collect();
+            this.blanks = if fields == 1 { blanks } else { 0 };
             this.first = Some((bytes, fields));
         }
         Ok(this)
@@ -184,7 +192,13 @@ impl CsvFile {
         let mut used = 0;
         bytes.resize(CHUNK_BYTES + (CHUNK_BYTES >> 3), 0);
         let mut more = true;
-        if let Some((first, fields)) = self.first.take() {
+        while self.blanks > 0 && !chunk.is_full(used, most_rows) {
+            self.blanks -= 1;
+            self.take_blank(chunk, used);
+        }
+        if !chunk.is_full(used, most_rows)
+            && let Some((first, fields)) = self.first.take()
+        {
             used = first.len();
             bytes.splice(..used.min(bytes.len()), first);
             self.row += 1;
@@ -192,9 +206,7 @@ impl CsvFile {
         }
         while !chunk.is_full(used, most_rows) {
             if self.names.len() == 1 && self.blank()? {
-                self.row += 1;
-                self.ends.splice(..1, [0]);
-                self.take(chunk, used, 1);
+                self.take_blank(chunk, used);
                 continue;
             }
             let Some((fields, length)) = self.record(&mut bytes, used)? else {
@@ -236,6 +248,13 @@ impl CsvFile {
     fn take(&self, chunk: &mut Chunk, base: usize, fields: usize) {
         // A chunk is far below 4 GiB: CHUNK_BYTES and one record at most.
         chunk.ends.extend(self.ends.iter().take(fields).map(|&end| (base + end) as u32));
+        chunk.rows.push(self.row);
+    }
+
+    /// Takes an empty line as a row of one empty field.
+    fn take_blank(&mut self, chunk: &mut Chunk, base: usize) {
+        self.row += 1;
+        chunk.ends.push(base as u32);
         chunk.rows.push(self.row);
     }
 

@@ -153,6 +153,22 @@ async fn skip_rows_header_false_and_null_values_are_heeded() {
 }
 
 #[tokio::test]
+async fn empty_lines_before_the_first_record_are_rows_where_there_is_one_column() {
+    async fn read(text: &str) -> (Vec<String>, Vec<(usize, u64)>) {
+        let rows = Root::with("a.csv", text).options(json!({"header": false})).read().await;
+        (rows.texts(), rows.ids)
+    }
+    let (texts, ids) = read("\n\r\n1\n\n2\n").await;
+    assert_eq!(texts, ["-", "-", "1", "-", "2"]);
+    assert_eq!(ids, [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]);
+    let (texts, ids) = read("\n\n1,x\n\n2,y\n").await;
+    assert_eq!((texts, ids), (vec!["1|x".to_owned(), "2|y".to_owned()], vec![(0, 1), (0, 2)]));
+    // More than fit into a chunk.
+    let (texts, ids) = read(&format!("{}7\n", "\n".repeat(20_000))).await;
+    assert_eq!((texts.len(), texts[20_000].as_str(), ids[20_000]), (20_001, "7", (0, 20_001)));
+}
+
+#[tokio::test]
 async fn latin1_is_read_when_it_is_said_and_rejected_with_a_hint_when_not() {
     let latin = b"name,n\nJos\xe9,1\nAnn,2\n";
     let rows = Root::with("a.csv", latin).options(json!({"encoding": "latin1"})).read().await;
