@@ -1,6 +1,7 @@
 //! Converts whole columns to a field's type; values that cannot be converted become null.
 
 use super::super::columns::arrow_type;
+use super::maps::Maps;
 use super::text;
 use crate::sources::parse;
 use datafusion::arrow::array::{
@@ -314,7 +315,8 @@ pub fn json_texts(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let schema = Schema::new(vec![ArrowField::new("v", array.data_type().clone(), true)]);
     let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::clone(array)])?;
     let mut lines = Vec::new();
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut lines);
+    let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Maps));
+    let mut writer = builder.build::<_, LineDelimited>(&mut lines);
     writer.write(&batch)?;
     writer.finish()?;
     let texts = lines.split(|b| *b == b'\n').take(array.len()).enumerate().map(|(row, line)| {

@@ -2,6 +2,7 @@
 
 mod convert;
 mod limit;
+mod maps;
 mod text;
 
 pub use convert::{floats, json_texts};
