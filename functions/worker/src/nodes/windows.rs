@@ -14,6 +14,7 @@ use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::StreamExt;
+use shared::config::names::MEMORY_MIB;
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,10 +95,27 @@ fn hold(reservation: &MemoryReservation, batch: &RecordBatch) -> Result<(), RunE
         let message = format!(
             "a window function of a query holds all rows that come to it, and the worker's memory has no room for more than the \
              {} MiB that it holds by now; let the query take fewer rows and columns, let the window's frame end at the \
-             current row (ORDER BY … ROWS UNBOUNDED PRECEDING), or give the worker more memory (FLOWGATE_MEMORY_BYTES, or \
+             current row (ORDER BY … ROWS UNBOUNDED PRECEDING), or give the worker more memory ({MEMORY_MIB}, or \
              flowgate serve --memory)",
             reservation.size() >> 20
         );
         RunError::new(Kind::Resources, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::{ArrayRef, Int64Array};
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+
+    #[test]
+    fn where_there_is_no_room_it_is_told_how_to_give_more() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1));
+        let reservation = MemoryConsumer::new("window functions").register(&pool);
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let fault = hold(&reservation, &batch).unwrap_err();
+        assert!(fault.message.contains("FLOWGATE_MEMORY_MIB"), "{fault}");
+    }
 }
