@@ -567,7 +567,7 @@ pub struct Rule {
 pub enum RuleName {
     NotNull,
     /// No two rows of the run have the same value; the first one, in the order of the source, is kept. A row that another
-    /// rule rejects keeps none from having its value.
+    /// rule rejects keeps none from having its value, unless that rule is a `unique` that comes later.
     Unique,
     /// `min` and `max` of a number, a date or a time, both included.
     Range,

@@ -3,7 +3,8 @@
 //!
 //! Rules that look at one row are all judged in one step. A `unique` sorts the rows by its field, which spills, so a
 //! node with such rules judges first, marks what is not unique, and acts on the marks at the end: a row that another
-//! rule rejects never keeps others from having its value.
+//! rule rejects does not keep others from having its value. Only a `unique` that comes later is not known by then: to
+//! judge several at once, all their values would have to be held in memory.
 
 mod matches;
 mod rule;
