@@ -1,7 +1,7 @@
 //! The nodes of a pipeline and the config of each type.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// What a node does. The names are those of `nodeType`.
@@ -225,6 +225,8 @@ pub enum TransformOp {
         field: String,
         #[schemars(extend("minProperties" = 1))]
         mapping: Map<String, Value>,
+        /// What a value becomes that is not in the mapping, which may be null; such a value stays where it is left out.
+        #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
         default: Option<Value>,
     },
     /// Splits a text into several fields; missing parts are null, the last takes the rest.
@@ -658,6 +660,11 @@ pub enum LoadMode {
     IncrementalWatermark,
 }
 
+/// A value that is there, also where it is null.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
 /// `config` as the type of `node_type` wants it.
 ///
 /// # Errors
@@ -682,4 +689,22 @@ pub fn typed(node_type: NodeType, config: &Map<String, Value>) -> Result<NodeCon
         NodeType::Validate => NodeConfig::Validate(read(config)?),
         NodeType::Target => NodeConfig::Target(read(config)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_default_of_null_is_one() {
+        for (given, expected) in [(json!({}), None), (json!({"default": null}), Some(Value::Null))] {
+            let mut op = json!({"op": "map_values", "field": "a", "mapping": {"x": 1}});
+            op.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
+            let read: TransformOp = serde_json::from_value(op.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), op);
+            let TransformOp::MapValues { default, .. } = read else { panic!("{op} is read as another op") };
+            assert_eq!(default, expected);
+        }
+    }
 }
