@@ -3,10 +3,10 @@
 use super::parameters;
 use crate::databases::{self, Dialect};
 use crate::engine::job::Job;
-use crate::engine::progress::{NodeCounters, Progress};
+use crate::engine::progress::{NodeCounters, Progress, RowId};
 use crate::error::{Kind, RunError};
 use serde_json::{Map, Value};
-use shared::models::node::{self, NodeConfig, NodeType, UnionConfig};
+use shared::models::node::{self, NodeConfig, NodeType, TransformOp, UnionConfig};
 use shared::models::pipeline::Node;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -176,6 +176,17 @@ impl Graph {
                 "the pipeline has no target node, so there is nowhere to write to",
             ));
         }
+        let readers = self.readers();
+        if readers > RowId::SOURCES {
+            faults.push(RunError::new(
+                Kind::Definition,
+                format!(
+                    "the pipeline has {readers} sources and lookups; at most {} are allowed, or it could not be told which of \
+                     them a row comes from",
+                    RowId::SOURCES
+                ),
+            ));
+        }
         // A run commits a table once.
         let mut tables = HashSet::new();
         for node in self.targets().filter_map(|index| self.nodes.get(index)) {
@@ -198,6 +209,18 @@ impl Graph {
             ));
         }
         faults
+    }
+
+    /// How many sources there are, those of lookups too.
+    fn readers(&self) -> usize {
+        let read = |node: &GraphNode| match &node.config {
+            NodeConfig::Source(_) => 1,
+            NodeConfig::Transform(config) => {
+                config.ops.iter().filter(|op| matches!(op, TransformOp::Lookup { .. })).count()
+            }
+            _ => 0,
+        };
+        self.nodes.iter().map(read).sum()
     }
 
     /// How many times nodes are compiled in all.

@@ -21,6 +21,9 @@ pub const ROW_COLUMN: &str = "__flowgate_row";
 pub struct RowId(pub i64);
 
 impl RowId {
+    /// The most sources that can be told apart; what a lookup reads is one, too.
+    pub const SOURCES: usize = 1 << 7;
+
     /// The id of `row` (from 1) in the file with this index of the source with this index.
     pub fn new(source: usize, file: usize, row: u64) -> Self {
         Self(((source as i64 & 0x7f) << 56) | ((file as i64 & 0xf_ffff) << 36) | (row as i64 & 0xf_ffff_ffff))

@@ -1,6 +1,8 @@
 //! The transform op lookup.
 
 use super::{Bench, fields};
+use crate::engine::graph::Graph;
+use crate::engine::progress::Progress;
 use crate::error::Kind;
 use serde_json::{Value, json};
 
@@ -167,4 +169,15 @@ async fn a_table_that_is_larger_than_the_memory_is_looked_up_too() {
     assert!(ran.progress.log_lines().iter().any(|l| l.message.contains("joins that sort and spill")));
     assert!(ran.table.iter().all(|row| row["name"].as_str().unwrap().trim_start_matches('0')
         == row["carrier"].as_str().unwrap().trim_start_matches('k').trim_start_matches('0')));
+}
+
+#[tokio::test]
+async fn more_lookups_than_rows_can_tell_apart_are_refused() {
+    let bench = |lookups: usize| bench(ROWS, AIRLINES, json!(vec![lookup(json!({})); lookups]));
+    let fault = bench(128).fault().await;
+    assert_eq!(fault.kind, Kind::Definition);
+    assert!(fault.message.contains("129 sources and lookups; at most 128"), "{fault}");
+    let most = bench(127);
+    let progress = Progress::new(Default::default(), most.dir.path().join("spool"), Default::default());
+    assert!(Graph::new(&most.job(), &progress).is_ok());
 }
