@@ -1,7 +1,8 @@
-//! Which columns of a source reach the target as they are, so that the schema's types end the guessing of theirs.
+//! Which columns of a source reach the target as they are, so that the schema's types end the guessing of theirs, and which
+//! are wanted as texts on the way.
 
 use super::graph::{Graph, GraphNode};
-use super::selected;
+use super::{selected, written};
 use crate::nodes::sql;
 use crate::sources::parse;
 use shared::models::node::{DataTypeName, JoinConfig, JoinType, NodeConfig, TransformOp};
@@ -45,7 +46,28 @@ pub fn expected(
             }
         }
     }
+    for name in written::texts(graph, targets.iter().map(|(target, _)| *target), reader, columns) {
+        let field = text(&name);
+        add(&mut found, name, field, join);
+    }
     found
+}
+
+/// A column as the text that it is.
+pub fn text(name: &str) -> Field {
+    Field {
+        name: name.to_owned(),
+        display_name: None,
+        data_type: DataTypeName::Text,
+        length: None,
+        precision: None,
+        scale: None,
+        is_nullable: None,
+        is_primary_key: None,
+        is_unique: None,
+        default_value: None,
+        description: None,
+    }
 }
 
 /// Adds what another way wants of a column.
@@ -224,7 +246,7 @@ fn clone((name, field): (&String, &Field)) -> (String, Field) {
 }
 
 /// What is wanted of a join's right input. As long as the left's columns are not known, only the keys are sure.
-fn right(config: &JoinConfig, wanted: Wanted, left: Option<Vec<String>>) -> Wanted {
+pub fn right(config: &JoinConfig, wanted: Wanted, left: Option<Vec<String>>) -> Wanted {
     let mut found = Wanted::new();
     for key in &config.on {
         if let Some(field) = wanted.get(&key.left) {
@@ -266,20 +288,7 @@ fn before_op(op: &TransformOp, wanted: &mut Wanted) {
         TransformOp::Select { fields } => wanted.retain(|name, _| fields.contains(name)),
         // They work on the text as it is written in the source, not on what it was guessed to be.
         TransformOp::Hash { field, .. } | TransformOp::MaskPii { field, .. } => {
-            let text = Field {
-                name: field.clone(),
-                display_name: None,
-                data_type: DataTypeName::Text,
-                length: None,
-                precision: None,
-                scale: None,
-                is_nullable: None,
-                is_primary_key: None,
-                is_unique: None,
-                default_value: None,
-                description: None,
-            };
-            wanted.insert(field.clone(), text);
+            wanted.insert(field.clone(), text(field));
         }
         TransformOp::Split { into, .. } => wanted.retain(|name, _| !into.contains(name)),
         TransformOp::Merge { into, .. } | TransformOp::ParseJson { into, .. } => {

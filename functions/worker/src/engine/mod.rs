@@ -31,6 +31,7 @@ mod story;
 pub mod survey;
 mod texts;
 mod times;
+mod written;
 
 #[cfg(test)]
 mod tests;

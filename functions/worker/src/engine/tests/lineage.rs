@@ -1,8 +1,9 @@
-//! When a source may leave out rows that the target would leave out.
+//! When a source may leave out rows that the target would leave out, and what its columns are read as.
 
 use super::*;
 use crate::engine::graph::Graph;
 use crate::engine::lineage::{both, both_of_mysql, unchanged};
+use crate::engine::written::texts;
 use shared::models::schema::Field;
 
 /// The column of the source that comes to `target` as `id`, if it may be asked for less.
@@ -91,4 +92,81 @@ fn what_two_ways_want_becomes_a_type_that_holds_both_or_text_in_either_order() {
     }
     assert_eq!(both_of_mysql(of("text"), &of("integer")).data_type, of("integer").data_type);
     assert_eq!(both_of_mysql(of("integer"), &of("boolean")).data_type, of("integer").data_type);
+}
+
+/// The columns of the only source of a chain that are wanted as they are written.
+fn written(steps: &[Value]) -> String {
+    let bench = Bench::chain(fields(&[("id", "integer")]), "id\n", steps);
+    let job = bench.job();
+    let progress = Progress::new(Default::default(), bench.dir.path().join("spool"), Default::default());
+    let graph = Graph::new(&job, &progress).unwrap();
+    let place = |id: &str| graph.nodes.iter().position(|node| node.id == id).unwrap();
+    let found = texts(&graph, std::iter::once(place("target")), (place("source"), None), &|_| None);
+    let mut names: Vec<String> = found.into_iter().collect();
+    names.sort();
+    names.join(" ")
+}
+
+fn ops(ops: Value) -> Value {
+    json!({"nodeType": "transform", "config": {"ops": ops}})
+}
+
+fn split(field: &str) -> Value {
+    json!({"op": "split", "field": field, "separator": ".", "into": ["x", "y"]})
+}
+
+#[test]
+fn what_ops_take_as_texts_is_wanted_as_it_is_written() {
+    let map = json!({"op": "map_values", "field": "a", "mapping": {"1": "one"}});
+    let rules = |rule: Value| json!({"nodeType": "validate", "config": {"rules": [rule]}});
+    let union = json!({"nodeType": "union", "config": {}});
+    for (steps, wanted) in [
+        (vec![op(split("a"))], "a"),
+        (vec![op(json!({"op": "merge", "fields": ["a", "b"], "separator": "", "into": "a"}))], "a b"),
+        (vec![op(json!({"op": "cast", "field": "a", "type": "varchar"}))], "a"),
+        (vec![op(map.clone())], "a"),
+        (vec![op(map), op(split("b"))], "a b"),
+        (vec![ops(json!([{"op": "rename", "mappings": [{"from": "a", "to": "b"}]}, split("b")]))], "a"),
+        (vec![ops(json!([split("a"), {"op": "expression", "field": "x", "expr": "CAST(x AS INT) + b"}]))], "a"),
+        (
+            vec![ops(
+                json!([{"op": "trim", "fields": ["a"]}, {"op": "fill_null", "field": "a", "value": 0}, split("a")]),
+            )],
+            "a",
+        ),
+        (vec![json!({"nodeType": "filter", "config": {"condition": "b > 1"}}), op(split("a"))], "a"),
+        (vec![json!({"nodeType": "sort", "config": {"by": [{"field": "b"}]}}), op(split("a"))], "a"),
+        (vec![rules(json!({"id": "r", "field": "a", "rule": "notNull"})), op(split("a"))], "a"),
+        (vec![op(json!({"op": "cast", "field": "a", "type": "text"})), union.clone()], "a"),
+        (vec![ops(json!([split("a"), {"op": "drop", "fields": ["a"]}])), union.clone()], "a"),
+        (vec![ops(json!([split("a"), {"op": "select", "fields": ["x", "b"]}])), union], "a"),
+    ] {
+        assert_eq!(written(&steps), wanted, "{steps:?}");
+    }
+}
+
+#[test]
+fn what_is_looked_at_as_a_number_or_a_time_stays_one() {
+    let map = json!({"op": "map_values", "field": "a", "mapping": {"1": 10}});
+    for step in [
+        op(json!({"op": "expression", "field": "b", "expr": "\"a\" * 2"})),
+        op(json!({"op": "cast", "field": "a", "type": "integer"})),
+        op(json!({"op": "cast", "field": "a", "type": "text", "format": "%Y"})),
+        op(
+            json!({"op": "lookup", "connectorId": "conn_1", "path": "in.csv", "on": [{"left": "a", "right": "a"}], "select": ["b"]}),
+        ),
+        json!({"nodeType": "filter", "config": {"condition": "a > ${low}"}}),
+        json!({"nodeType": "sort", "config": {"by": [{"field": "a"}]}}),
+        json!({"nodeType": "deduplicate", "config": {"keys": ["a"], "keep": "first"}}),
+        json!({"nodeType": "aggregate", "config": {"groupBy": ["a"], "measures": []}}),
+        json!({"nodeType": "validate", "config": {"rules": [{"id": "r", "field": "a", "rule": "range", "params": {"min": 1}}]}}),
+        json!({"nodeType": "union", "config": {}}),
+        json!({"nodeType": "sql", "config": {"query": "SELECT a FROM input"}}),
+    ] {
+        assert_eq!(written(&[step.clone(), op(split("a"))]), "", "{step}");
+    }
+    assert_eq!(written(&[op(split("a")), json!({"nodeType": "union", "config": {}})]), "");
+    let sum = json!({"op": "expression", "field": "b", "expr": "a + 1"});
+    assert_eq!(written(&[ops(json!([split("a"), sum]))]), "");
+    assert_eq!(written(&[ops(json!([map, sum]))]), "");
 }

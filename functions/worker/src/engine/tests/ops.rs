@@ -147,6 +147,35 @@ async fn hash_and_mask_hide_values() {
 }
 
 #[tokio::test]
+async fn texts_are_split_merged_and_mapped_as_they_are_written() {
+    let ops = transform(json!([
+        {"op": "split", "field": "at", "separator": " ", "into": ["day", "time"]},
+        {"op": "merge", "fields": ["v", "n"], "separator": "/", "into": "all"},
+        {"op": "cast", "field": "v", "type": "text"},
+        {"op": "map_values", "field": "b", "mapping": {"TRUE": "active"}, "default": "no"},
+    ]));
+    let wanted = [("day", "text"), ("time", "text"), ("all", "text"), ("v", "text"), ("b", "text"), ("n", "double")];
+    let file = "at,v,n,b\n2024-01-02 10:00:00,1.10,1,TRUE\n2024-01-03 11:30:00,1.20,2.5,FALSE\n";
+    assert_eq!(
+        Bench::chain(fields(&wanted), file, &[ops]).rows().await,
+        [
+            json!({"day": "2024-01-02", "time": "10:00:00", "all": "1.10/1", "v": "1.10", "b": "active", "n": 1.0}),
+            json!({"day": "2024-01-03", "time": "11:30:00", "all": "1.20/2.5", "v": "1.20", "b": "no", "n": 2.5}),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_column_that_is_counted_with_stays_a_number() {
+    let double = transform(json!([
+        {"op": "expression", "field": "b", "expr": "a * 2"},
+        {"op": "merge", "fields": ["a"], "separator": "", "into": "c"},
+    ]));
+    let rows = Bench::chain(fields(&[("b", "double"), ("c", "text")]), "a\n1.50\n", &[double]).rows().await;
+    assert_eq!(rows, [json!({"b": 3.0, "c": "1.5"})]);
+}
+
+#[tokio::test]
 async fn a_hash_is_of_the_text_as_it_is_written() {
     // Guessed to be a number, 1.10 would be hashed as 1.1.
     let hash = transform(json!([{"op": "hash", "field": "a", "algorithm": "sha256"}]));
