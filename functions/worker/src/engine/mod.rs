@@ -10,6 +10,7 @@ mod functions;
 pub mod graph;
 pub mod inputs;
 pub mod job;
+pub mod join_keys;
 mod lineage;
 mod memory;
 mod numbers;

@@ -3,6 +3,7 @@
 
 use super::expressions::Expressions;
 use super::job::{Job, Settings};
+use super::join_keys::with_join_keys;
 use super::memory::SharedPool;
 use crate::error::{Kind, RunError};
 use crate::nodes::step::StepQueryPlanner;
@@ -14,6 +15,7 @@ use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use shared::sql::in_depth;
 use std::future::poll_fn;
@@ -111,6 +113,7 @@ pub fn open(job: &Job, settings: &Settings, spilling_joins: bool, row_bytes: u64
         .with_config(config)
         .with_runtime_env(runtime)
         .with_query_planner(Arc::new(StepQueryPlanner))
+        .with_physical_optimizer_rules(with_join_keys(&PhysicalOptimizer::new().rules))
         .build();
     state.mark_start_execution();
     Ok(state)

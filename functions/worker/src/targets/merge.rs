@@ -3,6 +3,7 @@
 use super::files::{Folder, run_errors};
 use super::stage::SORTED_ROWS;
 use super::table::{Place, state};
+use crate::engine::join_keys::with_join_keys;
 use crate::error::{Kind, RunError};
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
 use datafusion::arrow::compute::cast;
@@ -282,7 +283,9 @@ pub fn tuned(incoming: &Incoming<'_>, partitions: Option<usize>) -> SessionConte
     let least = if small { 1 } else { 2 };
     let most = partitions.unwrap_or(usize::MAX);
     options.execution.target_partitions = options.execution.target_partitions.min(most).max(least);
-    SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_config(config).build())
+    let rules = with_join_keys(state.physical_optimizers());
+    let state = SessionStateBuilder::new_from_existing(state).with_config(config).with_physical_optimizer_rules(rules);
+    SessionContext::new_with_state(state.build())
 }
 
 /// A batch of the table's rows in the form of new files; columns that the table did not have are null.

@@ -6,6 +6,7 @@ mod checks;
 mod expressions;
 mod faults;
 mod graphs;
+mod join_keys;
 mod limits;
 mod lineage;
 mod lookups;

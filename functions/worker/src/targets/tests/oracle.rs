@@ -1,6 +1,7 @@
 //! Upserts in any order come to what a map comes to.
 
 use super::*;
+use datafusion::arrow::array::{Float64Array, TimestampMicrosecondArray};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use proptest::prelude::*;
@@ -81,4 +82,46 @@ async fn a_large_upsert_agrees_with_a_map() {
     let start: Vec<(i64, u16)> = (0..30_000).map(|id| (id * 2, 1)).collect();
     let change: Vec<(i64, u16)> = (0..20_000).map(|id| (id * 3 % 40_007, 2)).collect();
     agrees(&[start, change.clone(), change], 256 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upsert_that_merges_by_sorting_tells_keys_of_each_type_apart() {
+    let micros = |ids: &[i64]| ids.iter().map(|id| id * 1_000).collect::<Vec<_>>();
+    type Keys = fn(Vec<i64>) -> ArrayRef;
+    let keys: [(&str, Keys); 3] = [
+        ("timestamptz", |v| Arc::new(TimestampMicrosecondArray::from(v).with_timezone("UTC"))),
+        ("timestamp", |v| Arc::new(TimestampMicrosecondArray::from(v))),
+        ("double", |v| {
+            Arc::new(Float64Array::from_iter_values(v.iter().map(|v| if *v == 0 { f64::NAN } else { *v as f64 })))
+        }),
+    ];
+    for (data_type, array) in keys {
+        let mut world = World::new(json!([
+            { "name": "id", "dataType": data_type, "isPrimaryKey": true },
+            { "name": "name", "dataType": "text" },
+        ]));
+        // Little enough that the merge sorts instead of hashing.
+        world.settings.memory_bytes = 16;
+        for (run, first) in [("run_1", 0), ("run_2", 4_000), ("run_3", -2_000)] {
+            let ids: Vec<i64> = (0..8_000).map(|n| first + n * 7_919 % 8_000).collect();
+            let names: Vec<(i64, &str)> = ids.iter().map(|id| (*id, run)).collect();
+            let people = people(1, &names);
+            let rows = RecordBatch::try_from_iter([
+                ("id", array(micros(&ids))),
+                ("name", Arc::clone(people.column(1))),
+                (ROW_COLUMN, Arc::clone(people.column(2))),
+            ])
+            .unwrap();
+            let batches: Vec<RecordBatch> = (0..8).map(|i| rows.slice(i * 1_000, 1_000)).collect();
+            let done = world.run(run, upsert(), &batches).await.unwrap();
+            assert_eq!(done.rows_out, 8_000, "{data_type}");
+        }
+        let mut names: BTreeMap<String, u32> = BTreeMap::new();
+        for row in world.rows().await {
+            *names.entry(row["name"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        // From -2,000 to 11,999; of the second run what the third left.
+        let expected = [("run_2".to_owned(), 6_000), ("run_3".to_owned(), 8_000)];
+        assert_eq!(names, BTreeMap::from(expected), "{data_type}");
+    }
 }
