@@ -6,11 +6,13 @@ use super::{pointer, verdict};
 use crate::{Error, Fault};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 /// Deepest nesting of objects and arrays.
 const MAX_DEPTH: usize = 64;
+/// Bytes of pointers of the faults that are told; a long key is in the pointers of all that is below it.
+const POINTERS: usize = 1 << 20;
 
 /// A request's body: an object, with the faults of its JSON that no later check can see.
 #[derive(Debug, Clone)]
@@ -52,7 +54,7 @@ pub fn json(bytes: &[u8]) -> Result<Body, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::Malformed("the body is empty; a JSON object is expected".into()));
     }
-    let reading = Reading { faults: RefCell::new(Vec::new()), numbers: Numbers::of(bytes) };
+    let reading = Reading { faults: RefCell::default(), room: Cell::new(POINTERS), numbers: Numbers::of(bytes) };
     let mut input = serde_json::Deserializer::from_slice(bytes);
     let value = Seed { reading: &reading, pointer: String::new(), depth: 0 }
         .deserialize(&mut input)
@@ -76,13 +78,20 @@ pub fn optional_json(bytes: &[u8]) -> Result<Body, Error> {
 /// What is noticed while a body is read.
 struct Reading<'b> {
     faults: RefCell<Vec<Fault>>,
+    /// Bytes of pointers that there is room for.
+    room: Cell<usize>,
     /// The numbers that are not read yet.
     numbers: Numbers<'b>,
 }
 
 impl Reading<'_> {
     fn fault(&self, pointer: &str, code: &str, detail: impl Into<String>) {
-        self.faults.borrow_mut().push(Fault::new(pointer, code, detail));
+        let mut faults = self.faults.borrow_mut();
+        // The first one in any case: without it the body would be taken for a good one.
+        if faults.is_empty() || self.room.get() >= pointer.len() {
+            self.room.set(self.room.get().saturating_sub(pointer.len()));
+            faults.push(Fault::new(pointer, code, detail));
+        }
     }
 
     fn text(&self, pointer: &str, text: &str) {

@@ -46,9 +46,15 @@ fn behind_string(mut text: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a number is the one that is shown of the double that it was read as.
+/// Significant digits by which each double is told from all others, as `%.17g` of C writes it.
+const DIGITS: usize = 17;
+
+/// Whether a number is the double that it was read as, in the shortest way or with as many digits as were written.
 pub(super) fn is_exact(written: &str, read: f64) -> bool {
-    magnitude(written) == magnitude(&format!("{read:e}"))
+    let number = magnitude(written);
+    let digits = number.0.len();
+    number == magnitude(&format!("{read:e}"))
+        || (1..=DIGITS).contains(&digits) && number == magnitude(&format!("{read:.*e}", digits - 1))
 }
 
 /// The digits of a number without zeros at their ends, and how many of them are before the point: the same for all ways to
@@ -93,6 +99,8 @@ mod tests {
             "123456789012345.67",
             "100000000000000000000.00",
             "5e-324",
+            "0.10000000000000001",
+            "4.9406564584124654e-324",
             "1.7976931348623157e308",
             "-0.0",
             "0e-99999999999999999999",
