@@ -149,7 +149,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let protection = Protection::new(Some(&format!("http://{}", listener.local_addr().unwrap())));
         let (tell, asked) = mpsc::unbounded_channel();
-        let mut answers = answers.to_vec().into_iter();
+        let mut answers = answers.iter().copied();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
