@@ -60,11 +60,15 @@ async fn missing_tables(
 }
 
 /// Faults that only the fields of the targets' schemas tell, also where other nodes cannot be read; none where a schema is
-/// not there, which is a fault of its own.
+/// not there, which is a fault of its own. What is not changed was checked when it was saved.
 ///
 /// # Errors
 /// Where the store does not answer.
 pub async fn target_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
+    let kept = kept(body, stored);
+    if kept.is_some() && given(body, "schemaId").is_none() {
+        return Ok(Vec::new());
+    }
     let own = match given(body, "schemaId").or(stored.map(|stored| stored.schema_id.as_str())) {
         Some(id) => find_schema(context, id).await?,
         None => None,
@@ -73,7 +77,7 @@ pub async fn target_faults(context: &Context, body: &Body, stored: Option<&Pipel
     let schemas = context.store.schemas(context.tenant(), ids.values()).await?;
     let named = ids.into_iter().filter_map(|(name, id)| Some((name, schemas.get(&id)?.clone()))).collect();
     let mut faults = Vec::new();
-    targets::check(nodes(body, stored), &Tables { own, named }, &mut faults);
+    targets::check(nodes(body, kept), &Tables { own, named }, &mut faults);
     Ok(faults)
 }
 
@@ -92,10 +96,10 @@ pub async fn table_ids(context: &Context, body: &Body, stored: Option<&Pipeline>
 
 /// The tables that a change leaves as they are.
 fn kept_tables(body: &Body, stored: Option<&Pipeline>) -> BTreeMap<String, String> {
-    let Some(stored) = stored else { return BTreeMap::new() };
-    if body.value().get("nodes").is_none() {
-        return stored.tables.0.clone();
+    if let Some(kept) = kept(body, stored) {
+        return kept.tables.0.clone();
     }
+    let Some(stored) = stored else { return BTreeMap::new() };
     let same = |node: &Value, name: &str| {
         let id = node.get("id").and_then(Value::as_str);
         let before = stored.nodes.0.iter().find(|before| Some(before.id.as_str()) == id);
@@ -111,11 +115,12 @@ fn kept_tables(body: &Body, stored: Option<&Pipeline>) -> BTreeMap<String, Strin
 /// # Errors
 /// Where the store does not answer.
 pub async fn connector_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
-    if stored.is_some() && ["nodes", "connectorId"].iter().all(|key| body.value().get(*key).is_none()) {
+    let kept = kept(body, stored);
+    if kept.is_some() && given(body, "connectorId").is_none() {
         return Ok(Vec::new());
     }
     let own = given(body, "connectorId").or(stored.map(|stored| stored.connector_id.as_str())).unwrap_or_default();
-    let nodes = nodes(body, stored);
+    let nodes = nodes(body, kept);
     let named = nodes.iter().flatten().flat_map(|(_, config)| connectors_of(config)).map(|(_, id)| id);
     let mut ids: Vec<&str> = named.chain([own]).filter(|id| usable(id)).collect();
     ids.sort_unstable();
@@ -124,13 +129,16 @@ pub async fn connector_faults(context: &Context, body: &Body, stored: Option<&Pi
     Ok(connected::check(nodes, own, &connectors))
 }
 
+/// The stored pipeline, where the body leaves its nodes as they are.
+fn kept<'a>(body: &Body, stored: Option<&'a Pipeline>) -> Option<&'a Pipeline> {
+    stored.filter(|_| body.value().get("nodes").is_none())
+}
+
 /// The nodes that a pipeline has by this body, by their places; none where a node cannot be read.
-fn nodes<'a>(body: &'a Body, stored: Option<&'a Pipeline>) -> Vec<Option<(NodeType, &'a Map<String, Value>)>> {
-    match stored {
-        Some(stored) if body.value().get("nodes").is_none() => {
-            stored.nodes.0.iter().map(|node| Some((node.node_type, &node.config))).collect()
-        }
-        _ => pipeline::readable_nodes(body),
+fn nodes<'a>(body: &'a Body, kept: Option<&'a Pipeline>) -> Vec<Option<(NodeType, &'a Map<String, Value>)>> {
+    match kept {
+        Some(kept) => kept.nodes.0.iter().map(|node| Some((node.node_type, &node.config))).collect(),
+        None => pipeline::readable_nodes(body),
     }
 }
 

@@ -102,6 +102,30 @@ async fn a_pipeline_writes_the_tables_of_several_schemas_and_uses_them() {
 }
 
 #[tokio::test]
+async fn a_pipeline_whose_schema_has_changed_can_be_paused() {
+    let world = World::with(|o| o.worker = false).await;
+    let connector = world.connector("people", "people.csv").await;
+    let keyed = json!([{"name": "id", "dataType": "bigint", "isPrimaryKey": true}]);
+    let schema = world.schema("a", keyed).await;
+    let upsert = [json!({"loadMode": "upsert"})];
+    let merging = world.api.create("/pipelines", &to(&connector, &schema, &upsert)).await;
+    let config = json!({"host": "db", "database": "d"});
+    let shop = world.api.create("/connectors", &json!({"name": "shop", "type": "postgresql", "config": config})).await;
+    let tables = [json!({"connectorId": shop}), json!({"connectorId": shop, "table": "b"})];
+    let writing = world.api.create("/pipelines", &to(&connector, &schema, &tables)).await;
+    let change = json!({"name": "b", "fields": [{"name": "id", "dataType": "bigint"}]});
+    world.api.put(&format!("/schemas/{schema}"), &change).await.expect(200);
+    for (id, pointer) in [(merging, "/nodes/1/config/upsertKey"), (writing, "/nodes/2/config/table")] {
+        let path = format!("/pipelines/{id}");
+        let paused = world.api.put(&path, &json!({"enabled": false})).await.expect(200).json();
+        assert_eq!(paused["status"], "paused");
+        // What is sent is looked at.
+        let sent = json!({"nodes": paused["nodes"], "edges": paused["edges"]});
+        assert_eq!(world.api.put(&path, &sent).await.expect(400).pointers(), [pointer]);
+    }
+}
+
+#[tokio::test]
 async fn an_incremental_load_takes_what_is_new() {
     let world = World::new().await;
     world.file("people.csv", "id,name\n1,Ada\n2,Bob\n");
