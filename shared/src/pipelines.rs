@@ -77,8 +77,9 @@ pub async fn target_faults(context: &Context, body: &Body, stored: Option<&Pipel
     let schemas = context.store.schemas(context.tenant(), ids.values()).await?;
     let named = ids.into_iter().filter_map(|(name, id)| Some((name, schemas.get(&id)?.clone()))).collect();
     let mut faults = Vec::new();
-    targets::check(nodes(body, kept), &Tables { own, named }, &mut faults);
-    Ok(faults)
+    let tables = Tables { own, named, own_only: kept.is_some() };
+    targets::check(nodes(body, kept, |_| true), &tables, &mut faults);
+    Ok(faults.into_iter().map(|fault| placed(fault, kept, "/schemaId")).collect())
 }
 
 /// The ids of the schemas whose tables the targets name, by that name: what a pipeline keeps, so that it goes on writing
@@ -115,18 +116,21 @@ fn kept_tables(body: &Body, stored: Option<&Pipeline>) -> BTreeMap<String, Strin
 /// # Errors
 /// Where the store does not answer.
 pub async fn connector_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
-    let kept = kept(body, stored);
-    if kept.is_some() && given(body, "connectorId").is_none() {
+    let (kept, changed) = (kept(body, stored), given(body, "connectorId"));
+    if kept.is_some() && changed.is_none() {
         return Ok(Vec::new());
     }
-    let own = given(body, "connectorId").or(stored.map(|stored| stored.connector_id.as_str())).unwrap_or_default();
-    let nodes = nodes(body, kept);
+    let own = changed.or(stored.map(|stored| stored.connector_id.as_str())).unwrap_or_default();
+    let nodes = nodes(body, kept, |node| {
+        node.node_type == NodeType::Source && node.config.get("connectorId").is_none_or(Value::is_null)
+    });
     let named = nodes.iter().flatten().flat_map(|(_, config)| connectors_of(config)).map(|(_, id)| id);
     let mut ids: Vec<&str> = named.chain([own]).filter(|id| usable(id)).collect();
     ids.sort_unstable();
     ids.dedup();
     let connectors = context.store.connectors(context.tenant(), &ids).await?;
-    Ok(connected::check(nodes, own, &connectors))
+    let at = if stored.is_some() && changed.is_none() { "/nodes" } else { "/connectorId" };
+    Ok(connected::check(nodes, own, &connectors).into_iter().map(|fault| placed(fault, kept, at)).collect())
 }
 
 /// The stored pipeline, where the body leaves its nodes as they are.
@@ -134,11 +138,28 @@ fn kept<'a>(body: &Body, stored: Option<&'a Pipeline>) -> Option<&'a Pipeline> {
     stored.filter(|_| body.value().get("nodes").is_none())
 }
 
-/// The nodes that a pipeline has by this body, by their places; none where a node cannot be read.
-fn nodes<'a>(body: &'a Body, kept: Option<&'a Pipeline>) -> Vec<Option<(NodeType, &'a Map<String, Value>)>> {
-    match kept {
-        Some(kept) => kept.nodes.0.iter().map(|node| Some((node.node_type, &node.config))).collect(),
-        None => pipeline::readable_nodes(body),
+/// The nodes that a pipeline has by this body, by their places; none where a node cannot be read, or is kept and not
+/// `touched` by what changes.
+fn nodes<'a>(
+    body: &'a Body,
+    kept: Option<&'a Pipeline>,
+    touched: impl Fn(&Node) -> bool,
+) -> Vec<Option<(NodeType, &'a Map<String, Value>)>> {
+    let Some(kept) = kept else { return pipeline::readable_nodes(body) };
+    kept.nodes.0.iter().map(|node| touched(node).then_some((node.node_type, &node.config))).collect()
+}
+
+/// The fault at a place that the body has: `at`, the field that changes what it means, where it is one of a node that is
+/// kept, or of a connector that is.
+fn placed(fault: Fault, kept: Option<&Pipeline>, at: &str) -> Fault {
+    let index = fault.pointer.strip_prefix("/nodes/").and_then(|below| below.split('/').next()?.parse::<usize>().ok());
+    match index.and_then(|index| kept?.nodes.0.get(index)) {
+        Some(node) => {
+            let detail = format!("the node {:?}, which stays, does not go with it: {}", node.name(), fault.detail);
+            Fault::new(at, fault.code, detail)
+        }
+        None if fault.pointer == "/connectorId" => Fault { pointer: at.to_owned(), ..fault },
+        None => fault,
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Tables {
     pub own: Option<Schema>,
     /// Those that targets name, by that name.
     pub named: HashMap<String, Schema>,
+    /// Whether only that is judged which the pipeline's own decides: the nodes are as they were saved.
+    pub own_only: bool,
 }
 
 impl Tables {
@@ -41,8 +43,10 @@ pub fn check<'a>(
         let Ok(config) = TargetConfig::deserialize(config) else { continue };
         let Some(schema) = tables.of(&config) else { continue };
         let at = format!("/nodes/{index}/config");
-        keys(&config, schema, &at, faults);
-        watermark(&config, schema, &at, faults);
+        if !tables.own_only || config.table.is_none() || config.connector_id.is_some() {
+            keys(&config, schema, &at, faults);
+            watermark(&config, schema, &at, faults);
+        }
         let table = match &config.table {
             Some(table) if config.connector_id.is_some() => table.clone(),
             _ => schema.name.clone(),

@@ -17,6 +17,10 @@ fn schema(name: &str, fields: Value) -> Schema {
 
 /// The faults of targets with these configs; the pipeline's schema is `people`, and `orders` is another one.
 fn faults(keyed: bool, configs: &[Value]) -> Vec<String> {
+    judged(keyed, configs, false)
+}
+
+fn judged(keyed: bool, configs: &[Value], own_only: bool) -> Vec<String> {
     let own = schema(
         "people",
         json!([
@@ -27,7 +31,8 @@ fn faults(keyed: bool, configs: &[Value]) -> Vec<String> {
     let named = [own.clone(), orders].into_iter().map(|s| (s.name.clone(), s)).collect();
     let nodes: Vec<_> = configs.iter().map(|config| config.as_object().unwrap().clone()).collect();
     let mut found = Vec::new();
-    check(nodes.iter().map(|config| Some((NodeType::Target, config))), &Tables { own: Some(own), named }, &mut found);
+    let tables = Tables { own: Some(own), named, own_only };
+    check(nodes.iter().map(|config| Some((NodeType::Target, config))), &tables, &mut found);
     lines(found)
 }
 
@@ -69,4 +74,17 @@ fn one_table_is_written_once_however_it_is_named() {
         faults(false, &[database("a", json!(null)), database("a", json!("people"))]),
         ["/nodes/1/config/table duplicate_target"]
     );
+}
+
+#[test]
+fn another_schema_than_the_pipelines_tells_nothing_where_only_that_changes() {
+    let past = |table: Value| json!({"loadMode": "incremental_watermark", "watermarkColumn": "gone", "table": table});
+    let targets = [past(json!("orders")), past(json!(null)), json!({"table": "people"})];
+    let all = [
+        "/nodes/0/config/watermarkColumn not_found",
+        "/nodes/1/config/watermarkColumn not_found",
+        "/nodes/2/config/table duplicate_target",
+    ];
+    assert_eq!(judged(false, &targets, false), all);
+    assert_eq!(judged(false, &targets, true), all[1..]);
 }
