@@ -168,8 +168,16 @@ fn given<'a>(body: &'a Body, key: &str) -> Option<&'a str> {
 }
 
 async fn find_schema(context: &Context, id: &str) -> Result<Option<Schema>> {
-    match context.store.resource(context.tenant(), Kind::Schema, id).await {
-        Ok(schema) => Ok(Some(schema)),
+    if_there(context.store.resource(context.tenant(), Kind::Schema, id).await)
+}
+
+/// What was read, where it is there: that it is not is told after what else is wrong.
+///
+/// # Errors
+/// All but that it is not there.
+pub fn if_there<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }

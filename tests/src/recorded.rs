@@ -1,5 +1,5 @@
 //! What is asked of an AWS service: a server that hands all on to it, and notes the IAM actions that it takes. It can keep
-//! calls for itself.
+//! calls for itself, or throttle them.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -24,6 +24,8 @@ struct State {
     notes: Mutex<BTreeSet<String>>,
     /// The text of the calls that are kept, and how many were.
     kept: Mutex<(Option<String>, usize)>,
+    /// The text of the calls that are throttled.
+    throttled: Mutex<Option<String>>,
 }
 
 impl Recorder {
@@ -32,7 +34,8 @@ impl Recorder {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let client = reqwest::Client::new();
-        let state = Arc::new(State { endpoint, client, notes: Mutex::default(), kept: Mutex::default() });
+        let (notes, kept, throttled) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let state = Arc::new(State { endpoint, client, notes, kept, throttled });
         let router = Router::new().fallback(hand_on).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, state }
@@ -58,6 +61,11 @@ impl Recorder {
         self.state.kept.lock().expect("not poisoned").0 = Some(text.to_owned());
     }
 
+    /// From now on each call in which this text stands is told that there are too many.
+    pub fn throttle(&self, text: &str) {
+        *self.state.throttled.lock().expect("not poisoned") = Some(text.to_owned());
+    }
+
     /// How many calls came that were not answered.
     pub fn kept(&self) -> usize {
         self.state.kept.lock().expect("not poisoned").1
@@ -68,16 +76,29 @@ impl State {
     /// Whether a call is kept.
     fn keeps(&self, body: &[u8]) -> bool {
         let mut kept = self.kept.lock().expect("not poisoned");
-        let is_one = kept.0.as_ref().is_some_and(|text| String::from_utf8_lossy(body).contains(text));
+        let is_one = kept.0.as_ref().is_some_and(|text| holds(body, text));
         kept.1 += usize::from(is_one);
         is_one
     }
+
+    /// Whether a call is throttled.
+    fn throttles(&self, body: &[u8]) -> bool {
+        self.throttled.lock().expect("not poisoned").as_ref().is_some_and(|text| holds(body, text))
+    }
+}
+
+fn holds(body: &[u8], text: &str) -> bool {
+    String::from_utf8_lossy(body).contains(text)
 }
 
 async fn hand_on(extract::State(state): extract::State<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
     if state.keeps(&body) {
         // Whoever asks gives up.
         return std::future::pending().await;
+    }
+    if state.throttles(&body) {
+        let told = r#"{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "Rate exceeded"}"#;
+        return (StatusCode::BAD_REQUEST, told).into_response();
     }
     let target = headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
     state.notes.lock().expect("not poisoned").extend(needed(&target, &body));

@@ -42,15 +42,16 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
 async fn change(context: &Context, input: &Input) -> Result<Option<Pipeline>> {
     let (patch, mut faults) = check::pipeline::update(&input.body);
     let old = match &input.id {
-        Ok(id) => context.store.pipeline(context.tenant(), id).await,
+        Ok(id) => pipelines::if_there(context.store.pipeline(context.tenant(), id).await)?,
         Err(fault) => {
             faults.push(fault.clone());
-            Err(Error::not_found("pipeline", ""))
+            None
         }
     };
-    faults.extend(stored_faults(context, &input.body, old.as_ref().ok()).await?);
+    faults.extend(stored_faults(context, &input.body, old.as_ref()).await?);
     let patch = check::finish(patch, faults)?;
-    let old = old?;
+    let id = input.id.as_deref().unwrap_or_default();
+    let old = old.ok_or_else(|| Error::not_found(Kind::Pipeline.name(), id))?;
     check_if_match(input.if_match.as_deref(), &old.etag())?;
     let tables = pipelines::table_ids(context, &input.body, Some(&old)).await?;
     let mut new = changed(&old, patch, context.now().into());

@@ -17,6 +17,7 @@ use shared::context::Context;
 use shared::http::{Request, Response};
 use shared::models::pipeline::{Edge, Node, Pipeline};
 use shared::models::time::JsonText;
+use shared::store::keys::Kind;
 use shared::{Error, Fault, Result, pipelines};
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,13 +112,13 @@ async fn ready(
     input: &Input,
     (trial, mut faults): (Option<Trial>, Vec<Fault>),
 ) -> Result<Ready> {
-    let stored = context.store.pipeline(context.tenant(), &input.pipeline).await;
-    faults.extend(pipelines::reference_faults(context, &input.body, stored.as_ref().ok()).await?);
+    let stored = pipelines::if_there(context.store.pipeline(context.tenant(), &input.pipeline).await)?;
+    faults.extend(pipelines::reference_faults(context, &input.body, stored.as_ref()).await?);
     if input.body.value().get("nodes").is_some_and(|nodes| !nodes.is_null()) {
-        faults.extend(pipelines::target_faults(context, &input.body, stored.as_ref().ok()).await?);
+        faults.extend(pipelines::target_faults(context, &input.body, stored.as_ref()).await?);
     }
     let trial = bodies::finish(trial, faults)?;
-    let stored = stored?;
+    let stored = stored.ok_or_else(|| Error::not_found(Kind::Pipeline.name(), input.pipeline.as_str()))?;
     let tables = match &trial.graph {
         Some(_) => pipelines::table_ids(context, &input.body, Some(&stored)).await?,
         None => stored.tables.0.clone(),

@@ -1,5 +1,7 @@
-//! What pipelines use: how much that may be, and that it is free again once they do not.
+//! What pipelines use: how much that may be, that it is free again once they do not, and what is told where it cannot be
+//! read.
 
+use crate::watched::Watched;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
@@ -134,4 +136,23 @@ async fn what_a_change_that_was_cut_off_gave_up_is_free_after_the_next_one() {
     cut_off(&world, &pipeline, &given_up).await;
     world.api.delete(&format!("/pipelines/{pipeline}")).await.expect(204);
     world.api.delete(&format!("/connectors/{given_up}")).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_table_that_throttles_is_not_taken_for_one_without_the_pipeline() {
+    let world = World::with(|o| o.worker = false).await;
+    let (connectors, schemas) = (connectors(&world, "c", 1).await, schemas(&world, "s", 2).await);
+    let (nodes, edges) = graph(&connectors, "s", 2);
+    let body =
+        json!({"name": "p", "connectorId": connectors[0], "schemaId": schemas[0], "nodes": nodes, "edges": edges});
+    let path = format!("/pipelines/{}", world.api.create("/pipelines", &body).await);
+    // What is sent back means a schema that only the stored pipeline tells.
+    world.api.put(&format!("/schemas/{}", schemas[1]), &json!({"name": "renamed"})).await.expect(200);
+    let read = world.api.get(&path).await.expect(200).json();
+    let watched = Watched::of(&world, None).await;
+    watched.table().throttle(&keys::resources("acme", Kind::Pipeline));
+    watched.api.put(&path, &read).await.expect(429);
+    let graph = json!({"nodes": read["nodes"], "edges": read["edges"]});
+    watched.api.post(&format!("{path}/validate"), &graph).await.expect(429);
+    world.api.put(&path, &read).await.expect(200);
 }

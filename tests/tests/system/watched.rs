@@ -90,6 +90,11 @@ impl Watched {
         Self { services, functions, recorders, api, used: BTreeMap::new() }
     }
 
+    /// What stands before the table.
+    pub(crate) fn table(&self) -> &Recorder {
+        &self.recorders[0]
+    }
+
     /// Notes what was asked since the last time as what this function asked.
     pub(crate) fn note(&mut self, function: &str, answer: Answer) -> Answer {
         self.take(function);
