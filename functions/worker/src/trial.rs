@@ -113,16 +113,13 @@ async fn ready(
     (trial, mut faults): (Option<Trial>, Vec<Fault>),
 ) -> Result<Ready> {
     let stored = pipelines::if_there(context.store.pipeline(context.tenant(), &input.pipeline).await)?;
-    faults.extend(pipelines::reference_faults(context, &input.body, stored.as_ref()).await?);
-    if input.body.value().get("nodes").is_some_and(|nodes| !nodes.is_null()) {
-        faults.extend(pipelines::target_faults(context, &input.body, stored.as_ref()).await?);
-    }
+    let change = bodies::trial::change(&input.body);
+    faults.extend(pipelines::reference_faults(context, &change, stored.as_ref()).await?);
+    faults.extend(pipelines::target_faults(context, &change, stored.as_ref()).await?);
+    faults.extend(pipelines::connector_faults(context, &change, stored.as_ref()).await?);
     let trial = bodies::finish(trial, faults)?;
     let stored = stored.ok_or_else(|| Error::not_found(Kind::Pipeline.name(), input.pipeline.as_str()))?;
-    let tables = match &trial.graph {
-        Some(_) => pipelines::table_ids(context, &input.body, Some(&stored)).await?,
-        None => stored.tables.0.clone(),
-    };
+    let tables = pipelines::table_ids(context, &change, Some(&stored)).await?;
     let mut pipeline = tried(stored, &trial);
     pipeline.tables = JsonText(tables);
     let edges = match &trial.graph {

@@ -3,7 +3,7 @@
 use super::pointer;
 use crate::Fault;
 use crate::models::connector::{Connector, ConnectorType};
-use crate::models::node::{NodeType, SourceConfig, TargetConfig, TransformConfig, TransformOp};
+use crate::models::node::{FileFormat, NodeType, SourceConfig, TargetConfig, TransformConfig, TransformOp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -58,26 +58,35 @@ fn lacks_table(connector: &Connector) -> bool {
     connector.r#type.has_tables() && !names("table") && !names("query")
 }
 
-fn source(config: &SourceConfig, connector: &Connector, at: &str, faults: &mut Vec<Fault>) {
-    let of_tables = [("table", config.table.is_some()), ("query", config.query.is_some())];
-    let of_files =
-        [("path", config.path.is_some()), ("format", config.format.is_some()), ("options", config.options.is_some())];
-    let name = &connector.name;
-    let mut refuse = |fields: &[(&str, bool)], why: &str| {
-        for (field, _) in fields.iter().filter(|(_, given)| *given) {
-            let detail = format!("{field} is not for the connector {name:?}, {why}");
-            faults.push(Fault::new(pointer::push(at, field), "contradiction", detail));
-        }
+/// The fields of a source that are not for a connector of this type, and why.
+pub fn foreign(config: &SourceConfig, kind: ConnectorType) -> (Vec<&'static str>, &'static str) {
+    let (has_tables, is_api) = (kind.has_tables(), kind == ConnectorType::RestApi);
+    let other_than_json = config.format.is_some_and(|format| format != FileFormat::Json);
+    let fields = [
+        ("path", has_tables && config.path.is_some()),
+        ("format", has_tables && config.format.is_some() || is_api && other_than_json),
+        ("options", has_tables && config.options.is_some()),
+        ("table", !has_tables && config.table.is_some()),
+        ("query", !has_tables && config.query.is_some()),
+    ];
+    let why = match kind {
+        _ if has_tables => "which is a database; name a table or a query",
+        ConnectorType::RestApi => "which is an API and answers json",
+        _ => "which has files",
     };
-    if connector.r#type.has_tables() {
-        refuse(&of_files, "which is a database; name a table or a query");
-        if lacks_table(connector) && config.table.is_none() && config.query.is_none() {
-            let detail = format!("neither the source nor the connector {name:?} names a table or a query");
-            faults.push(Fault::new(pointer::push(at, "table"), "required", detail));
-        }
-    } else {
-        let why = if connector.r#type == ConnectorType::RestApi { "which is an API" } else { "which has files" };
-        refuse(&of_tables, why);
+    (fields.into_iter().filter(|(_, foreign)| *foreign).map(|(field, _)| field).collect(), why)
+}
+
+fn source(config: &SourceConfig, connector: &Connector, at: &str, faults: &mut Vec<Fault>) {
+    let name = &connector.name;
+    let (fields, why) = foreign(config, connector.r#type);
+    for field in fields {
+        let detail = format!("{field} is not for the connector {name:?}, {why}");
+        faults.push(Fault::new(pointer::push(at, field), "contradiction", detail));
+    }
+    if lacks_table(connector) && config.table.is_none() && config.query.is_none() {
+        let detail = format!("neither the source nor the connector {name:?} names a table or a query");
+        faults.push(Fault::new(pointer::push(at, "table"), "required", detail));
     }
 }
 
@@ -134,6 +143,7 @@ mod tests {
             connector("files", ConnectorType::LocalFs, json!({"path": "a.csv"})),
             connector("shop", ConnectorType::Postgresql, json!({"host": "h", "database": "d"})),
             connector("sales", ConnectorType::Mysql, json!({"host": "h", "database": "d", "table": "t"})),
+            connector("api", ConnectorType::RestApi, json!({"url": "https://example.com"})),
         ]);
         let nodes: Vec<(NodeType, Map<String, Value>)> =
             nodes.iter().map(|(kind, config)| (*kind, config.as_object().unwrap().clone())).collect();
@@ -156,6 +166,11 @@ mod tests {
         );
         assert!(found("shop", &[source(json!({"query": "SELECT 1"}))]).is_empty());
         assert!(found("sales", &[source(json!({}))]).is_empty());
+        assert!(found("api", &[source(json!({"path": "v1", "format": "json", "options": {}}))]).is_empty());
+        assert_eq!(
+            found("api", &[source(json!({"format": "csv", "query": "SELECT 1"}))]),
+            ["/nodes/0/config/format contradiction", "/nodes/0/config/query contradiction"]
+        );
         let lookup = json!({"ops": [{"op": "lookup", "connectorId": "sales", "path": "a.csv",
             "on": [{"left": "a", "right": "a"}], "select": ["b"]}]});
         let path = "/nodes/0/config/ops/0/path contradiction";

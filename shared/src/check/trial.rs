@@ -82,6 +82,12 @@ pub fn sample(body: &Body) -> (Option<Trial>, Vec<Fault>) {
     })
 }
 
+/// The change that is tried out: what is null is as if it were left out.
+pub fn change(body: &Body) -> Body {
+    let given = body.value().as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    Body::new(Value::Object(given.map(|(key, value)| (key.clone(), value.clone())).collect()))
+}
+
 fn read(body: &Body, shape: impl Fn(&Value, &mut Vec<Fault>)) -> (Option<Trial>, Vec<Fault>) {
     let mut faults = body.faults();
     let value = pipeline::without_what_is_ignored(body.value());

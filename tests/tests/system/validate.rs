@@ -119,6 +119,28 @@ async fn every_fault_is_told_at_once_before_anything_is_saved() {
 }
 
 #[tokio::test]
+async fn nodes_go_with_their_connectors_also_when_these_have_become_others() {
+    let world = World::new().await;
+    let (pipeline, connector, _) = orders(&world).await;
+    let path = format!("/pipelines/{pipeline}");
+    let (mut nodes, edges) = graph();
+    nodes[0]["config"] = json!({"table": "orders"});
+    let body = json!({"nodes": nodes, "edges": edges, "connectorId": null});
+    let refused = world.api.post(&format!("{path}/validate"), &body).await.expect(400);
+    assert_eq!(refused.pointers(), ["/nodes/0/config/table"], "as at save");
+    world.api.put(&path, &json!({"nodes": nodes, "edges": edges})).await.expect(400);
+    let database = json!({"type": "postgresql", "config": {"host": "db", "database": "d", "table": "orders"}});
+    world.api.put(&format!("/connectors/{connector}"), &database).await.expect(200);
+    let answer = world.api.post(&format!("{path}/validate"), &json!({"nodes": null})).await.expect(200).json();
+    assert_eq!(answer["valid"], false);
+    assert_eq!(told(&answer), ["/nodes/0 invalid", "/nodes/1 invalid"], "{answer:#}");
+    let run = world.run(&pipeline).await;
+    assert_eq!((&run["status"], &run["error"]["code"]), (&json!("failed"), &json!("INVALID_PIPELINE")));
+    let said = run["error"]["message"].as_str().unwrap();
+    assert!(said.contains("path is not for the connector \"shop\", which is a database"), "{said}");
+}
+
+#[tokio::test]
 async fn a_run_fails_with_the_sentences_that_a_check_told() {
     let world = World::new().await;
     let (pipeline, ..) = orders(&world).await;

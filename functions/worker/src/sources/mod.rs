@@ -36,13 +36,14 @@ mod tests;
 
 use crate::engine::job::{Connector, Settings};
 use crate::engine::progress::{NodeCounters, Progress, ROW_COLUMN};
-use crate::error::RunError;
+use crate::error::{Kind, RunError};
 use crate::targets::Watermark;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use place::{Described, Place};
 pub use receipt::Reads;
+use shared::check::connected;
 use shared::models::connector::ConnectorType;
 use shared::models::node::{FileFormat, FileOptions, SourceConfig};
 use shared::models::pipeline::Partitioning;
@@ -138,7 +139,7 @@ enum Reader {
 ///
 /// # Errors
 /// `Kind::Source` where nothing matches or a file cannot be read as it is; `Kind::SourceUnavailable` where the store
-/// does not answer; `Kind::Definition` where an option cannot be used. All name the node.
+/// does not answer; `Kind::Definition` where an option cannot be used, or is not for such a connector. All name the node.
 pub async fn open(
     request: SourceRequest<'_>,
     settings: &Settings,
@@ -152,6 +153,12 @@ async fn open_source(
     settings: &Settings,
     progress: &Arc<Progress>,
 ) -> Result<Source, RunError> {
+    // Its connector may have become another since the node was saved.
+    let (fields, why) = connected::foreign(request.config, request.connector.kind);
+    if !fields.is_empty() {
+        let what = format!("{} is not for the connector {:?}, {why}", fields.join(" or "), request.connector.name);
+        return Err(RunError::new(Kind::Definition, what));
+    }
     let opened = match request.connector.kind {
         ConnectorType::RestApi => open_api(request, settings, progress).await?,
         ConnectorType::Postgresql | ConnectorType::Mysql => open_database(request).await?,

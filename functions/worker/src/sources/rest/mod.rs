@@ -22,7 +22,7 @@ use crate::engine::job::{Connector, Settings};
 use crate::engine::progress::Progress;
 use crate::error::{Kind, RunError};
 use shared::models::connector::RestApiConfig;
-use shared::models::node::{FileFormat, FileOptions};
+use shared::models::node::FileOptions;
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -60,19 +60,13 @@ impl RestSource {
     ///
     /// # Errors
     /// `Kind::Source` where the API refuses or its answer cannot be read; `Kind::SourceUnavailable` where it does not
-    /// answer; `Kind::Definition` where the node asks for what no API has.
+    /// answer.
     pub async fn open(
         request: &SourceRequest<'_>,
         settings: &Settings,
         progress: &Progress,
     ) -> Result<(Self, InputFile), RunError> {
         let node = request.config;
-        if node.format.is_some_and(|format| format != FileFormat::Json) || node.table.is_some() || node.query.is_some()
-        {
-            let what =
-                "a source of type rest_api reads json: it takes path and options, but no other format, table or query";
-            return Err(RunError::new(Kind::Definition, what));
-        }
         let config: RestApiConfig = read_config(request.connector)?;
         let options = merged(node.options.as_ref(), config.options.as_ref());
         let api = Api::new(request.connector, &config, node.path.as_deref(), settings, Patience::RUN)?;

@@ -6,6 +6,7 @@ use crate::sources::place::Place;
 use crate::sources::{input, probe};
 use futures::StreamExt;
 use serde_json::json;
+use shared::models::connector::ConnectorType;
 use shared::models::node::Encoding;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -37,6 +38,20 @@ async fn a_folder_is_all_its_files_sorted_and_without_hidden_or_marked_ones() {
     assert_eq!(names, ["in/a.csv", "in/b.csv", "in/sub/c.csv.gz"]);
     assert!(rows.progress.partition_details().iter().all(|p| p.status == "completed" && p.rows == 1));
     assert_eq!(rows.progress.total_rows.load(Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_node_asks_a_connector_for_what_it_has() {
+    for node in [json!({"table": "t"}), json!({"query": "SELECT 1"})] {
+        let error = Root::with("in.csv", "a\n1\n").node(node).try_read().await.unwrap_err();
+        assert_eq!(error.kind, Kind::Definition, "{error}");
+        assert!(error.message.ends_with(" is not for the connector \"sales\", which has files"), "{error}");
+    }
+    let mut database = Root::new("unused").node(json!({"path": "in.csv", "options": {}}));
+    database.kind = ConnectorType::Postgresql;
+    let error = database.try_read().await.unwrap_err();
+    assert_eq!(error.kind, Kind::Definition, "{error}");
+    assert!(error.message.starts_with("path or options is not for the connector \"sales\""), "{error}");
 }
 
 #[tokio::test]
