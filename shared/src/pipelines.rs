@@ -14,12 +14,31 @@ use crate::store::keys::Kind;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
-/// A fault at each pointer whose connector or schema is not there, or is one too many. `stored` is the pipeline that the
-/// body changes.
+/// What is wrong with the connectors and schemas that a body names, and the tables that it makes the pipeline write: the ids
+/// of their schemas by the names that targets have for them, as they were when they were judged. `stored` is the pipeline
+/// that the body changes.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn reference_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
+pub async fn check(
+    context: &Context,
+    body: &Body,
+    stored: Option<&Pipeline>,
+) -> Result<(BTreeMap<String, String>, Vec<Fault>)> {
+    let tables = table_ids(context, body, stored).await?;
+    let mut faults = reference_faults(context, body, stored, &tables).await?;
+    faults.extend(target_faults(context, body, stored, &tables).await?);
+    faults.extend(connector_faults(context, body, stored).await?);
+    Ok((tables, faults))
+}
+
+/// A fault at each pointer whose connector or schema is not there, or is one too many.
+async fn reference_faults(
+    context: &Context,
+    body: &Body,
+    stored: Option<&Pipeline>,
+    tables: &BTreeMap<String, String>,
+) -> Result<Vec<Fault>> {
     let mut faults = references::too_many(body, stored);
     let references = pipeline::references(body);
     let ids: Vec<&str> = references.connectors.iter().map(|(_, id)| id.as_str()).filter(|id| usable(id)).collect();
@@ -33,7 +52,7 @@ pub async fn reference_faults(context: &Context, body: &Body, stored: Option<&Pi
     {
         faults.push(Fault::new(pointer, "not_found", format!("the schema {id:?} does not exist")));
     }
-    faults.extend(missing_tables(context, &references.tables, &table_ids(context, body, stored).await?).await?);
+    faults.extend(missing_tables(context, &references.tables, tables).await?);
     Ok(faults)
 }
 
@@ -61,10 +80,12 @@ async fn missing_tables(
 
 /// Faults that only the fields of the targets' schemas tell, also where other nodes cannot be read; none where a schema is
 /// not there, which is a fault of its own. What is not changed was checked when it was saved.
-///
-/// # Errors
-/// Where the store does not answer.
-pub async fn target_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
+async fn target_faults(
+    context: &Context,
+    body: &Body,
+    stored: Option<&Pipeline>,
+    tables: &BTreeMap<String, String>,
+) -> Result<Vec<Fault>> {
     let kept = kept(body, stored);
     if kept.is_some() && given(body, "schemaId").is_none() {
         return Ok(Vec::new());
@@ -73,9 +94,8 @@ pub async fn target_faults(context: &Context, body: &Body, stored: Option<&Pipel
         Some(id) => find_schema(context, id).await?,
         None => None,
     };
-    let ids = table_ids(context, body, stored).await?;
-    let schemas = context.store.schemas(context.tenant(), ids.values()).await?;
-    let named = ids.into_iter().filter_map(|(name, id)| Some((name, schemas.get(&id)?.clone()))).collect();
+    let schemas = context.store.schemas(context.tenant(), tables.values()).await?;
+    let named = tables.iter().filter_map(|(name, id)| Some((name.clone(), schemas.get(id)?.clone()))).collect();
     let mut faults = Vec::new();
     let tables = Tables { own, named, own_only: kept.is_some() };
     targets::check(nodes(body, kept, |_| true), &tables, &mut faults);
@@ -84,10 +104,7 @@ pub async fn target_faults(context: &Context, body: &Body, stored: Option<&Pipel
 
 /// The ids of the schemas whose tables the targets name, by that name: what a pipeline keeps, so that it goes on writing
 /// the same table when a schema is renamed. A target that is sent back as it is stored still means that one.
-///
-/// # Errors
-/// Where the store does not answer.
-pub async fn table_ids(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<BTreeMap<String, String>> {
+async fn table_ids(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<BTreeMap<String, String>> {
     let mut ids = kept_tables(body, stored);
     let named: Vec<&str> = pipeline::tables(body.value()).map(|(_, _, name)| name).collect();
     let new: Vec<&str> = named.into_iter().filter(|name| !ids.contains_key(*name)).collect();
@@ -112,10 +129,7 @@ fn kept_tables(body: &Body, stored: Option<&Pipeline>) -> BTreeMap<String, Strin
 
 /// Faults that only the types of the connectors tell, also where other nodes cannot be read. What is not changed was
 /// checked when it was saved.
-///
-/// # Errors
-/// Where the store does not answer.
-pub async fn connector_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
+async fn connector_faults(context: &Context, body: &Body, stored: Option<&Pipeline>) -> Result<Vec<Fault>> {
     let (kept, changed) = (kept(body, stored), given(body, "connectorId"));
     if kept.is_some() && changed.is_none() {
         return Ok(Vec::new());

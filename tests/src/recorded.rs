@@ -1,5 +1,5 @@
 //! What is asked of an AWS service: a server that hands all on to it, and notes the IAM actions that it takes. It can keep
-//! calls for itself, or throttle them.
+//! calls for itself, throttle them, or hold an answer back.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 /// A server before DynamoDB or SQS.
 pub struct Recorder {
@@ -26,6 +27,30 @@ struct State {
     kept: Mutex<(Option<String>, usize)>,
     /// The text of the calls that are throttled.
     throttled: Mutex<Option<String>>,
+    held: Mutex<Option<Hold>>,
+}
+
+/// Which answer is to be held back.
+struct Hold {
+    /// The text of its call.
+    text: String,
+    tell: oneshot::Sender<()>,
+    wait: oneshot::Receiver<()>,
+}
+
+/// An answer that is held back.
+pub struct Held {
+    there: oneshot::Receiver<()>,
+    go: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Waits until the service has answered, does something, and lets the answer go.
+    pub async fn meanwhile(self, something: impl Future<Output = ()>) {
+        self.there.await.expect("an answer");
+        something.await;
+        self.go.send(()).expect("somebody waits for the answer");
+    }
 }
 
 impl Recorder {
@@ -34,8 +59,9 @@ impl Recorder {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let client = reqwest::Client::new();
-        let (notes, kept, throttled) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let state = Arc::new(State { endpoint, client, notes, kept, throttled });
+        let (notes, kept) = (Mutex::default(), Mutex::default());
+        let (throttled, held) = (Mutex::default(), Mutex::default());
+        let state = Arc::new(State { endpoint, client, notes, kept, throttled, held });
         let router = Router::new().fallback(hand_on).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, state }
@@ -66,6 +92,13 @@ impl Recorder {
         *self.state.throttled.lock().expect("not poisoned") = Some(text.to_owned());
     }
 
+    /// Holds back the answer to the next call in which this text stands.
+    pub fn hold(&self, text: &str) -> Held {
+        let ((tell, there), (go, wait)) = (oneshot::channel(), oneshot::channel());
+        *self.state.held.lock().expect("not poisoned") = Some(Hold { text: text.to_owned(), tell, wait });
+        Held { there, go }
+    }
+
     /// How many calls came that were not answered.
     pub fn kept(&self) -> usize {
         self.state.kept.lock().expect("not poisoned").1
@@ -85,6 +118,15 @@ impl State {
     fn throttles(&self, body: &[u8]) -> bool {
         self.throttled.lock().expect("not poisoned").as_ref().is_some_and(|text| holds(body, text))
     }
+
+    /// Waits where the answer to a call is to be held back.
+    async fn hold(&self, body: &[u8]) {
+        let held = self.held.lock().expect("not poisoned").take_if(|hold| holds(body, &hold.text));
+        if let Some(hold) = held {
+            hold.tell.send(()).expect("somebody waits for the answer");
+            hold.wait.await.expect("it is let go");
+        }
+    }
 }
 
 fn holds(body: &[u8], text: &str) -> bool {
@@ -102,11 +144,13 @@ async fn hand_on(extract::State(state): extract::State<Arc<State>>, headers: Hea
     }
     let target = headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
     state.notes.lock().expect("not poisoned").extend(needed(&target, &body));
-    let mut request = state.client.post(&state.endpoint).body(body);
+    let mut request = state.client.post(&state.endpoint).body(body.clone());
     for (name, value) in headers.iter().filter(|(name, _)| *name != "host" && *name != "content-length") {
         request = request.header(name, value);
     }
-    match request.send().await {
+    let answer = request.send().await;
+    state.hold(&body).await;
+    match answer {
         Ok(answer) => {
             let status = answer.status();
             let headers = answer.headers().clone();

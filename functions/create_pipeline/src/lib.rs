@@ -43,11 +43,9 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
 
 async fn checked(context: &Context, body: &Body) -> Result<Pipeline> {
     let (parsed, mut faults) = check::pipeline::create(body);
-    faults.extend(pipelines::reference_faults(context, body, None).await?);
-    faults.extend(pipelines::target_faults(context, body, None).await?);
-    faults.extend(pipelines::connector_faults(context, body, None).await?);
+    let (tables, named) = pipelines::check(context, body, None).await?;
+    faults.extend(named);
     let new = check::finish(parsed, faults)?;
-    let tables = pipelines::table_ids(context, body, None).await?;
     let now: Time = context.now().into();
     let pipeline = made(context, new, id::new(Prefix::Pipeline, now.0), now);
     Ok(Pipeline { tables: JsonText(tables), ..pipeline })

@@ -48,22 +48,15 @@ async fn change(context: &Context, input: &Input) -> Result<Option<Pipeline>> {
             None
         }
     };
-    faults.extend(stored_faults(context, &input.body, old.as_ref()).await?);
+    let (tables, named) = pipelines::check(context, &input.body, old.as_ref()).await?;
+    faults.extend(named);
     let patch = check::finish(patch, faults)?;
     let id = input.id.as_deref().unwrap_or_default();
     let old = old.ok_or_else(|| Error::not_found(Kind::Pipeline.name(), id))?;
     check_if_match(input.if_match.as_deref(), &old.etag())?;
-    let tables = pipelines::table_ids(context, &input.body, Some(&old)).await?;
     let mut new = changed(&old, patch, context.now().into());
     new.tables = JsonText(tables);
     Ok(context.store.update_pipeline(&old, &new).await?.then_some(new))
-}
-
-async fn stored_faults(context: &Context, body: &Body, old: Option<&Pipeline>) -> Result<Vec<Fault>> {
-    let mut faults = pipelines::reference_faults(context, body, old).await?;
-    faults.extend(pipelines::target_faults(context, body, old).await?);
-    faults.extend(pipelines::connector_faults(context, body, old).await?);
-    Ok(faults)
 }
 
 fn changed(old: &Pipeline, patch: PipelinePatch, now: shared::models::time::Time) -> Pipeline {

@@ -113,13 +113,10 @@ async fn ready(
     (trial, mut faults): (Option<Trial>, Vec<Fault>),
 ) -> Result<Ready> {
     let stored = pipelines::if_there(context.store.pipeline(context.tenant(), &input.pipeline).await)?;
-    let change = bodies::trial::change(&input.body);
-    faults.extend(pipelines::reference_faults(context, &change, stored.as_ref()).await?);
-    faults.extend(pipelines::target_faults(context, &change, stored.as_ref()).await?);
-    faults.extend(pipelines::connector_faults(context, &change, stored.as_ref()).await?);
+    let (tables, named) = pipelines::check(context, &bodies::trial::change(&input.body), stored.as_ref()).await?;
+    faults.extend(named);
     let trial = bodies::finish(trial, faults)?;
     let stored = stored.ok_or_else(|| Error::not_found(Kind::Pipeline.name(), input.pipeline.as_str()))?;
-    let tables = pipelines::table_ids(context, &change, Some(&stored)).await?;
     let mut pipeline = tried(stored, &trial);
     pipeline.tables = JsonText(tables);
     let edges = match &trial.graph {

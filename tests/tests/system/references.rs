@@ -1,5 +1,5 @@
-//! What pipelines use: how much that may be, that it is free again once they do not, and what is told where it cannot be
-//! read.
+//! What pipelines use: how much that may be, that it is free again once they do not, and what becomes of a save while it
+//! changes or cannot be read.
 
 use crate::watched::Watched;
 use aws_sdk_dynamodb::Client;
@@ -155,4 +155,34 @@ async fn a_table_that_throttles_is_not_taken_for_one_without_the_pipeline() {
     let graph = json!({"nodes": read["nodes"], "edges": read["edges"]});
     watched.api.post(&format!("{path}/validate"), &graph).await.expect(429);
     world.api.put(&path, &read).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_schema_that_is_renamed_while_a_pipeline_is_saved_is_the_one_that_was_meant() {
+    let world = World::with(|o| o.worker = false).await;
+    let (connectors, schemas) = (connectors(&world, "c", 1).await, schemas(&world, "s", 2).await);
+    let watched = Watched::of(&world, None).await;
+    let (nodes, edges) = graph(&connectors, "s", 2);
+    let body =
+        json!({"name": "p", "connectorId": connectors[0], "schemaId": schemas[0], "nodes": nodes, "edges": edges});
+    let renamed = format!("/schemas/{}", schemas[1]);
+    let rename = async |name: &str| {
+        world.api.put(&renamed, &json!({ "name": name })).await.expect(200);
+    };
+    // It is found by its name, and has another one before anything else is read.
+    let names = keys::name("acme", Kind::Schema, "s1").pk;
+    let held = watched.table().hold(&names);
+    let (made, ()) = tokio::join!(watched.api.post("/pipelines", &body), held.meanwhile(rename("other")));
+    let path = format!("/pipelines/{}", made.expect(201).json()["id"].as_str().unwrap());
+    world.api.delete(&renamed).await.expect(409);
+    // So it is where a pipeline is changed.
+    let (nodes, edges) = graph(&connectors, "s", 1);
+    world.api.put(&path, &json!({"nodes": nodes, "edges": edges})).await.expect(200);
+    rename("s1").await;
+    let (nodes, edges) = graph(&connectors, "s", 2);
+    let change = json!({"nodes": nodes, "edges": edges});
+    let held = watched.table().hold(&names);
+    let (changed, ()) = tokio::join!(watched.api.put(&path, &change), held.meanwhile(rename("other")));
+    changed.expect(200);
+    world.api.delete(&renamed).await.expect(409);
 }
