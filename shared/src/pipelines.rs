@@ -14,9 +14,8 @@ use crate::store::keys::Kind;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 
-/// What is wrong with the connectors and schemas that a body names, and the tables that it makes the pipeline write: the ids
-/// of their schemas by the names that targets have for them, as they were when they were judged. `stored` is the pipeline
-/// that the body changes.
+/// What is wrong with the connectors and schemas that a body names; and with it, looked up once, the ids of the schemas whose
+/// tables the targets name, by that name. `stored` is the pipeline that the body changes.
 ///
 /// # Errors
 /// Where the store does not answer.
@@ -30,6 +29,18 @@ pub async fn check(
     faults.extend(target_faults(context, body, stored, &tables).await?);
     faults.extend(connector_faults(context, body, stored).await?);
     Ok((tables, faults))
+}
+
+/// The answer to a save that the store refused with `error`: where it says that something that the pipeline uses went away
+/// in this moment, the places of the body that name it.
+pub async fn refused(context: &Context, body: &Body, stored: Option<&Pipeline>, error: Error) -> Error {
+    if !matches!(error, Error::Invalid(_)) {
+        return error;
+    }
+    match check(context, body, stored).await {
+        Ok((_, faults)) => crate::check::finish(Some(()), faults).err().unwrap_or(error),
+        Err(other) => other,
+    }
 }
 
 /// A fault at each pointer whose connector or schema is not there, or is one too many.

@@ -35,9 +35,10 @@ async fn handle(context: Context, input: Input) -> Result<Response> {
     let pipeline = checked(&context, &input.body).await?;
     let used = context.store.shown(&pipeline).await?;
     let once = once.map(|once| once.showing(&used));
-    match context.store.create_pipeline(&pipeline, once.as_ref()).await? {
-        Created::Now => answer(pipeline, used),
-        Created::Before(before) => answer_before(&context, &input.body, before),
+    match context.store.create_pipeline(&pipeline, once.as_ref()).await {
+        Ok(Created::Now) => answer(pipeline, used),
+        Ok(Created::Before(before)) => answer_before(&context, &input.body, before),
+        Err(error) => Err(pipelines::refused(&context, &input.body, None, error).await),
     }
 }
 

@@ -56,7 +56,10 @@ async fn change(context: &Context, input: &Input) -> Result<Option<Pipeline>> {
     check_if_match(input.if_match.as_deref(), &old.etag())?;
     let mut new = changed(&old, patch, context.now().into());
     new.tables = JsonText(tables);
-    Ok(context.store.update_pipeline(&old, &new).await?.then_some(new))
+    match context.store.update_pipeline(&old, &new).await {
+        Ok(done) => Ok(done.then_some(new)),
+        Err(error) => Err(pipelines::refused(context, &input.body, Some(&old), error).await),
+    }
 }
 
 fn changed(old: &Pipeline, patch: PipelinePatch, now: shared::models::time::Time) -> Pipeline {

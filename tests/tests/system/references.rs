@@ -186,3 +186,37 @@ async fn a_schema_that_is_renamed_while_a_pipeline_is_saved_is_the_one_that_was_
     changed.expect(200);
     world.api.delete(&renamed).await.expect(409);
 }
+
+#[tokio::test]
+async fn what_is_deleted_while_a_pipeline_is_saved_is_told_at_the_place_that_names_it() {
+    let world = World::with(|o| o.worker = false).await;
+    let (connectors, schemas) = (connectors(&world, "c", 3).await, schemas(&world, "s", 3).await);
+    let watched = Watched::of(&world, None).await;
+    let path = format!("/pipelines/{}", world.copy(&connectors[0], &schemas[0]).await);
+    // Each is found by a text in a call, and gone before anything else is read.
+    let [connector, schema] = [&connectors[1], &schemas[1]];
+    let names = keys::name("acme", Kind::Schema, "s2").pk;
+    let (nodes, edges) = graph(&connectors[..1], "s", 3);
+    let tables = json!({"nodes": [nodes[0], nodes[1], nodes[4]], "edges": [edges[0], edges[3]]});
+    for (change, text, gone, pointer) in [
+        (json!({"connectorId": connector}), connector, format!("/connectors/{connector}"), "/connectorId"),
+        (json!({"schemaId": schema}), schema, format!("/schemas/{schema}"), "/schemaId"),
+        (tables, &names, format!("/schemas/{}", schemas[2]), "/nodes/2/config/table"),
+    ] {
+        let held = watched.table().hold(text);
+        let delete = async {
+            world.api.delete(&gone).await.expect(204);
+        };
+        let (answer, ()) = tokio::join!(watched.api.put(&path, &change), held.meanwhile(delete));
+        assert_eq!(answer.expect(400).pointers(), [pointer]);
+    }
+    let (nodes, edges) = graph(&[connectors[0].clone(), connectors[2].clone()], "s", 1);
+    let body =
+        json!({"name": "p", "connectorId": connectors[0], "schemaId": schemas[0], "nodes": nodes, "edges": edges});
+    let held = watched.table().hold(&connectors[2]);
+    let delete = async {
+        world.api.delete(&format!("/connectors/{}", connectors[2])).await.expect(204);
+    };
+    let (answer, ()) = tokio::join!(watched.api.post("/pipelines", &body), held.meanwhile(delete));
+    assert_eq!(answer.expect(400).pointers(), ["/nodes/1/config/connectorId"]);
+}
