@@ -48,7 +48,7 @@ fn weight(accept: &str, types: &[&str]) -> f32 {
 }
 
 async fn handle(context: Context, input: Input) -> Result<Response> {
-    let position: ErrorPosition = input.list.position(&context)?.unwrap_or_default();
+    let position: Option<ErrorPosition> = input.list.position(&context)?;
     let pipeline = context.store.pipeline(context.tenant(), &input.pipeline).await?;
     let run = context.store.run(context.tenant(), &pipeline.id, &input.run).await?;
     let (rows, next) = context.store.run_errors(&run, position, input.list.limit).await?;

@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::{Query, Store, away, item, read};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::run::{RowError, Run};
 use crate::models::time::JsonText;
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,10 @@ const PAGE_CHUNKS: u32 = 12;
 /// The most rows of a chunk.
 const CHUNK_ROWS: usize = 1000;
 
-/// Where a page of rejected rows begins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a page of rejected rows begins, among those of one attempt: another one may have rejected others by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorPosition {
+    attempt: u32,
     chunk: u32,
     offset: u32,
 }
@@ -48,7 +49,7 @@ impl<'a> ErrorWriter<'a> {
     /// Where the table does not take a full chunk.
     pub async fn push(&mut self, row: RowError) -> Result<()> {
         // As it is kept: of some characters JSON makes six bytes.
-        self.bytes += serde_json::to_string(&row).map_err(crate::Error::internal)?.len() + 1;
+        self.bytes += serde_json::to_string(&row).map_err(Error::internal)?.len() + 1;
         self.rows.push(row);
         if self.bytes >= CHUNK_BYTES || self.rows.len() >= CHUNK_ROWS { self.flush().await } else { Ok(()) }
     }
@@ -73,17 +74,20 @@ impl<'a> ErrorWriter<'a> {
 }
 
 impl Store {
-    /// `limit` of a run's rejected rows at most, fewer where they are long, from `position` on, and where the next page begins.
+    /// `limit` of a run's rejected rows at most, fewer where they are long, from the first or from `next` on, and where the
+    /// next page begins.
     ///
     /// # Errors
-    /// Where the table does not answer.
+    /// A fault at `?cursor` where the rows from `next` on are not there any more; where the table does not answer.
     pub async fn run_errors(
         &self,
         run: &Run,
-        position: ErrorPosition,
+        next: Option<ErrorPosition>,
         limit: usize,
     ) -> Result<(Vec<RowError>, Option<ErrorPosition>)> {
-        let Some(attempt) = run.errors_attempt else { return Ok((Vec::new(), None)) };
+        let first = run.errors_attempt.map(|attempt| ErrorPosition { attempt, chunk: 0, offset: 0 });
+        let Some(position) = next.or(first) else { return Ok((Vec::new(), None)) };
+        let attempt = position.attempt;
         let partition = keys::under_run(&run.tenant_id, &run.id);
         let prefix = keys::attempt_errors(attempt);
         let mut found = Vec::new();
@@ -92,7 +96,9 @@ impl Store {
             let before = at.chunk.checked_sub(1).map(|c| keys::errors(&run.tenant_id, &run.id, attempt, c).sk);
             let query = Query { after: before.as_deref(), ..Query::new(&partition, &prefix, 2) };
             let mut items = self.query(query).await?.items.into_iter();
-            let Some(first) = items.next() else { return Ok((found, None)) };
+            let Some(first) = items.next() else {
+                return if next.is_none() { Ok((found, None)) } else { Err(gone()) };
+            };
             let rows = read::<Chunk>(first)?.rows.0;
             let offset = at.offset as usize;
             let left = rows.len().saturating_sub(offset);
@@ -100,9 +106,9 @@ impl Store {
             found.extend(rows.into_iter().skip(offset).take(take));
             let more = items.next().is_some();
             at = if take < left {
-                ErrorPosition { chunk: at.chunk, offset: at.offset + u32::try_from(take).unwrap_or(u32::MAX) }
+                ErrorPosition { offset: at.offset + u32::try_from(take).unwrap_or(u32::MAX), ..at }
             } else {
-                ErrorPosition { chunk: at.chunk + 1, offset: 0 }
+                ErrorPosition { chunk: at.chunk + 1, offset: 0, ..at }
             };
             if found.len() >= limit || !more || at.chunk - position.chunk >= PAGE_CHUNKS {
                 let next = (take < left || more).then_some(at);
@@ -110,4 +116,9 @@ impl Store {
             }
         }
     }
+}
+
+fn gone() -> Error {
+    let detail = "the rejected rows at which the cursor goes on are not there any more; leave it out to begin anew";
+    Error::fault("?cursor", "invalid", detail)
 }

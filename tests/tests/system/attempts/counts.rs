@@ -7,22 +7,30 @@ use shared::models::time::JsonText;
 use shared::queue::Task;
 use shared::store::errors::ErrorWriter;
 use shared::store::receipts::Reading;
+use std::ops::RangeInclusive;
 
 impl People {
+    /// An attempt keeps the rows with these numbers as rejected.
+    async fn reject(&self, held: &Run, numbers: impl IntoIterator<Item = u64>) {
+        let mut writer = ErrorWriter::new(&self.world.stack.services().store, held);
+        for number in numbers {
+            let row = RowError {
+                row: Some(number),
+                column: "id".to_owned(),
+                value: Some("x".to_owned()),
+                error: "\"x\" is not an integer".to_owned(),
+                node: "node_1".to_owned(),
+            };
+            writer.push(row).await.unwrap();
+        }
+        writer.flush().await.unwrap();
+    }
+
     /// A worker comes to the run's commit with 100 rows and one that it has rejected, and dies there.
     async fn lost_with_many(&self, run: &Run) {
         let held = self.lost(run, 60).await;
+        self.reject(&held, [7]).await;
         let store = &self.world.stack.services().store;
-        let row = RowError {
-            row: Some(7),
-            column: "id".to_owned(),
-            value: Some("x".to_owned()),
-            error: "\"x\" is not an integer".to_owned(),
-            node: "node_1".to_owned(),
-        };
-        let mut writer = ErrorWriter::new(store, &held);
-        writer.push(row).await.unwrap();
-        writer.flush().await.unwrap();
         let rows = Rows { rows_in: 100, rows_out: 99, failed: 1, skipped: 0 };
         let (inputs, nodes) = (JsonText(Vec::new()), JsonText(Vec::new()));
         let reading = Reading { attempt: held.attempt, rows: Some(rows), inputs, nodes };
@@ -113,4 +121,33 @@ async fn what_an_attempt_has_counted_that_wrote_one_of_two_tables_stays() {
             json!({"status": "completed_with_errors", "attempt": 3, "in": 3, "out": 3, "failed": 1, "errors": 1});
         assert_eq!(told, rows, "{task:?}");
     }
+}
+
+#[tokio::test]
+async fn a_walk_over_rejected_rows_stays_with_the_attempt_with_which_it_began() {
+    let people = People::new().await;
+    let (run, store) = (people.run().await, &people.world.stack.services().store);
+    let path = format!("/pipelines/{}/runs/{}/errors", people.pipeline, run.id);
+    let page = async |query: &str| {
+        let page = people.world.api.get(&format!("{path}?{query}")).await.expect(200).json();
+        let rows = page["data"].as_array().unwrap().iter().map(|row| row["row"].as_u64().unwrap()).collect::<Vec<_>>();
+        (rows, page["pagination"]["cursor"].as_str().map(str::to_owned))
+    };
+    let dies_in_commit = async |seconds_ago: i64, rejected: RangeInclusive<u64>| {
+        let held = people.lost(&run, seconds_ago).await;
+        people.reject(&held, rejected).await;
+        let attempt = Some(held.attempt);
+        assert!(store.enter_committing(&held, Rows::default(), &Progress::default(), attempt).await.unwrap());
+    };
+    dies_in_commit(120, 1..=1_020).await;
+    let (mut walked, mut next) = page("limit=100").await;
+    // The next attempt has rejected others.
+    dies_in_commit(60, 2_001..=2_003).await;
+    while let Some(cursor) = next {
+        let (rows, after) = page(&format!("limit=100&cursor={cursor}")).await;
+        walked.extend(rows);
+        next = after;
+    }
+    assert_eq!(walked, (1..=1_020).collect::<Vec<_>>(), "in two chunks");
+    assert_eq!(page("limit=100").await, (vec![2_001, 2_002, 2_003], None));
 }

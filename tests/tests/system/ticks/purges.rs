@@ -8,7 +8,7 @@ use shared::clock::Clock;
 use shared::launch;
 use shared::models::run::{Progress, RowError, Rows, Run, Trigger};
 use shared::models::time::{JsonText, Time};
-use shared::store::errors::{ErrorPosition, ErrorWriter};
+use shared::store::errors::ErrorWriter;
 use shared::store::receipts::Reading;
 use shared::store::runs::{Claim, End, Ender};
 use shared::store::tick::Purged;
@@ -116,7 +116,7 @@ async fn what_an_attempt_keeps_after_the_purge_of_its_pipeline_does_not_stay() {
     };
     let kept = async || {
         let run = Run { errors_attempt: Some(held.attempt), ..Run::clone(&held) };
-        let (errors, _) = store.run_errors(&run, ErrorPosition::default(), 10).await.unwrap();
+        let (errors, _) = store.run_errors(&run, None, 10).await.unwrap();
         (errors.len(), store.readings(&run).await.unwrap().len())
     };
     keep().await;
