@@ -1,10 +1,9 @@
 //! What only the types of connectors tell about the nodes that name them.
 
-use super::pointer;
+use super::{nodes, pointer, slips};
 use crate::Fault;
 use crate::models::connector::{Connector, ConnectorType};
 use crate::models::node::{FileFormat, NodeType, SourceConfig, TargetConfig, TransformConfig, TransformOp};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -21,25 +20,23 @@ pub fn check<'a>(
         none = false;
         let Some((kind, config)) = node else { continue };
         let at = pointer::push(&pointer::at("/nodes", index), "config");
+        let config = &Value::Object(config.clone());
         match kind {
-            NodeType::Source => {
-                let Ok(config) = SourceConfig::deserialize(config) else { continue };
+            NodeType::Source => slips::judge_whole(config, &mut faults, |config: &SourceConfig, faults| {
                 if let Some(connector) = connectors.get(config.connector_id.as_deref().unwrap_or(own)) {
-                    source(&config, connector, &at, &mut faults);
+                    source(config, connector, &at, faults);
                 }
-            }
-            NodeType::Transform => {
-                let Ok(config) = TransformConfig::deserialize(config) else { continue };
-                for (op, lookup) in config.ops.iter().enumerate() {
-                    lookup_of(lookup, connectors, &pointer::at(&pointer::push(&at, "ops"), op), &mut faults);
+            }),
+            NodeType::Transform => slips::judge::<TransformConfig>(config, &mut faults, |config, faults| {
+                for (op, lookup) in nodes::each::<TransformOp>(config, "ops") {
+                    lookup_of(&lookup, connectors, &pointer::at(&pointer::push(&at, "ops"), op), faults);
                 }
-            }
-            NodeType::Target => {
-                let Ok(config) = TargetConfig::deserialize(config) else { continue };
+            }),
+            NodeType::Target => slips::judge_whole(config, &mut faults, |config: &TargetConfig, faults| {
                 if let Some(connector) = config.connector_id.as_ref().and_then(|id| connectors.get(id)) {
-                    target(connector, &at, &mut faults);
+                    target(connector, &at, faults);
                 }
-            }
+            }),
             _ => {}
         }
     }
@@ -173,8 +170,13 @@ mod tests {
         );
         let lookup = json!({"ops": [{"op": "lookup", "connectorId": "sales", "path": "a.csv",
             "on": [{"left": "a", "right": "a"}], "select": ["b"]}]});
-        let path = "/nodes/0/config/ops/0/path contradiction";
-        assert_eq!(found("files", &[(NodeType::Transform, lookup)]), [path]);
+        let ops = json!({"ops": [{"op": "csat"}, lookup["ops"][0]], "foo": 1});
+        for (lookup, op) in [(lookup, 0), (ops, 1)] {
+            let path = format!("/nodes/0/config/ops/{op}/path contradiction");
+            assert_eq!(found("files", &[(NodeType::Transform, lookup)]), [path]);
+        }
+        assert_eq!(found("files", &[source(json!({"table": "t", "foo": 1}))]), ["/nodes/0/config/table contradiction"]);
+        assert!(found("files", &[source(json!({"table": "t", "conectorId": "sales"}))]).is_empty());
         assert_eq!(found("shop", &[]), ["/connectorId required"]);
         assert!(found("sales", &[]).is_empty() && found("files", &[]).is_empty());
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::pipeline::field;
 use super::shape::{self, Mode};
-use super::{Body, api, destination, files, pointer};
+use super::{Body, api, destination, files, pointer, slips};
 use crate::Fault;
 use crate::models::connector::{
     AccessKey, AccountKey, ApiKey, AuthMethod, AwsS3Config, AzureBlobConfig, Bearer, ConnectorType, DatabaseConfig,
@@ -195,43 +195,54 @@ fn parsed<T: serde::de::DeserializeOwned>(value: &Value, key: &str) -> Option<T>
     T::deserialize(value.get(key)?).ok()
 }
 
-/// What configs of files have in common.
-type Files = (Option<FileFormat>, Option<FileOptions>);
-
 /// The config of a type, and what its schema does not say.
 fn check_config(kind: ConnectorType, config: &Value, faults: &mut Vec<Fault>) {
     if !config.is_object() {
         return;
     }
-    let described: Option<Files> = match kind {
-        ConnectorType::LocalFs => shaped::<LocalFsConfig>(config, faults).map(|c| (c.format, c.options)),
-        ConnectorType::AwsS3 => shaped::<AwsS3Config>(config, faults).map(|c| (c.format, c.options)),
-        ConnectorType::Gcs => shaped::<GcsConfig>(config, faults).map(|c| (c.format, c.options)),
-        ConnectorType::AzureBlob => shaped::<AzureBlobConfig>(config, faults).map(|c| (c.format, c.options)),
-        ConnectorType::Postgresql | ConnectorType::Mysql => {
-            if let Some(config) = shaped::<DatabaseConfig>(config, faults) {
-                table_or_query("/config", config.table.as_deref(), config.query.as_deref(), faults);
-                if config.ssl_root_cert.is_some() && config.ssl_mode != Some(SslMode::VerifyFull) {
-                    let detail = "certificates are given, but only the sslMode verify-full looks at them";
-                    faults.push(Fault::new("/config/sslRootCert", "contradiction", detail));
-                }
-            }
-            None
+    match kind {
+        ConnectorType::LocalFs => {
+            shaped(config, faults, |c: &LocalFsConfig, faults| options(c.format, c.options.as_ref(), faults));
         }
-        ConnectorType::RestApi => shaped::<RestApiConfig>(config, faults).map(|config| {
-            api::check(&config, "/config", faults);
-            (Some(FileFormat::Json), config.options)
+        ConnectorType::AwsS3 => {
+            shaped(config, faults, |c: &AwsS3Config, faults| options(c.format, c.options.as_ref(), faults));
+        }
+        ConnectorType::Gcs => {
+            shaped(config, faults, |c: &GcsConfig, faults| options(c.format, c.options.as_ref(), faults));
+        }
+        ConnectorType::AzureBlob => {
+            shaped(config, faults, |c: &AzureBlobConfig, faults| options(c.format, c.options.as_ref(), faults));
+        }
+        ConnectorType::Postgresql | ConnectorType::Mysql => shaped(config, faults, database),
+        ConnectorType::RestApi => shaped(config, faults, |c: &RestApiConfig, faults| {
+            api::check(c, "/config", faults);
+            options(Some(FileFormat::Json), c.options.as_ref(), faults);
         }),
-    };
-    if let Some((format, Some(options))) = described {
-        files::options(&options, format, "/config/options", faults);
     }
 }
 
-/// The config, where it can be read; its shape is checked.
-fn shaped<T: JsonSchema + serde::de::DeserializeOwned + 'static>(config: &Value, faults: &mut Vec<Fault>) -> Option<T> {
+/// Checks the shape of a config, and by these rules its meaning.
+fn shaped<T: JsonSchema + serde::de::DeserializeOwned + 'static>(
+    config: &Value,
+    faults: &mut Vec<Fault>,
+    rules: impl Fn(&T, &mut Vec<Fault>),
+) {
     shape::check::<T>(config, "/config", Mode::default(), faults);
-    T::deserialize(config).ok()
+    slips::judge_whole(config, faults, rules);
+}
+
+fn options(format: Option<FileFormat>, options: Option<&FileOptions>, faults: &mut Vec<Fault>) {
+    if let Some(options) = options {
+        files::options(options, format, "/config/options", faults);
+    }
+}
+
+fn database(config: &DatabaseConfig, faults: &mut Vec<Fault>) {
+    table_or_query("/config", config.table.as_deref(), config.query.as_deref(), faults);
+    if config.ssl_root_cert.is_some() && config.ssl_mode != Some(SslMode::VerifyFull) {
+        let detail = "certificates are given, but only the sslMode verify-full looks at them";
+        faults.push(Fault::new("/config/sslRootCert", "contradiction", detail));
+    }
 }
 
 /// A database is read by a table or a query.

@@ -29,6 +29,7 @@ pub mod run;
 pub mod schedule;
 pub mod schema;
 mod shape;
+mod slips;
 pub mod targets;
 #[cfg(test)]
 mod tests;

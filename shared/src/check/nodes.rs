@@ -1,13 +1,14 @@
 //! The config of each node, by its type: its shape, and what a schema cannot say about it.
 
 use super::connector::table_or_query;
+use super::pipeline::array;
 use super::shape::{self, Mode};
-use super::{files, ops, pointer, rules, verdict};
+use super::{files, ops, pointer, rules, slips, verdict};
 use crate::Fault;
 use crate::models::node::{
     AggregateConfig, AggregateFn, BranchConfig, DeduplicateConfig, FilterConfig, JoinConfig, JoinKey, LoadMode,
-    NodeType, PivotConfig, SortConfig, SortKey, SourceConfig, SqlConfig, TargetConfig, TransformConfig, UnionConfig,
-    UnpivotConfig, ValidateConfig,
+    Measure, NodeType, PivotConfig, Route, SortConfig, SortKey, SourceConfig, SqlConfig, TargetConfig, TransformConfig,
+    TransformOp, UnionConfig, UnpivotConfig, ValidateConfig,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -52,50 +53,58 @@ pub(super) fn check(node: &Value, at: &str, faults: &mut Vec<Fault>) {
     };
     let at = &pointer::push(at, "config");
     match node_type {
-        NodeType::Source => meaning(config, at, faults, source),
-        NodeType::Filter => meaning(config, at, faults, |_: &FilterConfig, _, _| ()),
-        NodeType::Transform => transform(config, at, faults),
-        NodeType::Join => meaning(config, at, faults, join),
-        NodeType::Union => meaning(config, at, faults, |_: &UnionConfig, _, _| ()),
-        NodeType::Aggregate => meaning(config, at, faults, aggregate),
-        NodeType::Sort => {
-            meaning(config, at, faults, |c: &SortConfig, at, faults| sort_keys(&c.by, &pointer::push(at, "by"), faults))
-        }
-        NodeType::Deduplicate => meaning(config, at, faults, deduplicate),
-        NodeType::Target => meaning(config, at, faults, target),
-        NodeType::Pivot => meaning(config, at, faults, pivot),
-        NodeType::Unpivot => meaning(config, at, faults, unpivot),
-        NodeType::Branch => meaning(config, at, faults, branch),
-        NodeType::Sql => meaning(config, at, faults, |_: &SqlConfig, _, _| ()),
-        NodeType::Validate => meaning(config, at, faults, |c: &ValidateConfig, at, faults| rules::check(c, at, faults)),
+        NodeType::Source => meaning::<SourceConfig>(config, at, faults, source),
+        NodeType::Filter => meaning::<FilterConfig>(config, at, faults, |_, _, _| ()),
+        NodeType::Transform => meaning::<TransformConfig>(config, at, faults, transform),
+        NodeType::Join => meaning::<JoinConfig>(config, at, faults, join),
+        NodeType::Union => meaning::<UnionConfig>(config, at, faults, |_, _, _| ()),
+        NodeType::Aggregate => meaning::<AggregateConfig>(config, at, faults, aggregate),
+        NodeType::Sort => meaning::<SortConfig>(config, at, faults, |c, at, faults| sort_keys(c, "by", at, faults)),
+        NodeType::Deduplicate => meaning::<DeduplicateConfig>(config, at, faults, deduplicate),
+        NodeType::Target => meaning::<TargetConfig>(config, at, faults, target),
+        NodeType::Pivot => meaning::<PivotConfig>(config, at, faults, pivot),
+        NodeType::Unpivot => meaning::<UnpivotConfig>(config, at, faults, unpivot),
+        NodeType::Branch => meaning::<BranchConfig>(config, at, faults, branch),
+        NodeType::Sql => meaning::<SqlConfig>(config, at, faults, |_, _, _| ()),
+        NodeType::Validate => meaning::<ValidateConfig>(config, at, faults, rules::check),
     }
 }
 
-/// Checks the shape of a config and, where it could be read, its meaning.
+/// Checks the shape of a config, and its meaning as far as it can be read: all faults in one answer.
 fn meaning<T: JsonSchema + DeserializeOwned + 'static>(
     config: &Value,
     at: &str,
     faults: &mut Vec<Fault>,
-    rules: impl Fn(&T, &str, &mut Vec<Fault>),
+    rules: impl Fn(&Value, &str, &mut Vec<Fault>),
 ) {
     shape::check::<T>(config, at, Mode::default(), faults);
-    // Also where the shape has faults that serde does not mind: all faults in one answer.
-    if let Ok(config) = T::deserialize(config) {
-        rules(&config, at, faults);
-    }
+    slips::judge::<T>(config, faults, |config, faults| rules(config, at, faults));
+}
+
+/// The elements of the list at `key` that can be read, by their places.
+pub(super) fn each<T: DeserializeOwned>(config: &Value, key: &str) -> impl Iterator<Item = (usize, T)> {
+    let items = array(config, key).iter().enumerate();
+    items.filter_map(|(index, item)| Some((index, T::deserialize(item).ok()?)))
+}
+
+/// The texts in the list at `key`, by their places.
+fn texts<'v>(config: &'v Value, key: &str) -> impl Iterator<Item = (usize, &'v str)> {
+    array(config, key).iter().enumerate().filter_map(|(index, item)| Some((index, item.as_str()?)))
+}
+
+fn text<'v>(config: &'v Value, key: &str) -> Option<&'v str> {
+    config.get(key).and_then(Value::as_str)
 }
 
 fn transform(config: &Value, at: &str, faults: &mut Vec<Fault>) {
-    shape::check::<TransformConfig>(config, at, Mode::default(), faults);
     let at = pointer::push(at, "ops");
-    for (index, op) in config.get("ops").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        if let Ok(op) = Deserialize::deserialize(op) {
-            ops::check(&op, &pointer::at(&at, index), faults);
-        }
+    for (index, op) in each::<TransformOp>(config, "ops") {
+        ops::check(&op, &pointer::at(&at, index), faults);
     }
 }
 
-fn source(config: &SourceConfig, at: &str, faults: &mut Vec<Fault>) {
+fn source(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    let Ok(config) = SourceConfig::deserialize(config) else { return };
     if let Some(options) = &config.options {
         files::options(options, config.format, &pointer::push(at, "options"), faults);
     }
@@ -109,76 +118,72 @@ fn source(config: &SourceConfig, at: &str, faults: &mut Vec<Fault>) {
     }
 }
 
-fn join(config: &JoinConfig, at: &str, faults: &mut Vec<Fault>) {
-    repeated_pairs(&config.on, at, faults);
+fn join(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    repeated_pairs(each::<JoinKey>(config, "on"), at, faults);
 }
 
 /// Adds a fault for each pair of keys in `on` that is there already.
-pub(super) fn repeated_pairs(on: &[JoinKey], at: &str, faults: &mut Vec<Fault>) {
+pub(super) fn repeated_pairs(on: impl IntoIterator<Item = (usize, JoinKey)>, at: &str, faults: &mut Vec<Fault>) {
     let mut seen = HashSet::new();
-    for (index, pair) in on.iter().enumerate() {
-        if !seen.insert((&pair.left, &pair.right)) {
-            let detail =
-                format!("the pair {} and {} is there twice", verdict::quote(&pair.left), verdict::quote(&pair.right));
+    for (index, pair) in on {
+        if let Some((left, right)) = seen.replace((pair.left, pair.right)) {
+            let detail = format!("the pair {} and {} is there twice", verdict::quote(&left), verdict::quote(&right));
             faults.push(Fault::new(pointer::at(&pointer::push(at, "on"), index), "duplicate", detail));
         }
     }
 }
 
-fn aggregate(config: &AggregateConfig, at: &str, faults: &mut Vec<Fault>) {
-    if config.group_by.is_empty() && config.measures.is_empty() {
+fn aggregate(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    let is_empty = |key: &str| config.get(key).and_then(Value::as_array).is_some_and(Vec::is_empty);
+    if is_empty("groupBy") && is_empty("measures") {
         let detail = "at least one measure is needed where groupBy is empty";
         faults.push(Fault::new(pointer::push(at, "measures"), "length", detail));
     }
-    duplicates(&config.group_by, &pointer::push(at, "groupBy"), faults);
+    duplicates(texts(config, "groupBy"), &pointer::push(at, "groupBy"), faults);
     let at = pointer::push(at, "measures");
-    let mut names: HashSet<&String> = config.group_by.iter().collect();
-    for (index, measure) in config.measures.iter().enumerate() {
+    let mut names: HashSet<String> = texts(config, "groupBy").map(|(_, name)| name.to_owned()).collect();
+    for (index, measure) in each::<Measure>(config, "measures") {
         let at = pointer::at(&at, index);
         if measure.field == "*" && measure.r#fn != AggregateFn::Count {
             let detail = "\"*\" counts rows, with the function count only; name a field";
             faults.push(Fault::new(pointer::push(&at, "field"), "contradiction", detail));
         }
-        if !names.insert(&measure.r#as) {
-            let detail = format!("the name {} is there already", verdict::quote(&measure.r#as));
+        if let Some(name) = names.replace(measure.r#as) {
+            let detail = format!("the name {} is there already", verdict::quote(&name));
             faults.push(Fault::new(pointer::push(&at, "as"), "duplicate", detail));
         }
     }
 }
 
-fn sort_keys(keys: &[SortKey], at: &str, faults: &mut Vec<Fault>) {
+/// Adds a fault for each key in the list at `list` that is there already.
+fn sort_keys(config: &Value, list: &str, at: &str, faults: &mut Vec<Fault>) {
     let mut seen = HashSet::new();
-    for (index, key) in keys.iter().enumerate() {
-        if !seen.insert(&key.field) {
-            let at = pointer::push(&pointer::at(at, index), "field");
-            faults.push(Fault::new(
-                at,
-                "duplicate",
-                format!("the field {} is there twice", verdict::quote(&key.field)),
-            ));
+    for (index, key) in each::<SortKey>(config, list) {
+        if let Some(field) = seen.replace(key.field) {
+            let at = pointer::push(&pointer::at(&pointer::push(at, list), index), "field");
+            faults.push(Fault::new(at, "duplicate", format!("the field {} is there twice", verdict::quote(&field))));
         }
     }
 }
 
-fn deduplicate(config: &DeduplicateConfig, at: &str, faults: &mut Vec<Fault>) {
-    duplicates(&config.keys, &pointer::push(at, "keys"), faults);
-    if let Some(order) = &config.order_by {
-        sort_keys(order, &pointer::push(at, "orderBy"), faults);
-    }
+fn deduplicate(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    duplicates(texts(config, "keys"), &pointer::push(at, "keys"), faults);
+    sort_keys(config, "orderBy", at, faults);
 }
 
-fn pivot(config: &PivotConfig, at: &str, faults: &mut Vec<Fault>) {
-    duplicates(&config.index, &pointer::push(at, "index"), faults);
-    if config.index.contains(&config.columns) {
-        let detail = format!("{} makes the rows, so it cannot make the columns, too", verdict::quote(&config.columns));
+fn pivot(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    duplicates(texts(config, "index"), &pointer::push(at, "index"), faults);
+    let mut names: HashSet<String> = texts(config, "index").map(|(_, name)| name.to_owned()).collect();
+    if let Some(columns) = text(config, "columns").filter(|columns| names.contains(*columns)) {
+        let detail = format!("{} makes the rows, so it cannot make the columns, too", verdict::quote(columns));
         faults.push(Fault::new(pointer::push(at, "columns"), "contradiction", detail));
     }
-    if config.values == "*" && config.r#fn != AggregateFn::Count {
+    let function = config.get("fn").and_then(|name| AggregateFn::deserialize(name).ok());
+    if text(config, "values") == Some("*") && function.is_some_and(|function| function != AggregateFn::Count) {
         let detail = "\"*\" counts rows, with the function count only; name a field";
         faults.push(Fault::new(pointer::push(at, "values"), "contradiction", detail));
     }
-    let mut names: HashSet<String> = config.index.iter().cloned().collect();
-    for (index, value) in config.pivot_values.iter().flatten().enumerate() {
+    for (index, value) in array(config, "pivotValues").iter().enumerate() {
         let at = pointer::at(&pointer::push(at, "pivotValues"), index);
         let name = match value {
             Value::Array(_) | Value::Object(_) => {
@@ -194,50 +199,52 @@ fn pivot(config: &PivotConfig, at: &str, faults: &mut Vec<Fault>) {
         if let Some(wrong) = super::formats::explain("column", &name) {
             faults.push(Fault::new(&at, "format", wrong));
         }
-        if !names.insert(name.clone()) {
+        if let Some(name) = names.replace(name) {
             let detail = format!("the column {} would be there twice", verdict::quote(&name));
             faults.push(Fault::new(at, "duplicate", detail));
         }
     }
 }
 
-fn unpivot(config: &UnpivotConfig, at: &str, faults: &mut Vec<Fault>) {
-    duplicates(&config.index, &pointer::push(at, "index"), faults);
-    duplicates(&config.columns, &pointer::push(at, "columns"), faults);
-    for (index, name) in config.columns.iter().enumerate().filter(|(_, name)| config.index.contains(name)) {
+fn unpivot(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    duplicates(texts(config, "index"), &pointer::push(at, "index"), faults);
+    duplicates(texts(config, "columns"), &pointer::push(at, "columns"), faults);
+    let mut names: HashSet<&str> = texts(config, "index").map(|(_, name)| name).collect();
+    for (index, name) in texts(config, "columns").filter(|(_, name)| names.contains(name)) {
         let detail = format!("{} is kept in each row, so it cannot become rows, too", verdict::quote(name));
         faults.push(Fault::new(pointer::at(&pointer::push(at, "columns"), index), "contradiction", detail));
     }
-    let mut names: HashSet<&String> = config.index.iter().collect();
-    for (key, name) in [("nameTo", &config.name_to), ("valueTo", &config.value_to)] {
-        if !names.insert(name) {
+    for key in ["nameTo", "valueTo"] {
+        if let Some(name) = text(config, key).filter(|name| !names.insert(*name)) {
             let detail = format!("two fields would be called {}", verdict::quote(name));
             faults.push(Fault::new(pointer::push(at, key), "duplicate", detail));
         }
     }
 }
 
-fn branch(config: &BranchConfig, at: &str, faults: &mut Vec<Fault>) {
-    let labels = config.routes.iter().enumerate();
-    let labels = labels.map(|(index, route)| (format!("/routes/{index}/label"), &route.label));
+fn branch(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    let routes = each::<Route>(config, "routes");
+    let labels = routes.map(|(index, route)| (format!("/routes/{index}/label"), route.label));
+    let other = text(config, "else").map(|label| ("/else".to_owned(), label.to_owned()));
     let mut seen = HashSet::new();
-    for (below, label) in labels.chain(config.r#else.iter().map(|label| ("/else".to_owned(), label))) {
+    for (below, label) in labels.chain(other) {
         let at = format!("{at}{below}");
         if label.trim().is_empty() {
             faults.push(Fault::new(&at, "format", "a label must have a character that can be seen"));
         }
-        if !seen.insert(label) {
-            let detail = format!("the label {} is there already", verdict::quote(label));
+        if let Some(label) = seen.replace(label) {
+            let detail = format!("the label {} is there already", verdict::quote(&label));
             faults.push(Fault::new(at, "duplicate", detail));
         }
     }
 }
 
-fn target(config: &TargetConfig, at: &str, faults: &mut Vec<Fault>) {
+fn target(config: &Value, at: &str, faults: &mut Vec<Fault>) {
+    let Ok(config) = TargetConfig::deserialize(config) else { return };
     let mode = config.load_mode.unwrap_or_default();
     if let Some(key) = &config.upsert_key {
         let at = pointer::push(at, "upsertKey");
-        duplicates(key, &at, faults);
+        duplicates(numbered(key), &at, faults);
         if mode != LoadMode::Upsert {
             faults.push(Fault::new(at, "contradiction", "upsertKey means something with the load mode upsert only"));
         }
@@ -259,16 +266,18 @@ fn target(config: &TargetConfig, at: &str, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Names with their places.
+pub(super) fn numbered(names: &[String]) -> impl Iterator<Item = (usize, &str)> {
+    names.iter().map(String::as_str).enumerate()
+}
+
 /// Adds a fault for each name that is there already.
-pub(super) fn duplicates(names: &[String], at: &str, faults: &mut Vec<Fault>) {
+pub(super) fn duplicates<'n>(names: impl IntoIterator<Item = (usize, &'n str)>, at: &str, faults: &mut Vec<Fault>) {
     let mut seen = HashSet::new();
-    for (index, name) in names.iter().enumerate() {
+    for (index, name) in names {
         if !seen.insert(name) {
-            faults.push(Fault::new(
-                pointer::at(at, index),
-                "duplicate",
-                format!("{} is there twice", verdict::quote(name)),
-            ));
+            let detail = format!("{} is there twice", verdict::quote(name));
+            faults.push(Fault::new(pointer::at(at, index), "duplicate", detail));
         }
     }
 }

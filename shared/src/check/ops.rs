@@ -24,9 +24,11 @@ pub(super) fn check(op: &TransformOp, at: &str, faults: &mut Vec<Fault>) {
         | TransformOp::Select { fields }
         | TransformOp::Trim { fields }
         | TransformOp::Merge { fields, .. } => {
-            nodes::duplicates(fields, &pointer::push(at, "fields"), faults);
+            nodes::duplicates(nodes::numbered(fields), &pointer::push(at, "fields"), faults);
         }
-        TransformOp::Split { into, .. } => nodes::duplicates(into, &pointer::push(at, "into"), faults),
+        TransformOp::Split { into, .. } => {
+            nodes::duplicates(nodes::numbered(into), &pointer::push(at, "into"), faults);
+        }
         TransformOp::AddField { value, r#type, .. } => added(value, *r#type, &pointer::push(at, "value"), faults),
         TransformOp::FillNull { value, .. } => {
             if value.is_null() {
@@ -45,12 +47,12 @@ pub(super) fn check(op: &TransformOp, at: &str, faults: &mut Vec<Fault>) {
             }
         }
         TransformOp::Lookup { table, path, on, select, .. } => {
-            nodes::duplicates(select, &pointer::push(at, "select"), faults);
+            nodes::duplicates(nodes::numbered(select), &pointer::push(at, "select"), faults);
             if table.is_some() && path.is_some() {
                 let detail = "a table and a path are given; one of them says what is read";
                 faults.push(Fault::new(pointer::push(at, "path"), "contradiction", detail));
             }
-            nodes::repeated_pairs(on, at, faults);
+            nodes::repeated_pairs(on.iter().cloned().enumerate(), at, faults);
         }
         TransformOp::Expression { .. } | TransformOp::Hash { .. } | TransformOp::MaskPii { .. } => {}
     }

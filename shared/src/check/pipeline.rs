@@ -1,7 +1,7 @@
 //! Bodies that create and change pipelines.
 
 use super::shape::{self, Mode};
-use super::{Body, graph, nodes, pointer};
+use super::{Body, graph, nodes, pointer, slips};
 use crate::Fault;
 use crate::models::node::NodeType;
 use crate::models::pipeline::{ExecutionConfig, Partitioning, Position, Retry, connectors_of};
@@ -248,16 +248,24 @@ pub(super) fn meaning(value: &Value, faults: &mut Vec<Fault>) {
 }
 
 fn execution(config: &Value, faults: &mut Vec<Fault>) {
-    if let Some(Ok(Partitioning::Hash { columns, .. })) = config.get("partitioning").map(Partitioning::deserialize) {
-        nodes::duplicates(&columns, "/executionConfig/partitioning/columns", faults);
+    if let Some(partitioning) = config.get("partitioning") {
+        slips::judge_whole(partitioning, faults, |partitioning: &Partitioning, faults| {
+            if let Partitioning::Hash { columns, .. } = partitioning {
+                nodes::duplicates(nodes::numbered(columns), "/executionConfig/partitioning/columns", faults);
+            }
+        });
     }
-    if let Some(Ok(retry)) = config.get("retry").map(Retry::deserialize) {
-        let (first, longest) = (retry.initial_delay_seconds.unwrap_or(5), retry.max_delay_seconds.unwrap_or(300));
-        if first > longest {
-            let key = if retry.max_delay_seconds.is_some() { "maxDelaySeconds" } else { "initialDelaySeconds" };
-            let detail = format!("the first delay, {first} seconds, is longer than the longest, {longest} seconds");
-            faults.push(Fault::new(pointer::push("/executionConfig/retry", key), "contradiction", detail));
-        }
+    if let Some(retry) = config.get("retry") {
+        slips::judge_whole(retry, faults, delays);
+    }
+}
+
+fn delays(retry: &Retry, faults: &mut Vec<Fault>) {
+    let (first, longest) = (retry.initial_delay_seconds.unwrap_or(5), retry.max_delay_seconds.unwrap_or(300));
+    if first > longest {
+        let key = if retry.max_delay_seconds.is_some() { "maxDelaySeconds" } else { "initialDelaySeconds" };
+        let detail = format!("the first delay, {first} seconds, is longer than the longest, {longest} seconds");
+        faults.push(Fault::new(pointer::push("/executionConfig/retry", key), "contradiction", detail));
     }
 }
 

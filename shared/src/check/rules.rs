@@ -1,9 +1,9 @@
 //! What a schema cannot say about the rules of a validate node: which params belong to which rule, and what they may be.
 
 use super::defaults::{self, Column};
-use super::{pointer, verdict};
+use super::{nodes, pointer, verdict};
 use crate::Fault;
-use crate::models::node::{DataTypeName, OnFail, Rule, RuleName, RuleParams, ValidateConfig};
+use crate::models::node::{DataTypeName, OnFail, Rule, RuleName, RuleParams};
 use regex::RegexBuilder;
 use serde_json::{Number, Value};
 use std::cmp::Ordering;
@@ -13,17 +13,17 @@ use std::collections::HashSet;
 const MAX_PATTERN: usize = 1 << 20;
 
 /// Adds the faults of the rules at `at` (such as `/nodes/2/config`).
-pub(super) fn check(config: &ValidateConfig, at: &str, faults: &mut Vec<Fault>) {
+pub(super) fn check(config: &Value, at: &str, faults: &mut Vec<Fault>) {
     let at = pointer::push(at, "rules");
     let mut seen = HashSet::new();
-    for (index, rule) in config.rules.iter().enumerate() {
+    for (index, rule) in nodes::each::<Rule>(config, "rules") {
         let at = pointer::at(&at, index);
-        if !seen.insert(&rule.id) {
+        if !seen.insert(rule.id.clone()) {
             let detail = format!("the rule {} is there already", verdict::quote(&rule.id));
             faults.push(Fault::new(pointer::push(&at, "id"), "duplicate", detail));
         }
-        field(rule, &at, faults);
-        params(rule, &at, faults);
+        field(&rule, &at, faults);
+        params(&rule, &at, faults);
         if rule.rule == RuleName::RowCount && rule.on_fail == Some(OnFail::Reject) {
             let detail = "no row breaks a rowCount, so none can be rejected; fail or warn";
             faults.push(Fault::new(pointer::push(&at, "onFail"), "contradiction", detail));

@@ -1,11 +1,10 @@
 //! What only the schemas of a pipeline's targets tell: keys and watermarks that are fields of theirs, and tables that
 //! are written once.
 
-use super::{pointer, verdict};
+use super::{pointer, slips, verdict};
 use crate::Fault;
 use crate::models::node::{DataTypeName, LoadMode, NodeType, TargetConfig};
 use crate::models::schema::{Field, Schema};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
@@ -40,19 +39,27 @@ pub fn check<'a>(
     let mut written: HashSet<(Option<String>, String)> = HashSet::new();
     for (index, node) in nodes.into_iter().enumerate() {
         let Some((NodeType::Target, config)) = node else { continue };
-        let Ok(config) = TargetConfig::deserialize(config) else { continue };
-        let Some(schema) = tables.of(&config) else { continue };
         let at = format!("/nodes/{index}/config");
-        if !tables.own_only || config.table.is_none() || config.connector_id.is_some() {
-            keys(&config, schema, &at, faults);
-            watermark(&config, schema, &at, faults);
-        }
-        let table = match &config.table {
-            Some(table) if config.connector_id.is_some() => table.clone(),
-            _ => schema.name.clone(),
-        };
-        if !written.insert((config.connector_id.clone(), table)) {
-            faults.push(twice(index, config.table.is_some()));
+        let mut places = HashSet::new();
+        slips::judge_whole(&Value::Object(config.clone()), faults, |config: &TargetConfig, faults| {
+            let Some(schema) = tables.of(config) else { return };
+            if !tables.own_only || config.table.is_none() || config.connector_id.is_some() {
+                keys(config, schema, &at, faults);
+                watermark(config, schema, &at, faults);
+            }
+            let table = match &config.table {
+                Some(table) if config.connector_id.is_some() => table.clone(),
+                _ => schema.name.clone(),
+            };
+            let place = (config.connector_id.clone(), table);
+            if written.contains(&place) {
+                faults.push(twice(index, config.table.is_some()));
+            }
+            places.insert(place);
+        });
+        // A slip may leave open which table it is.
+        if places.len() == 1 {
+            written.extend(places);
         }
     }
 }

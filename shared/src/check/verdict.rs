@@ -186,6 +186,11 @@ fn unknown_field(at: &str, name: &str, known: &[&str]) -> Fault {
     Fault::new(pointer::push(at, name), "unknown_field", format!("unknown field {}{hint}", quote(name)))
 }
 
+/// The known field whose name is near to that of an unknown one, as its fault says.
+pub(super) fn meant(unknown: &Fault) -> Option<&str> {
+    unknown.detail.rsplit_once("; did you mean \"")?.1.strip_suffix("\"?")
+}
+
 /// What a word at `key` is called in a sentence.
 fn what(key: &str) -> &str {
     match key {

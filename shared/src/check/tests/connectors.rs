@@ -104,6 +104,19 @@ fn the_config_must_fit_the_type() {
 }
 
 #[test]
+fn no_fault_of_a_config_hides_another() {
+    let of = |kind: &str, config: Value| lines(create(&body(json!({"name": "n", "type": kind, "config": config}))).1);
+    assert_eq!(
+        of("mysql", json!({"host": "h", "database": "d", "table": "t", "query": "SELECT 1", "foo": 1})),
+        ["/config/foo unknown_field", "/config/query contradiction"]
+    );
+    assert_eq!(
+        of("local_fs", json!({"path": "a.csv", "fromat": "json", "options": {"header": true, "escape": "\n"}})),
+        ["/config/fromat unknown_field", "/config/options/escape format"]
+    );
+}
+
+#[test]
 fn an_endpoint_is_a_plain_http_url() {
     let of = |endpoint: &str| {
         lines(

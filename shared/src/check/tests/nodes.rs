@@ -96,11 +96,13 @@ fn configs_say_nothing_that_contradicts_itself() {
             "aggregate",
             json!({"groupBy": ["k", "k"], "measures": [{"fn": "sum", "field": "*", "as": "k"}, {"fn": "sm", "field": "a", "as": ""}]})
         ),
-        ["/measures/1/as format", "/measures/1/fn unknown"]
-    );
-    assert_eq!(
-        node("aggregate", json!({"groupBy": ["k", "k"], "measures": [{"fn": "sum", "field": "*", "as": "k"}]})),
-        ["/groupBy/1 duplicate", "/measures/0/as duplicate", "/measures/0/field contradiction"]
+        [
+            "/groupBy/1 duplicate",
+            "/measures/0/as duplicate",
+            "/measures/0/field contradiction",
+            "/measures/1/as format",
+            "/measures/1/fn unknown"
+        ]
     );
     assert_eq!(
         node("sort", json!({"by": [{"field": "a"}, {"field": "a", "direction": "up"}]})),
@@ -128,6 +130,99 @@ fn configs_say_nothing_that_contradicts_itself() {
     );
     assert_eq!(target(json!({"loadMode": "incremental_watermark"})), [at("/watermarkColumn required")]);
     assert_eq!(target(json!({"watermarkColumn": "a"})), [at("/watermarkColumn contradiction")]);
+}
+
+#[test]
+fn no_fault_of_a_config_hides_another() {
+    let rule = |id: &str, rest: Value| {
+        let mut rule = json!({"id": id, "field": "x", "rule": "regex"});
+        rule.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        rule
+    };
+    let rules = [rule("a", json!({"rule": "regexx"})), rule("b", json!({"params": {"pattern": "("}, "foo": 1}))];
+    assert_eq!(
+        node("validate", json!({"rules": rules})),
+        ["/rules/0/rule unknown", "/rules/1/foo unknown_field", "/rules/1/params/pattern format"]
+    );
+    let order = json!([{"field": "b"}, {"feild": "b"}, {"field": "b"}]);
+    assert_eq!(
+        node("deduplicate", json!({"keys": ["a", 1, "a"], "keep": "frist", "orderBy": order})),
+        [
+            "/keep unknown",
+            "/keys/1 type",
+            "/keys/2 duplicate",
+            "/orderBy/1/feild unknown_field",
+            "/orderBy/1/field required",
+            "/orderBy/2/field duplicate"
+        ]
+    );
+    let pair = json!({"left": "a", "right": "a"});
+    assert_eq!(
+        node("transform", json!({"ops": [{"op": "select", "fields": ["a", "a"], "foo": 1}, {"op": "csat"}]})),
+        ["/ops/0/fields/1 duplicate", "/ops/0/foo unknown_field", "/ops/1/op unknown"]
+    );
+    let lookup = json!({"op": "lookup", "connectorId": "c", "on": [pair, pair], "select": ["a"], "foo": 1});
+    assert_eq!(op(lookup), ["/foo unknown_field", "/on/1 duplicate"]);
+    assert_eq!(
+        node("unpivot", json!({"index": ["a"], "columns": ["a", "b", 5], "nameTo": "a", "valueTo": 7})),
+        ["/columns/0 contradiction", "/columns/2 type", "/nameTo duplicate", "/valueTo type"]
+    );
+    let nodes = json!([
+        {"id": "s", "nodeType": "source", "config": {"tabel": "t", "table": "t", "query": "SELECT 1"}},
+        {"id": "r", "nodeType": "source", "config": {"options": {"delimeter": ";", "escape": "\n"}}},
+        {"id": "j", "nodeType": "join", "config": {"type": "iner", "on": [pair, {"left": 1, "right": "b"}, pair]}},
+        {"id": "t", "nodeType": "target", "config": {}}
+    ]);
+    let edges = json!([
+        {"source": "s", "target": "j", "label": "left"}, {"source": "r", "target": "j", "label": "right"},
+        {"source": "j", "target": "t"}
+    ]);
+    assert_eq!(
+        created(small(json!({"nodes": nodes, "edges": edges}))),
+        [
+            "/nodes/0/config/query contradiction",
+            "/nodes/0/config/tabel unknown_field",
+            "/nodes/1/config/options/delimeter unknown_field",
+            "/nodes/1/config/options/escape format",
+            "/nodes/2/config/on/1/left type",
+            "/nodes/2/config/on/2 duplicate",
+            "/nodes/2/config/type unknown"
+        ]
+    );
+    let retry = json!({"initialDelaySeconds": 100, "maxDelaySeconds": 10, "foo": 1});
+    assert_eq!(
+        created(small(json!({"executionConfig": {"retry": retry}}))),
+        ["/executionConfig/retry/foo unknown_field", "/executionConfig/retry/maxDelaySeconds contradiction"]
+    );
+}
+
+#[test]
+fn a_slip_and_a_wrong_shape_bring_no_faults_that_follow_from_them() {
+    let target = |config: Value| {
+        let nodes = json!([{"id": "s", "nodeType": "source", "config": {}}, {"id": "t", "nodeType": "target", "config": config}]);
+        created(small(json!({"nodes": nodes, "edges": [{"source": "s", "target": "t"}]})))
+    };
+    let at = |rest: &str| format!("/nodes/1/config{rest}");
+    assert_eq!(
+        target(json!({"lodeMode": "upsert", "upsertKey": ["a", "a"]})),
+        [at("/lodeMode unknown_field"), at("/upsertKey/1 duplicate")]
+    );
+    assert_eq!(target(json!({"loadMode": 5, "upsertKey": ["a"]})), [at("/loadMode type")]);
+    let watermark = |key: &str, column: Value| target(json!({"loadMode": "incremental_watermark", key: column}));
+    assert_eq!(watermark("watermarkColum", json!("a")), [at("/watermarkColum unknown_field")]);
+    assert_eq!(watermark("watermarkColumn", json!(1)), [at("/watermarkColumn type")]);
+    let rule = |rest: Value| {
+        let mut rule = json!({"id": "a", "field": "x", "rule": "regex"});
+        rule.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        node("validate", json!({"rules": [rule]}))
+    };
+    assert_eq!(rule(json!({"parms": {"pattern": "a"}})), ["/rules/0/parms unknown_field"]);
+    assert_eq!(rule(json!({"params": 5})), ["/rules/0/params type"]);
+    assert_eq!(
+        node("aggregate", json!({"groupBy": [], "measure": [], "measures": "x"})),
+        ["/measure unknown_field", "/measures type"]
+    );
+    assert_eq!(node("pivot", json!({"index": ["a"], "columns": "k", "values": "*", "fn": 5})), ["/fn type"]);
 }
 
 #[test]

@@ -88,3 +88,12 @@ fn another_schema_than_the_pipelines_tells_nothing_where_only_that_changes() {
     assert_eq!(judged(false, &targets, false), all);
     assert_eq!(judged(false, &targets, true), all[1..]);
 }
+
+#[test]
+fn a_field_that_nobody_knows_hides_no_fault_and_brings_none() {
+    assert_eq!(faults(false, &[json!({"loadMode": "upsert", "foo": 1})]), ["/nodes/0/config/upsertKey required"]);
+    assert!(faults(false, &[json!({"loadMode": "upsert", "upsertKy": ["id"]})]).is_empty());
+    let (own, slip) = (json!({}), json!({"tabel": "orders"}));
+    assert!(faults(false, &[own.clone(), slip.clone()]).is_empty() && faults(false, &[slip, own.clone()]).is_empty());
+    assert_eq!(faults(false, &[json!({"table": "people", "foo": 1}), own]), ["/nodes/1 duplicate_target"]);
+}
