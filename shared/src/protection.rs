@@ -145,7 +145,7 @@ mod tests {
 
     /// An agent that gives these answers one after the other, all with the status 200, and agrees to what comes after; and
     /// what it is asked.
-    async fn agent(answers: &[&'static str]) -> (Protection, mpsc::UnboundedReceiver<String>) {
+    async fn agent(answers: &'static [&'static str]) -> (Protection, mpsc::UnboundedReceiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let protection = Protection::new(Some(&format!("http://{}", listener.local_addr().unwrap())));
         let (tell, asked) = mpsc::unbounded_channel();
@@ -192,8 +192,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_agent_refuses_has_not_worked_whatever_its_status() {
-        let error = r#"{"requestID":"r","error":{"Arn":"arn:task","Code":"AccessDeniedException","Message":"no"}}"#;
-        let (protection, _asked) = agent(&[BLOCKED, error, "", r#"{"protection":null}"#]).await;
+        const ERROR: &str =
+            r#"{"requestID":"r","error":{"Arn":"arn:task","Code":"AccessDeniedException","Message":"no"}}"#;
+        let (protection, _asked) = agent(&[BLOCKED, ERROR, "", r#"{"protection":null}"#]).await;
         for answer in ["failure", "error", "nothing", "null"] {
             assert!(!protection.set(true).await, "{answer}");
         }
