@@ -110,7 +110,8 @@ async fn a_pipeline_whose_schema_has_changed_can_be_paused() {
     let upsert = [json!({"loadMode": "upsert"})];
     let merging = world.api.create("/pipelines", &to(&connector, &schema, &upsert)).await;
     let config = json!({"host": "db", "database": "d"});
-    let shop = world.api.create("/connectors", &json!({"name": "shop", "type": "postgresql", "config": config})).await;
+    let shop = json!({"name": "shop", "type": "postgresql", "config": config, "authMethod": "password", "authConfig": {"username": "u"}});
+    let shop = world.api.create("/connectors", &shop).await;
     let tables = [json!({"connectorId": shop}), json!({"connectorId": shop, "table": "b"})];
     let writing = world.api.create("/pipelines", &to(&connector, &schema, &tables)).await;
     let change = json!({"name": "b", "fields": [{"name": "id", "dataType": "bigint"}]});

@@ -129,7 +129,9 @@ async fn nodes_go_with_their_connectors_also_when_these_have_become_others() {
     let refused = world.api.post(&format!("{path}/validate"), &body).await.expect(400);
     assert_eq!(refused.pointers(), ["/nodes/0/config/table"], "as at save");
     world.api.put(&path, &json!({"nodes": nodes, "edges": edges})).await.expect(400);
-    let database = json!({"type": "postgresql", "config": {"host": "db", "database": "d", "table": "orders"}});
+    let config = json!({"host": "db", "database": "d", "table": "orders"});
+    let database =
+        json!({"type": "postgresql", "config": config, "authMethod": "password", "authConfig": {"username": "u"}});
     world.api.put(&format!("/connectors/{connector}"), &database).await.expect(200);
     let answer = world.api.post(&format!("{path}/validate"), &json!({"nodes": null})).await.expect(200).json();
     assert_eq!(answer["valid"], false);

@@ -108,7 +108,7 @@ fn no_fault_of_a_config_hides_another() {
     let of = |kind: &str, config: Value| lines(create(&body(json!({"name": "n", "type": kind, "config": config}))).1);
     assert_eq!(
         of("mysql", json!({"host": "h", "database": "d", "table": "t", "query": "SELECT 1", "foo": 1})),
-        ["/config/foo unknown_field", "/config/query contradiction"]
+        ["/authMethod required", "/config/foo unknown_field", "/config/query contradiction"]
     );
     assert_eq!(
         of("local_fs", json!({"path": "a.csv", "fromat": "json", "options": {"header": true, "escape": "\n"}})),

@@ -45,7 +45,8 @@ async fn a_change_that_leaves_the_nodes_is_refused_at_the_field_that_they_do_not
     let world = World::with(|o| o.worker = false).await;
     let files = world.connector("files", "in").await;
     let config = json!({"host": "db", "database": "d"});
-    let shop = world.api.create("/connectors", &json!({"name": "shop", "type": "postgresql", "config": config})).await;
+    let shop = json!({"name": "shop", "type": "postgresql", "config": config, "authMethod": "password", "authConfig": {"username": "u"}});
+    let shop = world.api.create("/connectors", &shop).await;
     let fields = |key: &str| json!([{"name": key, "dataType": "integer"}]);
     let (schema, other) = (world.schema("s", fields("id")).await, world.schema("o", fields("nr")).await);
     let nodes = json!([

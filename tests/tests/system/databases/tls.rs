@@ -59,6 +59,7 @@ async fn modes_of_tls(server: &Server, database: &str, is_encrypted: &str) {
     let message = run["error"]["message"].as_str().unwrap();
     assert!(message.contains("the certificate number 1 of sslRootCert cannot be read"), "{message}");
     let config = json!({"host": "db", "database": "d", "sslRootCert": certificate});
-    let body = json!({"name": "unused", "type": server.kind(), "config": config});
+    let auth = json!({"username": "u"});
+    let body = json!({"name": "unused", "type": server.kind(), "config": config, "authMethod": "password", "authConfig": auth});
     assert_eq!(world.api.post("/connectors", &body).await.expect(400).pointers(), ["/config/sslRootCert"]);
 }

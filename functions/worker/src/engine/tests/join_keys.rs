@@ -68,8 +68,9 @@ async fn ran(keys: &Keys, kind: &str, config: &Value, sorts: bool) -> Ran {
     ran
 }
 
-/// How many rows each join gives.
+/// How many rows each join gives. Of keys that no type holds, a full join cannot show one.
 async fn agree(keys: Keys) {
+    let is_of_one_type = keys.left_cast == keys.right_cast;
     let on = json!([{"left": "k", "right": "k"}]);
     let third = ROWS as u64 / 3;
     for (kind, config, rows) in [
@@ -79,6 +80,9 @@ async fn agree(keys: Keys) {
         ("join", json!({"type": "full", "on": on}), 4 * third),
     ] {
         for sorts in [false, true] {
+            if !is_of_one_type && config["type"] == "full" {
+                continue;
+            }
             let ran = ran(&keys, kind, &config, sorts).await;
             assert_eq!(ran.outcome().rows_out, rows, "{config}, sorts: {sorts}");
         }
