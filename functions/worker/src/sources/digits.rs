@@ -33,7 +33,10 @@ fn is_between_doubles(text: &str) -> bool {
     if digits.len() <= WHOLE_DIGITS || !is_digits(digits) {
         return false;
     }
-    digits.parse::<f64>().is_ok_and(|value| value.to_string() != digits)
+    // One that it is shown as is the usual way to write it, such as 10^23, which no double is.
+    let is_shown = digits.parse::<f64>().is_ok_and(|value| value.to_string() == digits);
+    let is_held = digits.parse::<u128>().is_ok_and(|whole| whole as f64 as u128 == whole);
+    !is_shown && !is_held
 }
 
 /// How many digits a number without an exponent has before its point, leading zeros aside, and behind it.
@@ -71,6 +74,7 @@ mod tests {
             "9007199254740991",
             "+9007199254740994",
             "-9007199254740992",
+            "72057594037927936",
             "1000000000000000000000",
             "0.1234567890123456",
         ] {
