@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 /// After this time what the agent has not agreed to is asked for again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// How long a worker may be busy without a break. With [`EMPTYING`] it is less than the three hours after which CloudFormation
-/// gives up an update.
+/// How long a worker may be busy without a break: it has several within the three hours after which CloudFormation gives up an
+/// update.
 const BUSY: Duration = Duration::from_secs(3600);
 
-/// How long a worker waits until it is empty: as long as a run may take whose pipeline does not say more. For one that takes
-/// longer than that it would wait in vain, and what it could take meanwhile may have no other worker.
-const EMPTYING: Duration = Duration::from_secs(3600);
+/// How long a worker waits until it is empty. What it could take meanwhile waits too, and may have no other worker: the tick
+/// takes its free places for such.
+const EMPTYING: Duration = Duration::from_secs(600);
 
 /// How long ECS may take until it ends a task that is not protected any more.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ mod tests {
     /// A worker's stretch, and the moments by their minutes.
     fn stretch() -> (Stretch, impl Fn(u64) -> Instant) {
         let start = Instant::now();
-        (Stretch::new(Pace::default()), move |minute| start + minutes(minute))
+        (Stretch::new(Pace { emptying: minutes(60), ..Pace::default() }), move |minute| start + minutes(minute))
     }
 
     #[test]
