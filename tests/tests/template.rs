@@ -538,34 +538,40 @@ fn a_function_lives_to_say_that_the_table_does_not_answer() {
 }
 
 #[test]
-fn the_alarm_of_runs_given_up_counts_what_is_logged_of_them() {
+fn alarms_count_what_is_logged() {
     let (main, alarms) = (template("template.yaml"), template("infra/alarms.yaml"));
-    let logged = read("shared/src/store/runs/end.rs");
-    let mut groups = BTreeSet::new();
-    let alarm = &alarms["Resources"]["RunsAreGivenUp"]["Properties"];
-    for (name, resource) in entries(&alarms["Resources"]) {
-        if resource["Type"] != "AWS::Logs::MetricFilter" {
+    let logged = read("shared/src/store/runs/end.rs") + &read("functions/on_dead_letter/src/lib.rs");
+    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, filter) in entries(&alarms["Resources"]) {
+        if filter["Type"] != "AWS::Logs::MetricFilter" {
             continue;
         }
-        let of = &resource["Properties"];
+        let of = &filter["Properties"];
         let pattern = of["FilterPattern"].as_str().unwrap_or_default();
         let words = pattern.strip_prefix("{ $.fields.message = ").and_then(|rest| rest.strip_suffix(" }"));
-        let words = words.unwrap_or_else(|| panic!("{name} looks for {pattern}"));
-        assert!(words.len() > 2 && logged.contains(&format!(", {words});")), "nothing logs {words}");
+        let words = words.unwrap_or_else(|| panic!("{name:?} looks for {pattern}"));
+        assert!(words.len() > 2 && words.starts_with('"') && logged.contains(words), "nothing logs {words}");
         let metric = &of["MetricTransformations"][0];
-        let counted = [&metric["MetricNamespace"], &metric["MetricName"]];
-        assert_eq!(counted, [&alarm["Namespace"], &alarm["MetricName"]], "{name}");
-        assert_eq!((&metric["MetricValue"], &alarm["Statistic"]), (&Value::from("1"), &Value::from("Sum")), "{name}");
+        let counted = metric["MetricName"].as_str().expect("a name");
+        let mut all = entries(&alarms["Resources"]).into_iter().map(|(_, resource)| &resource["Properties"]);
+        let alarm =
+            all.find(|alarm| alarm["MetricName"] == counted).unwrap_or_else(|| panic!("nobody hears {counted}"));
+        assert_eq!(metric["MetricNamespace"], alarm["Namespace"], "{name:?}");
+        assert_eq!((&metric["MetricValue"], &alarm["Statistic"]), (&Value::from("1"), &Value::from("Sum")), "{name:?}");
+        assert_eq!(alarm["TreatMissingData"], "notBreaching");
         let parameter = of["LogGroupName"].as_str().unwrap_or_default();
-        groups.extend(texts(&main["Resources"]["Alarms"]["Properties"]["Parameters"][parameter]));
+        groups
+            .entry(counted)
+            .or_default()
+            .extend(texts(&main["Resources"]["Alarms"]["Properties"]["Parameters"][parameter]));
     }
-    // Those of all that give runs up.
-    assert!(groups.iter().eq(["OnDeadLetterLogs", "Worker.Outputs.LogGroup"]), "{groups:?}");
+    // Those of all that give runs up, or drop what asks for a purge.
+    assert_eq!(groups["RunsGivenUp"], ["OnDeadLetterLogs", "Worker.Outputs.LogGroup"]);
+    assert_eq!(groups["PurgesFailed"], ["OnDeadLetterLogs"]);
     assert_eq!(template("infra/worker.yaml")["Outputs"]["LogGroup"]["Value"], "Logs");
     // A message is a field of its fields only where lines are JSON and these are not flattened.
     let lines = read("shared/src/runtime.rs");
     assert!(lines.contains(".json()") && !lines.contains("flatten_event"), "lines have another form than the pattern");
-    assert_eq!(alarm["TreatMissingData"], "notBreaching");
 }
 
 /// All that lies in a folder of Rust files and in those below it.
