@@ -33,6 +33,10 @@ pub(super) fn judge<T: JsonSchema + DeserializeOwned + 'static>(
     }
     let (mut found, mut also) = (Vec::new(), Vec::new());
     rules(&without, &mut found);
+    // A field that may be meant can have a value that is none of its own, by which nothing can be read.
+    if T::deserialize(&without).is_ok() && T::deserialize(&meant).is_err() {
+        return faults.extend(found);
+    }
     rules(&meant, &mut also);
     let also: HashSet<(&str, &str)> = also.iter().map(|f| (f.pointer.as_str(), f.code.as_str())).collect();
     faults.extend(found.into_iter().filter(|f| also.contains(&(f.pointer.as_str(), f.code.as_str()))));

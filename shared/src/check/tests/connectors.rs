@@ -110,6 +110,11 @@ fn no_fault_of_a_config_hides_another() {
         of("mysql", json!({"host": "h", "database": "d", "table": "t", "query": "SELECT 1", "foo": 1})),
         ["/authMethod required", "/config/foo unknown_field", "/config/query contradiction"]
     );
+    // What was meant cannot be read either.
+    assert_eq!(
+        of("mysql", json!({"host": "h", "database": "d", "table": "t", "query": "SELECT 1", "prot": "x"})),
+        ["/authMethod required", "/config/prot unknown_field", "/config/query contradiction"]
+    );
     assert_eq!(
         of("local_fs", json!({"path": "a.csv", "fromat": "json", "options": {"header": true, "escape": "\n"}})),
         ["/config/fromat unknown_field", "/config/options/escape format"]
