@@ -64,18 +64,6 @@ fn result_type(from: &DataType, values: &[&Value], replaces_all: bool) -> DataTy
     if replaces_all { constant::type_of(values) } else { DataType::Utf8 }
 }
 
-impl MapValues {
-    /// The replacement of a value: blanks around it count where it is mapped with them, as the case of a boolean does.
-    fn find(&self, text: &str) -> Option<usize> {
-        let found = |text: &str| self.found.get(text).copied();
-        let plain = text.trim();
-        found(text).or_else(|| found(plain)).or_else(|| {
-            let boolean = ["true", "false"].into_iter().find(|name| name.eq_ignore_ascii_case(plain))?;
-            found(boolean)
-        })
-    }
-}
-
 impl Compute for MapValues {
     fn compute(&self, batch: &RecordBatch, _: &mut Vec<Misfit>) -> Result<Vec<ArrayRef>, RunError> {
         let texts = texts_of(batch, self.place)?;
@@ -89,7 +77,7 @@ impl Compute for MapValues {
         let picks: Vec<(usize, usize)> = texts
             .iter()
             .enumerate()
-            .map(|(row, text)| match text.and_then(|text| self.find(text).or(self.default)) {
+            .map(|(row, text)| match text.and_then(|text| self.found.get(text).copied().or(self.default)) {
                 Some(index) => (0, index),
                 None => (1, row),
             })
