@@ -38,6 +38,23 @@ pub struct Field {
 }
 
 impl Field {
+    /// A column of this type, of which nothing else is said.
+    pub fn new(name: impl Into<String>, data_type: DataTypeName) -> Self {
+        Self {
+            name: name.into(),
+            display_name: None,
+            data_type,
+            length: None,
+            precision: None,
+            scale: None,
+            is_nullable: None,
+            is_primary_key: None,
+            is_unique: None,
+            default_value: None,
+            description: None,
+        }
+    }
+
     /// Whether null is allowed: never in a primary key.
     pub fn nullable(&self) -> bool {
         self.is_nullable.unwrap_or(true) && !self.is_primary_key.unwrap_or(false)

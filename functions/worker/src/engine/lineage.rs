@@ -55,19 +55,7 @@ pub fn expected(
 
 /// A column as the text that it is.
 pub fn text(name: &str) -> Field {
-    Field {
-        name: name.to_owned(),
-        display_name: None,
-        data_type: DataTypeName::Text,
-        length: None,
-        precision: None,
-        scale: None,
-        is_nullable: None,
-        is_primary_key: None,
-        is_unique: None,
-        default_value: None,
-        description: None,
-    }
+    Field::new(name, DataTypeName::Text)
 }
 
 /// Adds what another way wants of a column.

@@ -44,19 +44,7 @@ const COLUMNS: [(&str, DataTypeName); 8] = [
 
 /// The table of the rows that were rejected on their way to that of `schema`.
 pub fn schema(schema: &TableSchema) -> TableSchema {
-    let field = |(name, data_type): &(&str, DataTypeName)| Field {
-        name: (*name).to_owned(),
-        display_name: None,
-        data_type: *data_type,
-        length: None,
-        precision: None,
-        scale: None,
-        is_nullable: None,
-        is_primary_key: None,
-        is_unique: None,
-        default_value: None,
-        description: None,
-    };
+    let field = |(name, data_type): &(&str, DataTypeName)| Field::new(*name, *data_type);
     TableSchema {
         id: format!("{}_rejected", schema.id),
         name: format!("{} (rejected rows)", schema.name),

@@ -178,19 +178,7 @@ mod tests {
 
     #[test]
     fn a_numeric_without_a_precision_is_what_the_schema_says() {
-        let field = |data_type, precision, scale| Field {
-            name: "n".to_owned(),
-            display_name: None,
-            data_type,
-            length: None,
-            precision,
-            scale,
-            is_nullable: None,
-            is_primary_key: None,
-            is_unique: None,
-            default_value: None,
-            description: None,
-        };
+        let field = |data_type, precision, scale| Field { precision, scale, ..Field::new("n", data_type) };
         let any = |field: Option<&Field>| numeric(-1, field);
         assert_eq!(any(None), ANY_DECIMAL);
         assert_eq!(any(Some(&field(DataTypeName::Decimal, Some(12), Some(3)))), DataType::Decimal128(12, 3));
